@@ -1,0 +1,1 @@
+"""A learned image codec: `codec.encode(image) -> bytes`, `codec.decode(data) -> PIL.Image.Image`."""

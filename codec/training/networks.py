@@ -1,0 +1,333 @@
+"""The torch networks that are trained: transforms, hyper-transforms and the context model.
+
+Names follow the literature: g_a / g_s are the analysis and synthesis transforms, h_a / h_s the
+hyper-analysis and hyper-synthesis (Balle et al. 2018), means and scales as in Minnen et al. 2018,
+and a four-step spatial-channel context after Li et al. 2023 (DCVC-DC, "quadtree" partition).
+
+Everything that the run time executes as integers (h_s, the context model) is built only from
+operations the integer interpreter has: 1x1 and depthwise 3x3 convolutions, leaky ReLU of slope 1/8,
+pixel shuffle, addition and rescaling by a row of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from compressai.ops import LowerBound, quantize_ste
+from torch import Tensor, nn
+
+PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
+SCALE_LEVELS = 64
+SCALE_MIN, SCALE_MAX = 0.11, 256.0
+LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+GAIN_LEVELS = 256
+LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
+
+# Order in which the four positions of each 2x2 cell take their turns: (0,0), (1,1), (0,1), (1,0).
+# A cell is indexed row * 2 + column; in step k the position decodes channel group k XOR turn.
+TURN_OF_CELL = (0, 2, 3, 1)
+STEPS = 4
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Widths and depths. `width8`, `blocks8` act at 1/8 resolution, `width16`, `blocks16` at 1/16."""
+
+    latents: int = 320
+    width8: int = 96
+    blocks8: int = 2
+    width16: int = 256
+    blocks16: int = 4
+    prior_width: int = 128
+    prior_blocks: int = 2
+    hyper_latents: int = 96
+    anchors: int = 8
+
+
+def lambda_of_index(index: Tensor | float) -> Tensor | float:
+    """Lagrangian weight of a gain index in 0..255: log-linear from LAMBDA_MIN to LAMBDA_MAX."""
+    return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (index / (GAIN_LEVELS - 1))
+
+
+def initial_gain(index: Tensor) -> Tensor:
+    """1 / step for which uniform quantisation minimises lambda * 255^2 * MSE + bpp at high rate.
+
+    D = step^2 / 12 per coefficient of an orthonormal transform and dR/dstep = -3 / (step ln 2)
+    bits per pixel give step^2 = 18 / (ln 2 * 255^2 * lambda).
+    """
+    step2 = 18.0 / (math.log(2.0) * 255.0**2 * lambda_of_index(index))
+    return step2**-0.5
+
+
+class Rows(nn.Module):
+    """One value per channel and gain index, piecewise linear between a few learned anchors.
+
+    With `log=True` the anchors hold logarithms and the result is positive.
+    """
+
+    def __init__(self, anchors: Tensor, log: bool = True):
+        super().__init__()
+        self.log = log
+        self.anchors = nn.Parameter(anchors.clone())
+
+    def forward(self, index: Tensor) -> Tensor:
+        """index: float (B,) in 0..255 -> (B, C, 1, 1) float32."""
+        n = self.anchors.shape[0]
+        t = index.float() * ((n - 1) / (GAIN_LEVELS - 1))
+        knots = torch.arange(n, device=t.device, dtype=t.dtype)
+        weights = (1 - (t[:, None] - knots).abs()).clamp(min=0)  # hat functions, rows sum to 1
+        row = weights @ self.anchors
+        return (row.exp() if self.log else row)[:, :, None, None]
+
+
+class Block(nn.Module):
+    """Depthwise 3x3, pointwise expand x2, leaky ReLU, pointwise back, residual."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dw = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.up = nn.Conv2d(width, 2 * width, 1)
+        self.down = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(F.leaky_relu(self.up(self.dw(x)), 0.1))
+
+
+class Analysis(nn.Module):
+    """g_a: image (B, 3, H, W), H and W multiples of 16, range -0.5..0.5 -> latents (B, M, H/16, W/16)."""
+
+    def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
+        super().__init__()
+        self.klt = nn.Conv2d(3 * 256, c.latents, 1, bias=False)
+        self.klt.weight.data.copy_(basis[:, :, None, None])
+        self.stem = nn.Conv2d(3 * 64, c.width8, 1)
+        self.gain8 = Rows(torch.zeros(c.anchors, c.width8))
+        self.blocks8 = nn.Sequential(*[Block(c.width8) for _ in range(c.blocks8)])
+        self.shrink = nn.Conv2d(4 * c.width8, c.width16, 1)
+        self.gain16 = Rows(torch.zeros(c.anchors, c.width16))
+        self.blocks16 = nn.Sequential(*[Block(c.width16) for _ in range(c.blocks16)])
+        self.head = nn.Conv2d(c.width16, c.latents, 1)
+        self.head.weight.data.mul_(0.1)
+        self.head.bias.data.zero_()
+        self.register_buffer("scale", std[None, :, None, None].clone())
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        f = self.stem(F.pixel_unshuffle(x, 8)) * self.gain8(index).to(x.dtype)
+        f = self.blocks8(f)
+        f = self.shrink(F.pixel_unshuffle(f, 2)) * self.gain16(index).to(x.dtype)
+        f = self.head(self.blocks16(f))
+        return self.klt(F.pixel_unshuffle(x, 16)) + f * self.scale.to(x.dtype)
+
+
+class Synthesis(nn.Module):
+    """g_s: dequantised latents (B, M, h, w) -> image (B, 3, 16 h, 16 w) in about -0.5..0.5."""
+
+    def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
+        super().__init__()
+        self.klt = nn.Conv2d(c.latents, 3 * 256, 1, bias=False)
+        self.klt.weight.data.copy_(basis.T[:, :, None, None])
+        self.register_buffer("scale", 1 / std[None, :, None, None])
+        self.stem = nn.Conv2d(c.latents, c.width16, 1)
+        self.gain16 = Rows(torch.zeros(c.anchors, c.width16))
+        self.blocks16 = nn.Sequential(*[Block(c.width16) for _ in range(c.blocks16)])
+        self.grow = nn.Conv2d(c.width16, 4 * c.width8, 1)
+        self.gain8 = Rows(torch.zeros(c.anchors, c.width8))
+        self.blocks8 = nn.Sequential(*[Block(c.width8) for _ in range(c.blocks8)])
+        self.head = nn.Conv2d(c.width8, 3 * 64, 1)
+        self.head.weight.data.mul_(0.1)
+        self.head.bias.data.zero_()
+
+    def forward(self, y: Tensor, index: Tensor) -> Tensor:
+        f = self.stem(y * self.scale.to(y.dtype)) * self.gain16(index).to(y.dtype)
+        f = self.blocks16(f)
+        f = F.pixel_shuffle(self.grow(f), 2) * self.gain8(index).to(y.dtype)
+        f = self.head(self.blocks8(f))
+        return F.pixel_shuffle(self.klt(y), 16) + F.pixel_shuffle(f, 8)
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: scaled latents (B, M, h, w) -> (B, Z, ceil(h/4), ceil(w/4)). asinh tames the range, so
+    that one network serves every rate."""
+
+    def __init__(self, c: NetworkConfig):
+        super().__init__()
+        p = c.prior_width
+        self.stem = nn.Conv2d(c.latents, p, 1)
+        self.down1 = nn.Conv2d(p, p, 3, stride=2, padding=1)
+        self.down2 = nn.Conv2d(p, c.hyper_latents, 3, stride=2, padding=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        f = F.leaky_relu(self.stem(torch.asinh(y)), PRIOR_SLOPE)
+        return self.down2(F.leaky_relu(self.down1(f), PRIOR_SLOPE))
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: z_hat (B, Z, hz, wz) after its row of gains and biases -> (B, P, 4 hz, 4 wz)."""
+
+    def __init__(self, c: NetworkConfig):
+        super().__init__()
+        p = c.prior_width
+        self.stem = nn.Conv2d(c.hyper_latents, p, 1)
+        self.up1 = nn.Conv2d(p, 4 * p, 1)
+        self.dw1 = nn.Conv2d(p, p, 3, padding=1, groups=p)
+        self.up2 = nn.Conv2d(p, 4 * p, 1)
+        self.dw2 = nn.Conv2d(p, p, 3, padding=1, groups=p)
+        self.head = nn.Conv2d(p, p, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        f = F.leaky_relu(self.stem(z), PRIOR_SLOPE)
+        f = F.leaky_relu(self.dw1(F.pixel_shuffle(self.up1(f), 2)), PRIOR_SLOPE)
+        f = F.leaky_relu(self.dw2(F.pixel_shuffle(self.up2(f), 2)), PRIOR_SLOPE)
+        return self.head(f)
+
+
+class PriorBlock(nn.Module):
+    """Pointwise, leaky ReLU, depthwise 3x3, pointwise, residual: light, and exact in integers."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pw1 = nn.Conv2d(width, width, 1)
+        self.dw = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.pw2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.pw2(self.dw(F.leaky_relu(self.pw1(x), PRIOR_SLOPE)))
+
+
+class ContextStep(nn.Module):
+    """One of the four steps: h_s features and the view of what is decoded -> P features."""
+
+    def __init__(self, c: NetworkConfig, first: bool):
+        super().__init__()
+        p = c.prior_width
+        self.view = None if first else nn.Conv2d(c.latents, p, 1)
+        self.blocks = nn.Sequential(*[PriorBlock(p) for _ in range(c.prior_blocks)])
+        # Rows [group][mean, scale][channel of the group]: a position uses its group's rows only.
+        self.head = nn.Conv2d(p, 2 * c.latents, 1)
+        self.head.weight.data.mul_(0.1)
+        self.head.bias.data.zero_()
+
+    def features(self, h: Tensor, view: Tensor | None) -> Tensor:
+        f = h if self.view is None else h + self.view(view)
+        return self.blocks(F.leaky_relu(f, PRIOR_SLOPE))
+
+
+def split_cells(x: Tensor) -> Tensor:
+    """(B, C, h, w), even h and w -> (B, 4, C, h/2, w/2): the four positions of each 2x2 cell."""
+    b, c, h, w = x.shape
+    return F.pixel_unshuffle(x, 2).view(b, c, 4, h // 2, w // 2).transpose(1, 2)
+
+
+def join_cells(x: Tensor) -> Tensor:
+    """Inverse of split_cells."""
+    b, _, c, h, w = x.shape
+    return F.pixel_shuffle(x.transpose(1, 2).reshape(b, 4 * c, h, w), 2)
+
+
+class LatentCodec(nn.Module):
+    """The whole model: transforms, gains and prior.
+
+    basis: (M, 768) float32, rows are the KLT basis in pixel-unshuffle order; std: (M,) standard
+    deviation of each coefficient over the training patches, for pixel values in -0.5..0.5.
+    """
+
+    def __init__(self, config: NetworkConfig, basis: Tensor, std: Tensor):
+        super().__init__()
+        c = self.config = config
+        self.g_a = Analysis(c, basis, std)
+        self.g_s = Synthesis(c, basis, std)
+        self.h_a = HyperAnalysis(c)
+        self.h_s = HyperSynthesis(c)
+        self.context = nn.ModuleList([ContextStep(c, first=k == 0) for k in range(STEPS)])
+        index = torch.linspace(0, GAIN_LEVELS - 1, c.anchors)[:, None]
+        log_gain = initial_gain(index).log().expand(-1, c.latents)
+        sigma = (log_gain + std.log()).exp()  # of the latents in quantisation steps
+        spread = (1 + sigma**2).sqrt()
+        self.gain = Rows(log_gain)
+        self.inverse_gain = Rows(-log_gain)
+        self.view_gain = Rows(-spread.log())
+        self.mean_gain = Rows(spread.log())
+        self.scale_bias = Rows((spread - 0.9).log() - math.log(SCALE_MIN), log=False)
+        zeros = torch.zeros(c.anchors, c.hyper_latents)
+        self.z_gain = Rows(zeros)
+        self.z_in_gain = Rows(zeros)
+        self.z_in_bias = Rows(zeros, log=False)
+        self.z_scale = Rows(zeros + math.log(1.0))
+        self.bound_scale = LowerBound(SCALE_MIN)
+        self.bound_likelihood = LowerBound(1e-9)
+        order = [k ^ TURN_OF_CELL[cell] for k in range(STEPS) for cell in range(4)]
+        self.group_of = [order[4 * k : 4 * k + 4] for k in range(STEPS)]  # [step][cell]
+        # where (cell, group) sits in the (step, cell) stack
+        joined = [(g ^ TURN_OF_CELL[cell]) * 4 + cell for cell in range(4) for g in range(4)]
+        self.register_buffer("joined", torch.tensor(joined), persistent=False)
+
+    def bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """-log2 of the mass a zero-mean Gaussian puts on residual +- 1/2; both float32."""
+        scale = self.bound_scale(scale).clamp(max=SCALE_MAX)
+        v = residual.abs()
+        inv = 1 / scale
+        p = 0.5 * (
+            torch.erfc((v - 0.5) * inv * (0.5**0.5)) - torch.erfc((v + 0.5) * inv * (0.5**0.5))
+        )
+        return -torch.log2(self.bound_likelihood(p))
+
+    def join_steps(self, steps: list[Tensor]) -> Tensor:
+        """[(B, cell 4, M/4, h/2, w/2)] of the steps done so far -> (B, M, h, w), zero elsewhere."""
+        b, _, m, h, w = steps[0].shape
+        missing = [torch.zeros_like(steps[0])] * (STEPS - len(steps))
+        stack = torch.cat([*steps, *missing], 1).index_select(1, self.joined)
+        return join_cells(stack.view(b, 4, 4 * m, h, w))
+
+    def step_parameters(self, k: int, h: Tensor, view: Tensor | None, index: Tensor):
+        """Mean and scale of step k: each (B, cell 4, M/4, h/2, w/2) float32, in quantisation steps."""
+        step = self.context[k]
+        f = split_cells(step.features(h, view))
+        b, _, p, hh, ww = f.shape
+        quarter = self.config.latents // 4
+        groups = self.group_of[k]
+        weight = step.head.weight.view(4, 2 * quarter, p, 1, 1)[groups].flatten(0, 1)
+        bias = step.head.bias.view(4, 2 * quarter)[groups].flatten()
+        out = F.conv2d(f.reshape(b, 4 * p, hh, ww), weight, bias, groups=4).float()
+        out = out.view(b, 4, 2, quarter, hh, ww)
+        mean_gain = self.mean_gain(index).view(-1, 4, quarter, 1, 1)[:, groups]
+        scale_bias = self.scale_bias(index).view(-1, 4, quarter, 1, 1)[:, groups]
+        mean = out[:, :, 0] * mean_gain
+        scale = SCALE_MIN * (out[:, :, 1] + scale_bias).clamp(-12, 12).exp()
+        return mean, scale
+
+    def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
+        """x: (B, 3, H, W) in -0.5..0.5 (H, W multiples of 32); index: float (B,) in 0..255.
+
+        Mixed quantisation (Minnen and Singh 2020): the rate sees additive uniform noise (if `noisy`,
+        else rounding), g_s and the context see rounded values with straight-through gradients.
+        Returns x_hat, y_bits and z_bits, the last two summed per image.
+        """
+        y = self.g_a(x, index).float() * self.gain(index)
+        # float32: the bf16 kernels of 3x3 stride-2 convolutions give NaN gradients on 2x2 inputs
+        with torch.autocast(x.device.type, enabled=False):
+            z = self.h_a(y) * self.z_gain(index)
+        z_hat = quantize_ste(z)
+        z_seen = z + torch.rand_like(z) - 0.5 if noisy else z_hat
+        z_bits = self.bits(z_seen, self.z_scale(index)).sum((1, 2, 3))
+        h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
+        h = h[:, :, : y.shape[2], : y.shape[3]]
+        view_gain = self.view_gain(index)
+        cells = split_cells(y).unflatten(2, (4, -1))
+        decoded: list[Tensor] = []
+        y_bits = torch.zeros_like(z_bits)
+        view = None
+        for k in range(STEPS):
+            mean, scale = self.step_parameters(k, h, view, index)
+            part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
+            residual = part - mean
+            rounded = quantize_ste(residual)
+            seen = residual + torch.rand_like(residual) - 0.5 if noisy else rounded
+            y_bits = y_bits + self.bits(seen, scale).sum((1, 2, 3, 4))
+            decoded.append(rounded + mean)
+            y_hat = self.join_steps(decoded)
+            view = y_hat * view_gain
+        x_hat = self.g_s(y_hat * self.inverse_gain(index), index).float()
+        return {"x_hat": x_hat, "y_bits": y_bits, "z_bits": z_bits}

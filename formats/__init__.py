@@ -1,0 +1,24 @@
+"""The bytes of .aei files. Knows nothing of networks; docs/FORMAT.md is its specification."""
+
+from .container import Header, pack, parse, parse_header
+from .errors import (
+    AeiError,
+    DamagedFileError,
+    ModelError,
+    NotAnAeiFileError,
+    UnknownModelError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "AeiError",
+    "DamagedFileError",
+    "Header",
+    "ModelError",
+    "NotAnAeiFileError",
+    "UnknownModelError",
+    "UnsupportedError",
+    "pack",
+    "parse",
+    "parse_header",
+]

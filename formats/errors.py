@@ -1,0 +1,25 @@
+"""Everything that can go wrong with an image or a file, under one base class."""
+
+
+class AeiError(Exception):
+    """Base of all errors that aei raises on purpose; the message is one sentence for a person."""
+
+
+class NotAnAeiFileError(AeiError):
+    """The data does not begin with the .aei signature."""
+
+
+class DamagedFileError(AeiError):
+    """The data began as an .aei file but is truncated, corrupt or inconsistent."""
+
+
+class UnsupportedError(AeiError):
+    """A well-formed request or file that this release cannot serve (version, size, image mode)."""
+
+
+class UnknownModelError(AeiError):
+    """The file was written with a model that is not installed."""
+
+
+class ModelError(AeiError):
+    """A model bundle is missing, damaged, or fails its known-answer test on this machine."""
