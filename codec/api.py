@@ -1,0 +1,139 @@
+"""`Codec`: a loaded model that turns images into .aei bytes and back."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..formats import Header, UnknownModelError, UnsupportedError, pack, parse
+from ..formats.container import check_size
+from .bundle import Bundle, default_bundle, find_bundle
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from .latents import Latents
+
+GAIN_LEVELS = 256
+
+
+def gain_index_of_quality(quality: float) -> int:
+    """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError."""
+    if not 1 <= quality <= 100:
+        raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
+    return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
+
+
+class Codec:
+    """A model bundle, loaded piece by piece as it is needed, for any number of images.
+
+    model: folder of a bundle; by default the one that ships with the package. Safe to use from
+    several threads. Raises ModelError where the folder is not a bundle.
+    """
+
+    def __init__(self, model: str | Path | None = None):
+        self.bundle = default_bundle() if model is None else Bundle(model)
+        self._lock = threading.Lock()
+        self._transforms = None
+
+    @property
+    def transforms(self):
+        """The float transforms (loads ONNX Runtime)."""
+        with self._lock:
+            if self._transforms is None:
+                from .transforms import Transforms
+
+                self._transforms = Transforms(self.bundle.path, self.bundle.rows)
+            return self._transforms
+
+    def encode(
+        self,
+        image: Image.Image | np.ndarray,
+        quality: float = 50,
+        *,
+        gain_index: int | None = None,
+    ) -> bytes:
+        """The .aei file of an image.
+
+        image: a Pillow image or a uint8 array (H, W, 3) or (H, W), sides 1..2048. quality: 1..100;
+        gain_index, 0..255, overrides it. Raises UnsupportedError for images this version cannot hold.
+        """
+        from . import images
+        from .latents import encode_latents
+
+        row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
+        if not 0 <= row < GAIN_LEVELS:
+            raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
+        if isinstance(image.size, tuple):  # Pillow: refuse a huge image before its pixels are read
+            check_size(*image.size)
+        pixels = images.to_pixels(image)
+        height, width = pixels.shape[:2]
+        check_size(width, height)
+        y, z = self.transforms.analysis(images.to_network(pixels), row)
+        payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
+        header = Header(
+            width=width,
+            height=height,
+            gain_index=row,
+            model=self.bundle.fingerprint,
+            grey=pixels.ndim == 2,
+            code_all=code_all,
+        )
+        return pack(header, payload)
+
+    def decode(self, data: bytes) -> Image.Image:
+        """The image of a file written with this codec's model, as a Pillow image of mode RGB or L.
+
+        Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, or UnknownModelError.
+        """
+        from PIL import Image
+
+        from . import images
+
+        header, latents = self.decode_latents(data)
+        mean_bits = self.bundle.prior.program["mean_bits"]
+        x = self.transforms.synthesis(latents.y_hat, header.gain_index, mean_bits)
+        return Image.fromarray(images.from_network(x, header.width, header.height, header.grey))
+
+    def decode_latents(self, data: bytes) -> tuple[Header, Latents]:
+        """Header and latents only: the part that is exact on every machine, without ONNX Runtime."""
+        from .latents import decode_latents
+
+        header, payload = parse(bytes(data))
+        if header.model != self.bundle.fingerprint:
+            raise UnknownModelError(
+                f"the file was written with model {header.model.hex()}, not with "
+                f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
+            )
+        latents = decode_latents(
+            self.bundle.prior,
+            header.gain_index,
+            payload,
+            header.width,
+            header.height,
+            header.code_all,
+        )
+        return header, latents
+
+
+_codecs: dict[Path, Codec] = {}
+
+
+def codec_of_bundle(path: Path) -> Codec:
+    """One shared Codec per bundle folder."""
+    if path not in _codecs:
+        _codecs[path] = Codec(path)
+    return _codecs[path]
+
+
+def encode(image: Image.Image | np.ndarray, quality: float = 50) -> bytes:
+    """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
+    return codec_of_bundle(default_bundle().path).encode(image, quality)
+
+
+def decode(data: bytes) -> Image.Image:
+    """The image of a file written with any installed model; see Codec.decode."""
+    header, _ = parse(bytes(data))
+    return codec_of_bundle(find_bundle(header.model).path).decode(data)

@@ -1,0 +1,126 @@
+"""Model bundles: folders with a manifest, the integer prior, and ONNX graphs of the float transforms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..formats import ModelError, UnknownModelError
+from .interpreter import known_answer
+from .range_coder import Table
+
+MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = "base"
+
+
+def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
+    """First 4 bytes of the SHA-256 over all that defines latents: program and arrays.
+
+    Each array enters as name, NUL, dtype and shape as text, NUL, and its little-endian bytes in C
+    order, sorted by name; the program's JSON text comes first.
+    """
+    digest = hashlib.sha256(program.encode() + b"\0")
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        a = a.astype(a.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name}\0{a.dtype.str} {a.shape}\0".encode())
+        digest.update(a.tobytes())
+    return digest.digest()[:4]
+
+
+@dataclass
+class Prior:
+    """The integer prior of a bundle: what turns a payload into latents.
+
+    program: dict with `latents`, `hyper_latents`, `mean_bits`, `skip_below`, `order`, `hyper`,
+    `view`, `steps`. arrays: as stored (int16, int32, uint8).
+    """
+
+    program: dict
+    arrays: dict[str, np.ndarray]
+    fingerprint: bytes
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not known_answer():
+            raise ModelError(
+                "this machine's matrix product is inexact on integers: install another NumPy build"
+            )
+        # float64 in the layout the interpreter multiplies with; rows stay as they are stored.
+        for name, a in self.arrays.items():
+            if name.endswith(".weight") and a.ndim == 2:
+                self.weights[name] = a.T.astype(np.float64)
+            elif name.endswith(".weight"):
+                self.weights[name] = np.ascontiguousarray(a.transpose(1, 2, 0), np.float64)
+            elif name.endswith(".bias"):
+                self.weights[name] = a.astype(np.float64)
+            else:
+                self.weights[name] = a
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The frequency tables, by table index; the last symbol of each is the escape."""
+        sizes = self.arrays["tables.sizes"]
+        ends = np.cumsum(sizes)
+        flat = self.arrays["tables.frequencies"]
+        return [Table(flat[end - size : end]) for end, size in zip(ends, sizes)]
+
+
+class Bundle:
+    """A model bundle on disk. Nothing is read before it is needed."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
+            self.name: str = self.manifest["name"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ModelError(f"{self.path}: not a model bundle (no readable manifest.json)") from None
+
+    @cached_property
+    def prior(self) -> Prior:
+        """The integer prior. Raises ModelError where it is damaged or this machine computes wrongly."""
+        try:
+            text = (self.path / "prior.json").read_text(encoding="utf-8")
+            with np.load(self.path / "prior.npz", allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            program = json.loads(text)
+        except Exception as error:
+            raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
+        if fingerprint(text, arrays) != self.fingerprint:
+            raise ModelError(f"{self.path}: the prior does not match its fingerprint; reinstall the model")
+        return Prior(program, arrays, self.fingerprint)
+
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Float gains, one row per gain index: float32 (256, C) by name."""
+        with np.load(self.path / "rows.npz", allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def installed_bundles() -> list[Path]:
+    """Folders of the bundles that ship with the package."""
+    return sorted(p.parent for p in MODELS.glob("*/manifest.json"))
+
+
+def default_bundle() -> Bundle:
+    """The bundle used for encoding when none is named."""
+    return Bundle(MODELS / DEFAULT_MODEL)
+
+
+def find_bundle(model: bytes) -> Bundle:
+    """The installed bundle with this fingerprint. Raises UnknownModelError."""
+    for path in installed_bundles():
+        bundle = Bundle(path)
+        if bundle.fingerprint == model:
+            return bundle
+    raise UnknownModelError(
+        f"the file was written with model {model.hex()}, which is not installed: "
+        "install the release of aei-codec that wrote it, or name the bundle with --model"
+    )

@@ -1,0 +1,113 @@
+"""The integer interpreter: runs a prior, which is data (docs/FORMAT.md, "The prior"), exactly.
+
+Every array holds integers in float64. Each product and sum stays below 2^52, which the exporter
+proves per layer, so the results are exact whatever the order of summation, thread count, BLAS or CPU.
+Images are (rows, columns, channels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..formats import ModelError
+
+LOW, HIGH = -32768.0, 32767.0  # activations are clamped to int16
+
+
+def rescale(a: np.ndarray, shift: int) -> np.ndarray:
+    """floor((a + 2^(shift-1)) / 2^shift), in place; shift >= 1. Exact: scaling by a power of two."""
+    np.multiply(a, 2.0**-shift, out=a)
+    np.add(a, 0.5, out=a)
+    return np.floor(a, out=a)
+
+
+def clamp(a: np.ndarray) -> np.ndarray:
+    """To the range of int16, in place."""
+    return np.clip(a, LOW, HIGH, out=a)
+
+
+def conv1x1(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x: (h, w, C); weight: (C, D); bias: (D,) -> (h, w, D) accumulators."""
+    h, w, c = x.shape
+    out = x.reshape(h * w, c) @ weight
+    out += bias
+    return out.reshape(h, w, -1)
+
+
+def depthwise3x3(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x: (h, w, C); weight: (3, 3, C); zeros outside -> (h, w, C) accumulators."""
+    h, w, c = x.shape
+    padded = np.zeros((h + 2, w + 2, c))
+    padded[1:-1, 1:-1] = x
+    out = np.empty_like(x)
+    out[:] = bias
+    product = np.empty_like(x)
+    for i in range(3):
+        for j in range(3):
+            np.multiply(padded[i : i + h, j : j + w], weight[i, j], out=product)
+            out += product
+    return out
+
+
+def leaky(x: np.ndarray) -> np.ndarray:
+    """x where x >= 0, else floor((x + 4) / 8)."""
+    return np.maximum(x, np.minimum(rescale(x.copy(), 3), 0.0))
+
+
+def shuffle(x: np.ndarray) -> np.ndarray:
+    """Pixel shuffle by 2: channel 4 c + 2 i + j of (y, x) goes to channel c of (2 y + i, 2 x + j)."""
+    h, w, c = x.shape
+    return np.ascontiguousarray(
+        x.reshape(h, w, c // 4, 2, 2).transpose(0, 3, 1, 4, 2).reshape(2 * h, 2 * w, c // 4)
+    )
+
+
+def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs) -> np.ndarray:
+    """Run a list of layers on named registers and return the register the last layer wrote.
+
+    program: dicts with `op`, `in` (a register name or two), `out`, and per kind `weight`, `bias`,
+    `multiplier` (names in `arrays`) and `shift`. row: gain index, picks the row of row arrays.
+    inputs: (h, w, C) float64 arrays holding integers, never modified.
+    """
+    registers: dict[str, np.ndarray] = dict(inputs)
+    out = None
+    for layer in program:
+        op = layer["op"]
+        names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
+        x = registers[names[0]]
+        if op == "conv1x1":
+            out = conv1x1(x, arrays[layer["weight"]], arrays[layer["bias"]])
+            out = clamp(rescale(out, layer["shift"]))
+        elif op == "depthwise3x3":
+            out = depthwise3x3(x, arrays[layer["weight"]], arrays[layer["bias"]])
+            out = clamp(rescale(out, layer["shift"]))
+        elif op == "row":
+            out = x * arrays[layer["multiplier"]][row]
+            if "bias" in layer:
+                out += arrays[layer["bias"]][row]
+            out = clamp(rescale(out, layer["shift"]))
+        elif op == "leaky":
+            out = leaky(x)
+        elif op == "shuffle":
+            out = shuffle(x)
+        elif op == "add":
+            out = clamp(x + registers[names[1]])
+        else:
+            raise ModelError(f"the model uses a layer kind this release does not know: {op!r}")
+        registers[layer["out"]] = out
+    if out is None:
+        raise ModelError("the model has an empty program")
+    return out
+
+
+def known_answer() -> bool:
+    """Whether this machine's float64 matrix product is exact on integers (broken BLAS builds exist).
+
+    Compares one product of the prior's kind with the same product in int64, which uses no BLAS.
+    """
+    i = np.arange(61 * 320, dtype=np.int64)
+    a = (i * 7919 % 65536 - 32768).reshape(61, 320)
+    b = (i * 104729 % 65536 - 32768).reshape(320, 61)
+    return bool(np.array_equal((a.astype(np.float64) @ b.astype(np.float64)), (a @ b)))

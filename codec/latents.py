@@ -1,0 +1,289 @@
+"""Latents to payload and back: the order of steps, the symbols, the escapes, the check.
+
+A payload holds, in one range-coder stream: z_hat; then for each of the four steps the residuals of
+the step grouped by table; escapes after each group of symbols; at the end an 8-bit check of y_hat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..formats import DamagedFileError
+from .bundle import Prior
+from .interpreter import clamp, conv1x1, rescale, run
+from .range_coder import Table, make_decoder, make_encoder, uniform_table
+
+MAX_SYMBOL = 32767
+MAX_PREFIX = 16
+CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
+BIT, BYTE = uniform_table(2), uniform_table(256)
+
+
+@dataclass
+class Latents:
+    """Decoded latents of one image.
+
+    z_hat: int32 (hz, wz, Z). y_hat: int32 (h, w, M), fixed point with 6 fractional bits, in
+    quantisation steps. bits: ideal code length under the integer tables.
+    """
+
+    z_hat: np.ndarray
+    y_hat: np.ndarray
+    bits: float
+
+    def sha256(self) -> str:
+        """SHA-256 over z_hat, then y_hat, as little-endian int32 in C order (row, column, channel)."""
+        digest = hashlib.sha256(self.z_hat.astype("<i4").tobytes())
+        digest.update(self.y_hat.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+def grid_of(width: int, height: int) -> tuple[int, int, int, int]:
+    """Rows and columns of the y grid (1/16, rounded up), then of the z grid (1/4 of it, rounded up)."""
+    h, w = -(-height // 16), -(-width // 16)
+    return h, w, -(-h // 4), -(-w // 4)
+
+
+class SymbolWriter:
+    """Codes signed integers, each under the table of its index."""
+
+    def __init__(self, tables: list[Table]):
+        self.coder = make_encoder()
+        self.tables = tables
+        self.bits = 0.0
+
+    def raw(self, symbols: np.ndarray, table: Table) -> None:
+        self.coder.encode(symbols, table)
+        frequencies = np.asarray(table.frequencies)[symbols]
+        self.bits += 24 * len(symbols) - float(np.log2(frequencies).sum())
+
+    def code(self, values: np.ndarray, index: np.ndarray, first: int) -> np.ndarray:
+        """values: int (n,), |value| <= 32767; index: uint8 (n,). Symbols with index < first are not
+        coded and must be zero. Returns the values."""
+        order, starts = group(index, first)
+        escapes: list[int] = []
+        for k, (start, end) in starts:
+            table = self.tables[k]
+            reach = (len(table.frequencies) - 2) // 2
+            chosen = values[order[start:end]]
+            outside = np.abs(chosen) > reach
+            symbols = np.where(outside, 2 * reach + 1, chosen + reach)
+            self.raw(symbols, table)
+            for v in chosen[outside].tolist():
+                escapes += exp_golomb(2 * (abs(v) - reach - 1) + (v < 0))
+        self.raw(np.array(escapes, np.int64), BIT)
+        return values
+
+
+class SymbolReader:
+    """The mirror of SymbolWriter."""
+
+    def __init__(self, tables: list[Table], data: bytes):
+        self.coder = make_decoder(data)
+        self.tables = tables
+
+    def raw(self, count: int, table: Table) -> np.ndarray:
+        return self.coder.decode(count, table)
+
+    def code(self, index: np.ndarray, first: int) -> np.ndarray:
+        """index: uint8 (n,) -> int32 (n,)."""
+        order, starts = group(index, first)
+        values = np.zeros(len(index), np.int32)
+        escaped: list[tuple[np.ndarray, int]] = []
+        for k, (start, end) in starts:
+            table = self.tables[k]
+            reach = (len(table.frequencies) - 2) // 2
+            symbols = self.raw(end - start, table) - reach
+            values[order[start:end]] = symbols
+            outside = np.flatnonzero(symbols > reach)
+            if len(outside):
+                escaped.append((order[start:end][outside], reach))
+        for places, reach in escaped:
+            for place in places.tolist():
+                u = self.read_exp_golomb()
+                magnitude = reach + 1 + (u >> 1)
+                if magnitude > MAX_SYMBOL:
+                    raise DamagedFileError("the image data holds an impossible value")
+                values[place] = -magnitude if u & 1 else magnitude
+        return values
+
+    def read_exp_golomb(self) -> int:
+        zeros = 0
+        while not self.raw(1, BIT)[0]:
+            zeros += 1
+            if zeros > MAX_PREFIX:
+                raise DamagedFileError("the image data holds an impossible value")
+        value = 1
+        for bit in self.raw(zeros, BIT).tolist():
+            value = value << 1 | bit
+        return value - 1
+
+
+def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, tuple[int, int]]]]:
+    """Places sorted by table index (stable), and (table, (start, end)) of each table from `first` on."""
+    order = np.argsort(index, kind="stable")
+    counts = np.bincount(index)
+    ends = np.cumsum(counts)
+    spans = [(k, (int(e - c), int(e))) for k, (c, e) in enumerate(zip(counts, ends)) if c and k >= first]
+    return order, spans
+
+
+def exp_golomb(u: int) -> list[int]:
+    """Order-0 Exp-Golomb bits of u >= 0: as many zeros as u + 1 has bits after its first, then u + 1."""
+    n = u + 1
+    size = n.bit_length()
+    return [0] * (size - 1) + [n >> i & 1 for i in range(size - 1, -1, -1)]
+
+
+def _check_byte(y_hat: np.ndarray) -> int:
+    return zlib.crc32(y_hat.astype("<i4").tobytes()) & 0xFF
+
+
+def _walk(
+    prior: Prior,
+    row: int,
+    z_hat: np.ndarray,
+    grid: tuple[int, int],
+    residuals: Callable[[np.ndarray, np.ndarray, tuple[tuple[slice, slice, slice], ...]], np.ndarray],
+) -> np.ndarray:
+    """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals.
+
+    mean: float64 (n,), fixed point; index: uint8 (n,); places: the slices of y that the step fills,
+    one per cell, whose entries follow each other in C order. Returns y_hat, float64 (h, w, M).
+    """
+    program, arrays = prior.program, prior.weights
+    m, one = program["latents"], float(1 << program["mean_bits"])
+    quarter = m // 4
+    hidden = run(program["hyper"], arrays, row, z=z_hat.astype(np.float64))
+    hidden = np.ascontiguousarray(hidden[: grid[0], : grid[1]])
+    y_hat = np.zeros((*grid, m))
+    view = np.zeros((*grid, m))
+    for k, step in enumerate(program["steps"]):
+        features = run(step["features"], arrays, row, h=hidden, view=view)
+        means, indexes, places = [], [], []
+        for cell, (i, j) in enumerate(CELLS):
+            g = program["order"][k][cell]
+            channels = slice(g * quarter, (g + 1) * quarter)
+            rows = slice(2 * g * quarter, 2 * (g + 1) * quarter)
+            head = conv1x1(
+                features[i::2, j::2],
+                arrays[step["weight"]][:, rows],
+                arrays[step["bias"]][rows],
+            )
+            mean = clamp(rescale(head[..., :quarter].copy(), step["mean_shift"]))
+            mean *= arrays[program["mean_multiplier"]][row, channels]
+            means.append(rescale(mean, program["mean_shift"]).ravel())
+            scale = head[..., quarter:] + arrays[program["scale_bias"]][row, channels]
+            scale = np.clip(rescale(scale, step["scale_shift"]), 0, program["scales"] - 1)
+            indexes.append(scale.astype(np.uint8).ravel())
+            places.append((slice(i, None, 2), slice(j, None, 2), channels))
+        mean = np.concatenate(means)
+        values = residuals(mean, np.concatenate(indexes), tuple(places)) * one + mean
+        start = 0
+        for place in places:
+            part = y_hat[place]
+            part[:] = values[start : start + part.size].reshape(part.shape)
+            start += part.size
+            if k < 3:
+                view_part = part * arrays[program["view_multiplier"]][row, place[2]]
+                view[place] = clamp(rescale(view_part, program["view_shift"]))
+    return y_hat
+
+
+def encode_latents(
+    prior: Prior, row: int, y: np.ndarray, z: np.ndarray
+) -> tuple[bytes, bool, Latents]:
+    """Quantise and code latents.
+
+    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index. Returns the
+    payload, whether all symbols were coded (`code_all`), and the latents as a decoder will see them.
+    """
+    z_hat = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+    one = float(1 << prior.program["mean_bits"])
+    steps: list[tuple[np.ndarray, np.ndarray]] = []
+    skip = prior.program["skip_below"]
+
+    def make_residuals(code_all: bool):
+        def residuals(mean, index, places):
+            target = np.concatenate([y[place].ravel() for place in places])
+            # inputs may be absurd (a model fed with noise), never NaN after this
+            values = np.nan_to_num(np.rint(target - mean / one), posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL)
+            values = np.clip(values, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+            if not code_all:
+                sure = index < skip
+                if np.abs(values[sure]).max(initial=0) > 1:
+                    raise _NotSkippableError
+                values[sure] = 0
+            steps.append((values, index))
+            return values
+
+        return residuals
+
+    code_all = False
+    try:
+        y_hat = _walk(prior, row, z_hat, y.shape[:2], make_residuals(False))
+    except _NotSkippableError:
+        code_all = True
+        steps.clear()
+        y_hat = _walk(prior, row, z_hat, y.shape[:2], make_residuals(True))
+    y_hat = y_hat.astype(np.int32)
+    payload, bits = _write(prior, row, z_hat, steps, y_hat, code_all)
+    return payload, code_all, Latents(z_hat, y_hat, bits)
+
+
+class _NotSkippableError(Exception):
+    """A residual that would be skipped is larger than 1."""
+
+
+def _z_index(prior: Prior, row: int, z_shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(prior.arrays["rows.z_table"][row], z_shape).ravel()
+
+
+def _write(
+    prior: Prior,
+    row: int,
+    z_hat: np.ndarray,
+    steps: list[tuple[np.ndarray, np.ndarray]],
+    y_hat: np.ndarray,
+    code_all: bool,
+) -> tuple[bytes, float]:
+    writer = SymbolWriter(prior.tables)
+    writer.code(z_hat.ravel(), _z_index(prior, row, z_hat.shape), 0)
+    for values, index in steps:
+        writer.code(values, index, 0 if code_all else prior.program["skip_below"])
+    writer.raw(np.array([_check_byte(y_hat)]), BYTE)
+    return writer.coder.finish(), writer.bits
+
+
+def decode_latents(
+    prior: Prior, row: int, payload: bytes, width: int, height: int, code_all: bool
+) -> Latents:
+    """The latents of a payload; exact on every machine. Raises DamagedFileError."""
+    h, w, hz, wz = grid_of(width, height)
+    reader = SymbolReader(prior.tables, payload)
+    z_shape = (hz, wz, prior.program["hyper_latents"])
+    z_hat = reader.code(_z_index(prior, row, z_shape), 0).reshape(z_shape)
+    first = 0 if code_all else prior.program["skip_below"]
+    steps: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def residuals(mean, index, places):
+        values = reader.code(index, first)
+        steps.append((values, index))
+        return values
+
+    y_hat = _walk(prior, row, z_hat, (h, w), residuals).astype(np.int32)
+    if reader.raw(1, BYTE)[0] != _check_byte(y_hat):
+        raise DamagedFileError(
+            "the decoded data fails its check: the file is damaged, or this machine computes wrongly"
+        )
+    # A payload is valid only if it is exactly what an encoder writes for these symbols, so bytes
+    # left over, or not in their shortest form, are found out.
+    again, bits = _write(prior, row, z_hat, steps, y_hat, code_all)
+    if again != payload:
+        raise DamagedFileError("the image data is longer than its content")
+    return Latents(z_hat, y_hat, bits)

@@ -1,0 +1,179 @@
+"""A trained model to a bundle, and a bundle back to a trainable model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from ..bundle import Bundle, Prior, fingerprint
+from ..latents import encode_latents
+from .graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
+from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, NetworkConfig, Rows
+from .quantise import IntegerPrior, quantise_prior
+from .train import model_from_state
+
+MAX_BUNDLE_BYTES = 16_000_000
+GRAPHS = {"g_a": analysis_graph, "h_a": hyper_analysis_graph, "g_s": synthesis_graph}
+RUN_TIME_ROWS = {
+    "gain": "gain",
+    "inverse_gain": "inverse_gain",
+    "z_gain": "z_gain",
+    "g_a.gain8": "g_a.gain8",
+    "g_a.gain16": "g_a.gain16",
+    "g_s.gain16": "g_s.gain16",
+    "g_s.gain8": "g_s.gain8",
+}
+
+
+def export_bundle(
+    model: LatentCodec,
+    folder: Path,
+    name: str,
+    calibration: list[np.ndarray],
+    training: dict | None = None,
+) -> dict:
+    """Write a bundle and return its manifest.
+
+    calibration: uint8 images (sides multiples of 32), for activation ranges and for the comparison of
+    code lengths, float prior against integer prior. training: facts for the manifest (pixels, ...).
+    Raises ValueError where the prior cannot be made exact or the bundle exceeds 16 MB.
+    """
+    model = model.cpu().float().eval()
+    prior = quantise_prior(model, calibration)
+    state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
+    # The transforms ship as float16: measure and restore what will really run.
+    temporary = folder.with_name(folder.name + ".tmp")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    for graph, build in GRAPHS.items():
+        onnx.save(build(state), temporary / f"{graph}.onnx")
+    index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
+    modules = dict(model.named_modules())
+    with torch.no_grad():
+        rows = {k: modules[v](index)[:, :, 0, 0].numpy() for k, v in RUN_TIME_ROWS.items()}
+    np.savez_compressed(temporary / "rows.npz", **rows)
+    anchors = {
+        f"{n}.anchors": m.anchors.detach().numpy() for n, m in modules.items() if isinstance(m, Rows)
+    }
+    np.savez_compressed(temporary / "training.npz", **anchors)
+    text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
+    (temporary / "prior.json").write_text(text, encoding="utf-8")
+    np.savez_compressed(temporary / "prior.npz", **prior.arrays)
+    mark = fingerprint(text, prior.arrays)
+    runtime = Prior(json.loads(text), prior.arrays, mark)
+    manifest = {
+        "name": name,
+        "fingerprint": mark.hex(),
+        "network": asdict(model.config),
+        "exponents": prior.exponents,
+        "training": training or {},
+        "integer_prior": compare_code_lengths(model, runtime, calibration),
+    }
+    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    size = sum(p.stat().st_size for p in temporary.iterdir())
+    if size > MAX_BUNDLE_BYTES:
+        raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    return manifest
+
+
+@torch.no_grad()
+def compare_code_lengths(model: LatentCodec, prior: Prior, images: list[np.ndarray]) -> dict:
+    """Bits of the same images under the float prior and under the integer tables, per gain index."""
+    result = {}
+    for index in (20, 80, 140, 200, 250):
+        row = torch.tensor([float(index)])
+        exact = ideal = 0.0
+        for image in images[:6]:
+            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+            out = model(x, row, noisy=False)
+            ideal += float(out["y_bits"] + out["z_bits"])
+            y = model.g_a(x, row) * model.gain(row)
+            z = model.h_a(y) * model.z_gain(row)
+            y, z = (a[0].permute(1, 2, 0).numpy() for a in (y, z))
+            exact += encode_latents(prior, index, y, z)[2].bits
+        result[str(index)] = {
+            "float_bits": round(ideal),
+            "integer_bits": round(exact),
+            "lost_percent": round(100 * (exact / ideal - 1), 3),
+        }
+    return result
+
+
+def restore_model(bundle: Bundle) -> LatentCodec:
+    """The torch model of a bundle, to go on training from: transforms in float16 precision, the prior
+    in that of its integers."""
+    state: dict[str, np.ndarray] = {}
+    for graph in GRAPHS:
+        for initialiser in onnx.load(bundle.path / f"{graph}.onnx").graph.initializer:
+            state[initialiser.name] = numpy_helper.to_array(initialiser).astype(np.float32)
+    with np.load(bundle.path / "training.npz", allow_pickle=False) as stored:
+        state.update({k: stored[k] for k in stored.files})
+    arrays, exponents = bundle.prior.arrays, bundle.manifest["exponents"]
+    streams = _fractions_in(bundle.prior.program, exponents)
+    for name, exponent in exponents.items():
+        if name.endswith((".mean", ".scale")):
+            continue
+        state[f"{name}.weight"] = arrays[f"{name}.weight"] * 2.0**-exponent
+        state[f"{name}.bias"] = arrays[f"{name}.bias"] * 2.0 ** -(exponent + streams[name])
+    config = NetworkConfig(**bundle.manifest["network"])
+    is_scale = np.tile(np.repeat([False, True], config.latents // 4), 4)
+    for k in range(STEPS):
+        name = f"context.{k}.head"
+        factor = np.where(
+            is_scale,
+            LOG_SCALE_STEP * 2.0 ** -exponents[f"{name}.scale"],
+            2.0 ** -exponents[f"{name}.mean"],
+        )
+        state[f"{name}.weight"] = arrays[f"{name}.weight"] * factor[:, None]
+        state[f"{name}.bias"] = arrays[f"{name}.bias"] * factor * 2.0 ** -streams[name]
+    # Shapes come from the network: initialisers and integers are only reshaped (see graphs.py).
+    basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
+    model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
+    shapes = {k: v.shape for k, v in model.state_dict().items()}
+    tensors = {
+        k: torch.from_numpy(np.array(v, np.float32, order="C")).reshape(shapes[k])
+        for k, v in state.items()
+    }
+    return model_from_state(config, tensors)
+
+
+def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:
+    """Fractional bits of each convolution's input, needed to undo the rounding of its bias.
+
+    Biases are stored at the accumulator's precision; a layer's accumulator has the fractional bits of
+    its input plus the weight's exponent, so walking the programs recovers them.
+    """
+    result: dict[str, int] = {}
+    known = program["fractions"]
+
+    def walk(layers: list[dict], registers: dict[str, int]) -> None:
+        for layer in layers:
+            source = layer["in"][0] if isinstance(layer["in"], list) else layer["in"]
+            f = registers[source]
+            if layer["op"] in ("conv1x1", "depthwise3x3"):
+                name = layer["weight"].removesuffix(".weight")
+                result[name] = f
+                f = f + exponents[name] - layer["shift"]
+            elif layer["op"] == "row":
+                f = known["z"]
+            registers[layer["out"]] = f
+
+    walk(program["hyper"], {"z": 0})
+    for k, step in enumerate(program["steps"]):
+        walk(step["features"], {"h": known["stream"], "view": known["view"]})
+        result[f"context.{k}.head"] = known["stream"]
+    return result
+
+
+__all__ = ["IntegerPrior", "compare_code_lengths", "export_bundle", "restore_model"]

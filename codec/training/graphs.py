@@ -1,0 +1,126 @@
+"""ONNX graphs of the float transforms, written node by node.
+
+Weights are stored once, as float16 initialisers under their state-dict names behind Cast nodes, so that a
+bundle can be turned back into the torch model; ONNX Runtime folds the casts when it loads.
+A pixel-unshuffle followed by a 1x1 convolution is written as one strided convolution: the weights
+are the same numbers in the same order, only reshaped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+
+
+class GraphWriter:
+    """Collects nodes and float16 initialisers of one graph."""
+
+    def __init__(self, state: dict[str, np.ndarray], prefix: str):
+        self.state, self.prefix = state, prefix
+        self.nodes: list = []
+        self.initialisers: list = []
+        self.count = 0
+
+    def node(self, op: str, inputs: list[str], **attributes) -> str:
+        self.count += 1
+        out = f"{op.lower()}_{self.count}"
+        self.nodes.append(helper.make_node(op, inputs, [out], **attributes))
+        return out
+
+    def weight(self, name: str, shape: tuple[int, ...] | None = None) -> str:
+        a = self.state[self.prefix + name]
+        a = a.reshape(shape if shape is not None else a.shape)
+        half = a.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ValueError(f"{self.prefix}{name} does not fit float16")
+        self.initialisers.append(numpy_helper.from_array(half, self.prefix + name))
+        return self.node("Cast", [self.prefix + name], to=TensorProto.FLOAT)
+
+    def conv(self, x: str, name: str, unshuffle: int = 1, **attributes) -> str:
+        w = self.state[f"{self.prefix}{name}.weight"]
+        shape = w.shape
+        if unshuffle > 1:
+            shape = (w.shape[0], w.shape[1] // unshuffle**2, unshuffle, unshuffle)
+            attributes["strides"] = [unshuffle, unshuffle]
+        inputs = [x, self.weight(f"{name}.weight", shape)]
+        if f"{self.prefix}{name}.bias" in self.state:
+            inputs.append(self.weight(f"{name}.bias"))
+        return self.node("Conv", inputs, **attributes)
+
+    def block(self, x: str, name: str) -> str:
+        width = self.state[f"{self.prefix}{name}.dw.weight"].shape[0]
+        f = self.conv(x, f"{name}.dw", pads=[1, 1, 1, 1], group=width)
+        f = self.node("LeakyRelu", [self.conv(f, f"{name}.up")], alpha=0.1)
+        return self.node("Add", [x, self.conv(f, f"{name}.down")])
+
+    def shuffle(self, x: str, size: int) -> str:
+        return self.node("DepthToSpace", [x], blocksize=size, mode="CRD")
+
+    def finish(self, inputs: dict[str, list], output: str, channels: int) -> onnx.ModelProto:
+        def info(name, shape):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+        out = self.node("Identity", [output])
+        graph = helper.make_graph(
+            self.nodes,
+            self.prefix.rstrip("."),
+            [info(name, shape) for name, shape in inputs.items()],
+            [info(out, [1, channels, None, None])],
+            self.initialisers,
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], producer_name="aei", ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _depth(state: dict, prefix: str) -> int:
+    return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
+
+
+def analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """g_a: x (1, 3, H, W), gain8, gain16 -> y (1, M, H/16, W/16), before the gain."""
+    g = GraphWriter(state, "g_a.")
+    f = g.node("Mul", [g.conv("x", "stem", unshuffle=8), "gain8"])
+    for i in range(_depth(state, "g_a.blocks8.")):
+        f = g.block(f, f"blocks8.{i}")
+    f = g.node("Mul", [g.conv(f, "shrink", unshuffle=2), "gain16"])
+    for i in range(_depth(state, "g_a.blocks16.")):
+        f = g.block(f, f"blocks16.{i}")
+    f = g.node("Mul", [g.conv(f, "head"), g.weight("scale")])
+    y = g.node("Add", [g.conv("x", "klt", unshuffle=16), f])
+    w8, w16 = state["g_a.stem.weight"].shape[0], state["g_a.shrink.weight"].shape[0]
+    inputs = {"x": [1, 3, None, None], "gain8": [1, w8, 1, 1], "gain16": [1, w16, 1, 1]}
+    return g.finish(inputs, y, state["g_a.head.weight"].shape[0])
+
+
+def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """h_a: y (1, M, h, w), scaled by the gain -> z (1, Z, hz, wz), before its gain."""
+    g = GraphWriter(state, "h_a.")
+    f = g.node("LeakyRelu", [g.conv(g.node("Asinh", ["y"]), "stem")], alpha=0.125)
+    strided = {"pads": [1, 1, 1, 1], "strides": [2, 2]}
+    f = g.node("LeakyRelu", [g.conv(f, "down1", **strided)], alpha=0.125)
+    z = g.conv(f, "down2", **strided)
+    m = state["h_a.stem.weight"].shape[1]
+    return g.finish({"y": [1, m, None, None]}, z, state["h_a.down2.weight"].shape[0])
+
+
+def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """g_s: y (1, M, h, w), dequantised; gain16, gain8 -> x (1, 3, 16 h, 16 w)."""
+    g = GraphWriter(state, "g_s.")
+    f = g.conv(g.node("Mul", ["y", g.weight("scale")]), "stem")
+    f = g.node("Mul", [f, "gain16"])
+    for i in range(_depth(state, "g_s.blocks16.")):
+        f = g.block(f, f"blocks16.{i}")
+    f = g.node("Mul", [g.shuffle(g.conv(f, "grow"), 2), "gain8"])
+    for i in range(_depth(state, "g_s.blocks8.")):
+        f = g.block(f, f"blocks8.{i}")
+    f = g.shuffle(g.conv(f, "head"), 8)
+    x = g.node("Add", [g.shuffle(g.conv("y", "klt"), 16), f])
+    m, w16 = state["g_s.stem.weight"].shape[1], state["g_s.stem.weight"].shape[0]
+    w8 = state["g_s.head.weight"].shape[1]
+    inputs = {"y": [1, m, None, None], "gain8": [1, w8, 1, 1], "gain16": [1, w16, 1, 1]}
+    return g.finish(inputs, x, 3)

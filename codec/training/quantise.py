@@ -1,0 +1,297 @@
+"""The float prior as integers: fixed-point formats, accumulator bounds, tables (docs/FORMAT.md)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from .networks import GAIN_LEVELS, LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, STEPS, LatentCodec
+
+MEAN_BITS = 6
+HEADROOM = 2.0  # activations may grow to twice what calibration saw before they are clamped
+ACTIVATION = 32768
+MAX_SYMBOL = 32767
+EXACT = 2.0**52
+SKIP_BELOW = 1
+MAX_FRACTION = 12
+
+
+@dataclass
+class IntegerPrior:
+    """What export writes: the program, its arrays, and what is needed to undo the rounding."""
+
+    program: dict
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    exponents: dict[str, int] = field(default_factory=dict)  # weight = integer / 2^exponent
+
+
+def fraction_bits(largest: float) -> int:
+    """Fractional bits with which |values| up to HEADROOM * largest fit int16."""
+    return min(MAX_FRACTION, math.floor(math.log2(ACTIVATION / (HEADROOM * max(largest, 1e-3)))))
+
+
+def prove(name: str, bound: float) -> None:
+    """Refuse a layer whose accumulator could reach 2^52 in magnitude."""
+    if not bound < EXACT:
+        raise ValueError(f"{name}: accumulators may reach 2^{math.log2(bound):.1f}, over 2^52")
+
+
+def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
+    """(frequencies, sizes): 64 zero-mean Gaussians, each integer symbol in -R..R (about 6 sigma) and an
+    escape; 24-bit frequencies of at least 1 that sum to 2^24."""
+    total = 1 << 24
+    flat, sizes = [], []
+    for k in range(SCALE_LEVELS):
+        sigma = SCALE_MIN * math.exp(k * LOG_SCALE_STEP)
+        reach = max(1, math.ceil(6 * sigma))
+
+        def tail(v: float, sigma: float = sigma) -> float:  # mass beyond v > 0
+            return 0.5 * math.erfc(v / sigma / math.sqrt(2))
+
+        centre = 1 - 2 * tail(0.5)
+        side = [tail(i - 0.5) - tail(i + 0.5) for i in range(1, reach + 1)]
+        mass = [*side[::-1], centre, *side, 2 * tail(reach + 0.5)]
+        f = np.maximum(1, np.floor(np.array(mass) * total)).astype(np.int64)
+        f[reach] += total - f.sum()
+        assert f.min() >= 1
+        flat.append(f)
+        sizes.append(len(f))
+    return np.concatenate(flat).astype(np.int32), np.array(sizes, np.int32)
+
+
+def _observe(model: LatentCodec, images: list[np.ndarray]) -> dict[str, float]:
+    """Largest |activation| of every module of the prior, over images and gain indexes."""
+    seen: dict[str, float] = {}
+
+    def watch(name: str, value: torch.Tensor) -> None:
+        seen[name] = max(seen.get(name, 0.0), float(value.abs().max()))
+
+    handles = []
+    for name, module in model.named_modules():
+        if name.startswith(("h_s", "context")):
+            handles.append(
+                module.register_forward_hook(lambda m, args, out, name=name: watch(name, out))
+            )
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda m, args, name=name: watch(f"{name}.in", args[0])
+                )
+            )
+    original = [step.features for step in model.context]
+
+    def features(k: int):
+        def run(h, view):
+            watch("stream", h)
+            if view is not None:
+                watch("view", view)
+                watch("stream", h + model.context[k].view(view))
+            out = original[k](h, view)
+            watch("stream", out)
+            head = model.context[k].head(out)
+            watch("mean", head.unflatten(1, (4, 2, -1))[:, :, 0])
+            return out
+
+        return run
+
+    for k, step in enumerate(model.context):
+        step.features = features(k)
+    with torch.no_grad():
+        for i, image in enumerate(images):
+            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+            for index in np.linspace(0, GAIN_LEVELS - 1, 6) if i % 4 == 0 else (40.0, 215.0):
+                model(x, torch.tensor([float(index)]), noisy=False)
+    for handle in handles:
+        handle.remove()
+    for step in model.context:
+        del step.features  # uncovers the method again
+    return seen
+
+
+class _Writer:
+    """Adds layers to programs, with weights in the largest format that int16 and 2^52 allow."""
+
+    def __init__(self, model: LatentCodec, prior: IntegerPrior):
+        self.state = {k: v.detach().double().numpy() for k, v in model.state_dict().items()}
+        self.prior = prior
+
+    def weight(self, name: str, w: np.ndarray, fraction_in: int, bias: np.ndarray) -> int:
+        """Store weight and bias; returns the accumulator's fractional bits."""
+        exponent = math.floor(math.log2(32767 / max(np.abs(w).max(), 1e-9)))
+        exponent = min(exponent, 20)
+        integer = np.rint(w * 2.0**exponent).astype(np.int16)
+        fraction = fraction_in + exponent
+        b = np.rint(bias * 2.0**fraction).astype(np.int64)
+        rows = np.abs(integer.astype(np.float64)).reshape(len(integer), -1).sum(1)
+        prove(name, float((rows * ACTIVATION + np.abs(b)).max()) + 2.0**40)
+        self.prior.arrays[f"{name}.weight"] = integer
+        self.prior.arrays[f"{name}.bias"] = b
+        self.prior.exponents[name] = exponent
+        return fraction
+
+    def conv(self, program: list, name: str, source: str, out: str, f_in: int, f_out: int) -> None:
+        w = self.state[f"{name}.weight"]
+        depthwise = w.shape[2] == 3
+        w = w[:, 0] if depthwise else w[:, :, 0, 0]
+        fraction = self.weight(name, w, f_in, self.state[f"{name}.bias"])
+        if fraction - f_out < 1:
+            raise ValueError(f"{name}: no fractional bits to round away")
+        program.append(
+            {
+                "op": "depthwise3x3" if depthwise else "conv1x1",
+                "in": source,
+                "out": out,
+                "weight": f"{name}.weight",
+                "bias": f"{name}.bias",
+                "shift": fraction - f_out,
+            }
+        )
+
+
+def _rows(values: torch.Tensor, exponent: float) -> np.ndarray:
+    rows = np.rint(values.detach().double().numpy() * 2.0**exponent)
+    if np.abs(rows).max() >= 2**31:
+        raise ValueError("a row of multipliers does not fit int32")
+    return rows.astype(np.int32)
+
+
+def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> IntegerPrior:
+    """The integer prior of a trained model.
+
+    calibration: uint8 (H, W, 3) images, sides multiples of 32, on which activation ranges are taken.
+    Raises ValueError where a layer's accumulator cannot be proven below 2^52.
+    """
+    model = model.float().eval()
+    seen = _observe(model, calibration)
+    c = model.config
+    program: dict = {
+        "latents": c.latents,
+        "hyper_latents": c.hyper_latents,
+        "mean_bits": MEAN_BITS,
+        "scales": SCALE_LEVELS,
+        "skip_below": SKIP_BELOW,
+        "order": model.group_of,
+    }
+    prior = IntegerPrior(program)
+    w = _Writer(model, prior)
+    index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
+
+    def row(module) -> torch.Tensor:
+        return module(index)[:, :, 0, 0]
+
+    # h_s
+    f_z = fraction_bits(seen["h_s.stem.in"])
+    z_shift = 10
+    prior.arrays["rows.z_multiplier"] = _rows(row(model.z_in_gain), f_z + z_shift)
+    prior.arrays["rows.z_bias"] = _rows(row(model.z_in_bias), f_z + z_shift)
+    z_rows = np.abs(prior.arrays["rows.z_multiplier"]).max() * float(MAX_SYMBOL)
+    prove("rows.z", float(z_rows + np.abs(prior.arrays["rows.z_bias"]).max()))
+    f1 = fraction_bits(seen["h_s.stem"])
+    f2 = fraction_bits(seen["h_s.up1"])
+    f3 = fraction_bits(seen["h_s.dw1"])
+    f4 = fraction_bits(seen["h_s.up2"])
+    f5 = fraction_bits(seen["h_s.dw2"])
+    stream = fraction_bits(seen["stream"])
+    hyper: list[dict] = [
+        {
+            "op": "row",
+            "in": "z",
+            "out": "a",
+            "multiplier": "rows.z_multiplier",
+            "bias": "rows.z_bias",
+            "shift": z_shift,
+        }
+    ]
+    leaky = {"op": "leaky", "in": "a", "out": "a"}
+    shuffle = {"op": "shuffle", "in": "a", "out": "a"}
+    w.conv(hyper, "h_s.stem", "a", "a", f_z, f1)
+    hyper.append(leaky)
+    w.conv(hyper, "h_s.up1", "a", "a", f1, f2)
+    hyper.append(shuffle)
+    w.conv(hyper, "h_s.dw1", "a", "a", f2, f3)
+    hyper.append(leaky)
+    w.conv(hyper, "h_s.up2", "a", "a", f3, f4)
+    hyper.append(shuffle)
+    w.conv(hyper, "h_s.dw2", "a", "a", f4, f5)
+    hyper.append(leaky)
+    w.conv(hyper, "h_s.head", "a", "a", f5, stream)
+    program["hyper"] = hyper
+
+    # the rows around the context model
+    f_view, f_mean = fraction_bits(seen["view"]), fraction_bits(seen["mean"])
+    program["fractions"] = {"z": f_z, "stream": stream, "view": f_view}  # for restoring only
+    view_shift, mean_shift = 16, 14
+    prior.arrays["rows.view_multiplier"] = _rows(
+        row(model.view_gain), f_view - MEAN_BITS + view_shift
+    )
+    prior.arrays["rows.mean_multiplier"] = _rows(
+        row(model.mean_gain), MEAN_BITS - f_mean + mean_shift
+    )
+    mean_bound = np.abs(prior.arrays["rows.mean_multiplier"]).max() * float(ACTIVATION)
+    prove("rows.mean", mean_bound)
+    y_bound = MAX_SYMBOL * 2.0**MEAN_BITS + mean_bound * 2.0**-mean_shift + 1
+    if y_bound >= 2**31:
+        raise ValueError("y_hat does not fit int32")
+    prove("rows.view", y_bound * float(np.abs(prior.arrays["rows.view_multiplier"]).max()))
+    program["view_multiplier"], program["view_shift"] = "rows.view_multiplier", view_shift
+    program["mean_multiplier"], program["mean_shift"] = "rows.mean_multiplier", mean_shift
+
+    # the four steps; means and log scales of a head have formats of their own
+    quarter = c.latents // 4
+    is_scale = np.tile(np.repeat([False, True], quarter), 4)
+    heads = [w.state[f"context.{k}.head.weight"][:, :, 0, 0] for k in range(STEPS)]
+    largest = max(np.abs(h[is_scale]).max() for h in heads) / LOG_SCALE_STEP
+    scale_exponent = math.floor(math.log2(32767 / largest))
+    scale_shift = stream + scale_exponent
+    steps = []
+    for k in range(STEPS):
+        features: list[dict] = []
+        source = "h"
+        if k > 0:
+            w.conv(features, f"context.{k}.view", "view", "f", f_view, stream)
+            features.append({"op": "add", "in": ["h", "f"], "out": "f"})
+            source = "f"
+        features.append({"op": "leaky", "in": source, "out": "f"})
+        for i in range(c.prior_blocks):
+            name = f"context.{k}.blocks.{i}"
+            f_pw, f_dw = fraction_bits(seen[f"{name}.pw1"]), fraction_bits(seen[f"{name}.dw"])
+            w.conv(features, f"{name}.pw1", "f", "a", stream, f_pw)
+            features.append(leaky)
+            w.conv(features, f"{name}.dw", "a", "a", f_pw, f_dw)
+            w.conv(features, f"{name}.pw2", "a", "a", f_dw, stream)
+            features.append({"op": "add", "in": ["f", "a"], "out": "f"})
+        name = f"context.{k}.head"
+        head, bias = heads[k], w.state[f"{name}.bias"]
+        exponent = math.floor(math.log2(32767 / max(np.abs(head[~is_scale]).max(), 1e-9)))
+        exponent = min(exponent, 20)
+        factor = np.where(is_scale, 2.0**scale_exponent / LOG_SCALE_STEP, 2.0**exponent)
+        integer = np.rint(head * factor[:, None]).astype(np.int16)
+        b = np.rint(bias * factor * 2.0**stream).astype(np.int64)
+        prior.arrays[f"{name}.weight"], prior.arrays[f"{name}.bias"] = integer, b
+        prior.exponents[f"{name}.mean"] = exponent
+        prior.exponents[f"{name}.scale"] = scale_exponent
+        sums = np.abs(integer.astype(np.float64)).sum(1)
+        prove(name, float((sums * ACTIVATION + np.abs(b)).max()) + 2.0**40)
+        if stream + exponent - f_mean < 1:
+            raise ValueError(f"{name}: no fractional bits to round away")
+        steps.append(
+            {
+                "features": features,
+                "weight": f"{name}.weight",
+                "bias": f"{name}.bias",
+                "mean_shift": stream + exponent - f_mean,
+                "scale_shift": scale_shift,
+            }
+        )
+    program["steps"] = steps
+    program["scale_bias"] = "rows.scale_bias"
+    prior.arrays["rows.scale_bias"] = _rows(
+        row(model.scale_bias) / LOG_SCALE_STEP, scale_shift
+    )
+
+    prior.arrays["tables.frequencies"], prior.arrays["tables.sizes"] = gaussian_tables()
+    level = (row(model.z_scale).log() - math.log(SCALE_MIN)) / LOG_SCALE_STEP
+    prior.arrays["rows.z_table"] = level.detach().round().clamp(0, SCALE_LEVELS - 1).numpy().astype(np.uint8)
+    return prior
