@@ -11,12 +11,14 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from PIL import Image
 
 from ..bundle import Bundle, Prior, fingerprint
 from ..latents import encode_latents
+from . import data, validate
 from .graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, NetworkConfig, Rows
-from .quantise import IntegerPrior, quantise_prior
+from .quantise import quantise_prior
 from .train import model_from_state
 
 MAX_BUNDLE_BYTES = 16_000_000
@@ -85,6 +87,19 @@ def export_bundle(
         shutil.rmtree(folder)
     temporary.rename(folder)
     return manifest
+
+
+def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: str) -> dict:
+    """Export the averaged weights of a training checkpoint, calibrated on 13 training images."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    model = model_from_state(NetworkConfig(**state["network"]), state["ema"])
+    files = data.list_images(data_folder)
+    images = []
+    for path in files[len(files) // 42 :: max(1, len(files) // 13)]:
+        with Image.open(path) as image:
+            images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
+    training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
+    return export_bundle(model, folder, name, images, training)
 
 
 @torch.no_grad()
@@ -174,6 +189,3 @@ def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:
         walk(step["features"], {"h": known["stream"], "view": known["view"]})
         result[f"context.{k}.head"] = known["stream"]
     return result
-
-
-__all__ = ["IntegerPrior", "compare_code_lengths", "export_bundle", "restore_model"]

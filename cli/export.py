@@ -1,0 +1,36 @@
+"""`aei export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="The training folder: its images calibrate the integer prior.")  # fmt: skip
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
+@click.option("--name", default="base", show_default=True, help="Name in the manifest.")
+@click.option("-f", "--force", is_flag=True, help="Replace the bundle if it exists.")
+def command(checkpoint: Path, data: Path, output: Path, name: str, force: bool) -> None:
+    """Turn CHECKPOINT (last.pt of `aei train`) into a model bundle.
+
+    Proves that every accumulator of the integer prior stays below 2^52, and prints the rate lost from
+    the float prior to the integer one.
+
+    \b
+    Example:
+      aei export run/last.pt --data photos/ -o my.bundle
+    """
+    from ..formats import AeiError
+
+    if output.exists() and not force:
+        raise AeiError(f"{output} exists: choose another name with -o, or --force to replace it")
+    from ..codec.training.export import export_checkpoint
+
+    manifest = export_checkpoint(checkpoint, data, output, name)
+    click.echo(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
+    for index, row in manifest["integer_prior"].items():
+        click.echo(f"  gain index {index:>3}: integer prior {row['lost_percent']:+.3f} % of the float prior's rate")

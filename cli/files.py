@@ -1,0 +1,79 @@
+"""Reading inputs and writing outputs for the commands: `-`, --force, and never half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..formats import AeiError, UnsupportedError
+
+STREAM = "-"
+
+
+class OutputExistsError(AeiError):
+    """The output exists and --force was not given."""
+
+
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the file's name in front of our errors."""
+    try:
+        yield
+    except AeiError as error:
+        raise type(error)(f"{'stdin' if source == STREAM else source}: {error}") from None
+
+
+def read_input(source: str) -> bytes:
+    """All bytes of a file, or of stdin for `-`."""
+    if source == STREAM:
+        return sys.stdin.buffer.read()
+    return Path(source).read_bytes()
+
+
+def output_path(source: str, output: str | None, suffix: str) -> str:
+    """Where to write: as told, or beside the source with another suffix, or stdout for stdin."""
+    if output is not None:
+        return output
+    if source == STREAM:
+        return STREAM
+    return str(Path(source).with_suffix(suffix))
+
+
+def check_output(output: str, source: str, force: bool) -> None:
+    """Refuse early to overwrite, or to write binary data to a terminal."""
+    if output == STREAM:
+        if sys.stdout.isatty():
+            raise UnsupportedError("not writing binary data to a terminal: name an output with -o")
+        return
+    path = Path(output)
+    if path.is_dir():
+        raise OutputExistsError(f"{output} is a directory: name a file with -o")
+    if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
+        raise OutputExistsError(f"{output} is the input itself: name another output with -o")
+    if path.exists() and not force:
+        raise OutputExistsError(f"{output} exists: choose another name with -o, or --force to replace it")
+
+
+def write_output(output: str, data: bytes) -> None:
+    """Write through a temporary file in the same folder and a rename, or to stdout for `-`."""
+    if output == STREAM:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name[:100]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,90 @@
+"""The `aei` command: its subcommands are read from disk only when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+COMMANDS = {
+    "encode": "Compress an image to an .aei file.",
+    "decode": "Turn an .aei file back into an image.",
+    "info": "Show what an .aei file holds, and check it.",
+    "bench": "Compare aei with JPEG, WebP and AVIF on real files.",
+    "plot": "Draw the rate-distortion curves of benchmark results.",
+    "train": "Train a model (needs the [train] extra).",
+    "export": "Turn a training checkpoint into a model bundle (needs [train]).",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `aei.cli.<name>` and are imported on use, so that `aei --help`
+    and small commands start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"aei.cli.{name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aei-codec", prog_name="aei")
+def cli() -> None:
+    """A learned image codec: photographs in, small .aei files out, and back.
+
+    \b
+    Examples:
+      aei encode photo.png                 writes photo.aei
+      aei encode photo.jpg -q 30 -o s.aei
+      aei decode photo.aei -o back.png
+      aei info photo.aei --check
+    """
+
+
+def main() -> None:
+    """Entry point: mistakes and bad files end in one sentence and exit code 1, not in a traceback."""
+    from ..formats import AeiError
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        print("aei: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except AeiError as error:
+        print(f"aei: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"aei: {name}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except ImportError as error:
+        print(f"aei: {error.name or error} is not installed{_extra(error.name)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _extra(module: str | None) -> str:
+    train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
+    bench = {"matplotlib", "bjontegaard", "scipy"}
+    for extra, names in {"train": train, "bench": bench}.items():
+        if module in names:
+            return f": pip install 'aei-codec[{extra}]'"
+    return ""
+
+
+if __name__ == "__main__":
+    main()
