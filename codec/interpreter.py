@@ -33,7 +33,7 @@ def conv1x1(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     h, w, c = x.shape
     out = x.reshape(h * w, c) @ weight
     out += bias
-    return out.reshape(h, w, -1)
+    return out.reshape(h, w, weight.shape[1])
 
 
 def depthwise3x3(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

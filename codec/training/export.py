@@ -155,12 +155,11 @@ def restore_model(bundle: Bundle) -> LatentCodec:
     # Shapes come from the network: initialisers and integers are only reshaped (see graphs.py).
     basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
     model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
-    shapes = {k: v.shape for k, v in model.state_dict().items()}
-    tensors = {
-        k: torch.from_numpy(np.array(v, np.float32, order="C")).reshape(shapes[k])
-        for k, v in state.items()
-    }
-    return model_from_state(config, tensors)
+    tensors = model.state_dict()
+    for k, v in state.items():
+        tensors[k] = torch.from_numpy(np.array(v, np.float32, order="C")).reshape(tensors[k].shape)
+    model.load_state_dict(tensors)
+    return model
 
 
 def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:

@@ -243,7 +243,8 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     is_scale = np.tile(np.repeat([False, True], quarter), 4)
     heads = [w.state[f"context.{k}.head.weight"][:, :, 0, 0] for k in range(STEPS)]
     largest = max(np.abs(h[is_scale]).max() for h in heads) / LOG_SCALE_STEP
-    scale_exponent = math.floor(math.log2(32767 / largest))
+    # at most 24 fractional bits, so that the bias rows (up to 63 levels and some) fit int32
+    scale_exponent = min(math.floor(math.log2(32767 / largest)), 24 - stream)
     scale_shift = stream + scale_exponent
     steps = []
     for k in range(STEPS):

@@ -1,0 +1,39 @@
+"""Pictures made by code, so that the tests need no data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+def synthetic_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 (H, W, 3): smooth shading, a few hard-edged discs, and fine texture."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    image = np.empty((height, width, 3))
+    for c in range(3):
+        fx, fy, phase = rng.uniform(0.005, 0.04, 2).tolist() + [rng.uniform(0, 6)]
+        image[..., c] = 128 + 70 * np.sin(fx * x + fy * y + phase)
+    for _ in range(6):
+        cy, cx, r = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(4, 40)
+        image[(y - cy) ** 2 + (x - cx) ** 2 < r * r] = rng.uniform(0, 255, 3)
+    image += rng.normal(0, 4, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    return synthetic_photo(150, 203)
+
+
+@pytest.fixture(scope="session")
+def codec():
+    from aei.codec import Codec
+
+    return Codec()
+
+
+@pytest.fixture(scope="session")
+def aei_file(codec, photo) -> bytes:
+    """A small, real .aei file."""
+    return codec.encode(photo[:40, :48], quality=40)

@@ -1,0 +1,77 @@
+"""The integer interpreter against the same arithmetic in Python and int64 integers."""
+
+import numpy as np
+import pytest
+from aei.codec import interpreter
+from aei.formats import ModelError
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+int16 = st.integers(-32768, 32767)
+
+
+def image(channels: int):
+    shape = st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(channels))
+    return shape.flatmap(lambda s: arrays(np.int64, s, elements=int16))
+
+
+@given(st.integers(-(2**51), 2**51), st.integers(1, 30))
+def test_rescale_is_floor_of_the_rounded_quotient(value, shift):
+    got = interpreter.rescale(np.array([float(value)]), shift)[0]
+    assert int(got) == (value + (1 << shift - 1)) >> shift
+
+
+@given(image(3))
+def test_leaky(x):
+    got = interpreter.leaky(x.astype(np.float64))
+    np.testing.assert_array_equal(got, np.where(x >= 0, x, (x + 4) >> 3))
+
+
+@given(image(2), arrays(np.int64, (3, 3, 2), elements=int16), arrays(np.int64, 2))
+def test_depthwise_pads_with_zeros(x, w, b):
+    b = b % 2**40
+    got = interpreter.depthwise3x3(*(a.astype(np.float64) for a in (x, w, b)))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    want = np.zeros_like(x) + b
+    for i in range(3):
+        for j in range(3):
+            want += padded[i : i + x.shape[0], j : j + x.shape[1]] * w[i, j]
+    np.testing.assert_array_equal(got.astype(np.int64), want)
+
+
+def test_conv1x1_is_exact_at_the_extremes():
+    x = np.full((3, 4, 320), -32768.0)
+    w = np.full((320, 7), -32767.0)
+    got = interpreter.conv1x1(x, w, np.full(7, 3.0))
+    assert (got == 32768 * 32767 * 320 + 3).all()
+
+
+def test_shuffle_follows_the_specification():
+    x = np.arange(2 * 3 * 8).reshape(2, 3, 8)
+    got = interpreter.shuffle(x)
+    for y in range(2):
+        for c in range(3):
+            for k in range(8):
+                assert got[2 * y + k // 2 % 2, 2 * c + k % 2, k // 4] == x[y, c, k]
+
+
+def test_inputs_are_not_modified_and_results_are_clamped():
+    program = [
+        {"op": "row", "in": "z", "out": "a", "multiplier": "m", "shift": 1},
+        {"op": "add", "in": ["a", "a"], "out": "b"},
+        {"op": "leaky", "in": "b", "out": "b"},
+    ]
+    z = np.full((2, 2, 1), 30000.0)
+    got = interpreter.run(program, {"m": np.array([[2], [4]])}, 1, z=z)
+    assert (got == 32767).all()
+    assert (z == 30000).all()
+
+
+def test_unknown_layer_is_refused():
+    with pytest.raises(ModelError, match="layer kind"):
+        interpreter.run([{"op": "attention", "in": "z", "out": "a"}], {}, 0, z=np.zeros((1, 1, 1)))
+
+
+def test_known_answer():
+    assert interpreter.known_answer()

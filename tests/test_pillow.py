@@ -1,0 +1,62 @@
+"""The Pillow plugin."""
+
+import io
+
+import aei.codec.pillow
+import numpy as np
+import pytest
+from aei import codec as face
+from PIL import Image, UnidentifiedImageError
+
+
+def test_save_and_open(tmp_path, photo):
+    path = tmp_path / "x.aei"
+    Image.fromarray(photo).save(path, quality=40)
+    assert path.read_bytes() == face.encode(photo, 40)
+    with Image.open(path) as image:
+        assert (image.format, image.mode, image.size) == ("AEI", "RGB", (203, 150))
+        assert image.get_format_mimetype() == "image/x-aei"
+        assert image.tobytes() == face.decode(path.read_bytes()).tobytes()
+
+
+def test_open_reads_the_header_only(aei_file):
+    image = Image.open(io.BytesIO(aei_file[:16]))
+    assert image.size == (48, 40)
+    with pytest.raises(OSError, match="checksum"):
+        image.load()
+
+
+def test_grey():
+    file = io.BytesIO()
+    Image.new("L", (20, 20), 77).save(file, "AEI")
+    image = Image.open(file)
+    assert image.mode == "L"
+    assert abs(int(np.asarray(image).mean()) - 77) < 6
+
+
+def test_operations_work_on_an_opened_file(aei_file):
+    image = Image.open(io.BytesIO(aei_file))
+    assert image.resize((10, 10)).getbbox() is not None
+    assert image.copy().rotate(90, expand=True).size == (40, 48)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xaeaei", b"\xaeaei\xf0" + bytes(20), b"\xaeaei\x00abcd\x00\xff"])
+def test_bad_headers_are_unidentified(data):
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(data))
+
+
+def test_truncated_files_raise_oserror(aei_file):
+    for n in range(16, len(aei_file), 7):
+        image = Image.open(io.BytesIO(aei_file[:n]))
+        with pytest.raises(OSError, match="."):
+            image.load()
+
+
+def test_save_refuses_what_it_cannot_hold():
+    with pytest.raises(OSError, match="transparency"):
+        Image.new("RGBA", (8, 8), (0, 0, 0, 10)).save(io.BytesIO(), "AEI")
+
+
+def test_extension_is_registered():
+    assert Image.registered_extensions()[".aei"] == aei.codec.pillow.AeiImageFile.format

@@ -1,0 +1,166 @@
+"""Training, resuming, exporting and restoring a tiny model."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import synthetic_photo
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="needs the [train] extra")
+pytest.importorskip("compressai", reason="needs the [train] extra")
+
+from aei.codec import Codec  # noqa: E402
+from aei.codec.bundle import Bundle  # noqa: E402
+from aei.codec.training import data, export, networks  # noqa: E402
+from aei.codec.training.train import TrainConfig, model_from_state, train  # noqa: E402
+
+TINY = networks.NetworkConfig(
+    latents=16, width8=16, blocks8=1, width16=24, blocks16=1, prior_width=16, prior_blocks=1,
+    hyper_latents=8, anchors=3,
+)  # fmt: skip
+
+
+def config(steps: int, **changes) -> TrainConfig:
+    settings = {
+        "steps": steps, "batch": 2, "patch": 128, "lr": 2e-3, "warmup": 1, "decay": 0.0,
+        "validate_every": 1000, "checkpoint_every": 2, "threads": 1,
+    }  # fmt: skip
+    return TrainConfig(**(settings | changes))
+
+
+def silent(_message: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos")
+    for i in range(5):
+        Image.fromarray(synthetic_photo(160, 200, seed=i)).save(path / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    train(folder, out, TINY, config(6), log=silent)
+    return out
+
+
+@pytest.fixture(scope="module")
+def bundle(trained, folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny.bundle"
+    export.export_checkpoint(trained / "last.pt", folder, path, "tiny")
+    return path
+
+
+def test_loss_falls(trained, folder, tmp_path):
+    model = train(folder, tmp_path, TINY, config(40, ema=0.5), log=silent)
+    state = torch.load(trained / "last.pt", weights_only=False)
+    early = model_from_state(TINY, state["ema"])
+    x = torch.from_numpy(synthetic_photo(128, 128, seed=9)).permute(2, 0, 1)[None] / 255.0 - 0.5
+    index = torch.tensor([120.0])
+
+    def loss(m):
+        with torch.no_grad():
+            out = m(x, index, noisy=False)
+        lam = networks.lambda_of_index(120.0)
+        rate = (out["y_bits"] + out["z_bits"]) / 128**2
+        return float(lam * 255**2 * (out["x_hat"] - x).square().mean() + rate)
+
+    assert loss(model) < loss(early)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(trained, folder, tmp_path):
+    train(folder, tmp_path, TINY, config(4), log=silent)
+    train(folder, tmp_path, TINY, config(6), resume=True, log=silent)
+    once, twice = (torch.load(p / "last.pt", weights_only=False) for p in (trained, tmp_path))
+    assert twice["step"] == 6
+    assert twice["pixels"] == once["pixels"]
+    for key in ("model", "ema"):
+        for name, value in once[key].items():
+            torch.testing.assert_close(twice[key][name], value, rtol=0, atol=0, msg=name)
+
+
+def test_the_log_has_every_number(trained):
+    rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert {"step", "pixels", "loss", "bpp", "psnr", "pixels_per_s"} <= set(rows[0])
+    assert "bd_rate" in rows[-1]
+
+
+def test_exported_bundle_encodes_and_decodes(bundle):
+    codec = Codec(bundle)
+    image = synthetic_photo(90, 110, seed=3)
+    for quality in (1, 50, 100):
+        back = np.asarray(codec.decode(codec.encode(image, quality)))
+        assert back.shape == image.shape
+    assert 10 * np.log10(255**2 / np.mean((back.astype(float) - image) ** 2)) > 22
+
+
+def test_integer_prior_loses_little(bundle):
+    lost = Bundle(bundle).manifest["integer_prior"]
+    assert all(abs(row["lost_percent"]) < 2 for row in lost.values())
+
+
+@pytest.mark.parametrize("which", ["tiny", "shipped"])
+def test_bundle_becomes_a_torch_model_with_the_same_latents(bundle, which):
+    codec = Codec(bundle) if which == "tiny" else Codec()
+    model = export.restore_model(codec.bundle).eval()
+    image = synthetic_photo(128, 192, seed=5)
+    from aei.codec.images import to_network
+    from aei.codec.latents import encode_latents
+
+    x = to_network(image)
+    for row in (20, 130, 240):
+        y, z = codec.transforms.analysis(x, row)
+        index = torch.tensor([float(row)])
+        with torch.no_grad():
+            ty = model.g_a(torch.from_numpy(x), index) * model.gain(index)
+            tz = model.h_a(ty) * model.z_gain(index)
+        ty, tz = (t[0].permute(1, 2, 0).numpy() for t in (ty, tz))
+        np.testing.assert_allclose(ty, y, atol=2e-3 * max(1, np.abs(y).max() / 100))
+        _, _, ours = encode_latents(codec.bundle.prior, row, y, z)
+        _, _, theirs = encode_latents(codec.bundle.prior, row, ty, tz)
+        same = np.mean(ours.y_hat == theirs.y_hat)
+        assert same > 0.999, same  # the rest are rounding ties and what follows from them
+
+
+def test_restored_prior_predicts_the_same_rate(bundle):
+    codec = Codec(bundle)
+    images = [synthetic_photo(128, 128, seed=i) for i in range(2)]
+    model = export.restore_model(codec.bundle).eval()
+    lost = export.compare_code_lengths(model, codec.bundle.prior, images)
+    assert all(abs(row["lost_percent"]) < 2 for row in lost.values()), lost
+
+
+def test_training_goes_on_from_a_bundle(bundle, trained, folder, tmp_path):
+    model = export.restore_model(Bundle(bundle))
+    start = torch.load(trained / "last.pt", weights_only=False)
+    original = model_from_state(TINY, start["ema"])
+    x = torch.from_numpy(synthetic_photo(128, 128, seed=9)).permute(2, 0, 1)[None] / 255.0 - 0.5
+    with torch.no_grad():
+        a, b = (m(x, torch.tensor([100.0]), noisy=False) for m in (original, model))
+    rates = [float(o["y_bits"] + o["z_bits"]) for o in (a, b)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.01)
+    errors = [float((o["x_hat"] - x).square().mean()) for o in (a, b)]
+    assert errors[1] == pytest.approx(errors[0], rel=0.01)
+    train(folder, tmp_path, model.config, config(2), init=model, log=silent)
+    assert (tmp_path / "last.pt").is_file()
+
+
+def test_accumulators_that_could_overflow_are_refused():
+    from aei.codec.training.quantise import prove
+
+    prove("fine", 2.0**51)
+    with pytest.raises(ValueError, match="over 2\\^52"):
+        prove("too large", 2.0**52)
+
+
+def test_held_out_images_are_never_trained_on(tmp_path):
+    for i in range(51):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / f"{i:03d}.png")
+    photos = data.load_photographs(tmp_path)
+    held = {image[0, 0, 0] for image in photos.held_out}
+    assert held == {0, 50}
+    assert held.isdisjoint(image[0, 0, 0] for image in photos.train)
