@@ -137,8 +137,13 @@ def peer_codecs() -> list[PeerCodec]:
     if features.check("avif"):
         codecs.append(
             PeerCodec(
-                "AVIF", "Pillow's default: speed 6, 4:2:0", AVIF_QUALITIES, _pillow_encoder("AVIF"),
-                _pillow_decode, isobmff_payload, f"{pillow}, libavif {features.version('avif')}",
-            )  # fmt: skip
+                "AVIF",
+                "Pillow's default: speed 6, 4:2:0",
+                AVIF_QUALITIES,
+                _pillow_encoder("AVIF"),
+                _pillow_decode,
+                isobmff_payload,
+                f"{pillow}, libavif {features.version('avif')}",
+            )
         )
     return codecs

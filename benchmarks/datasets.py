@@ -74,7 +74,9 @@ def load_dataset(name: str, limit: int | None = None) -> Dataset:
         folder = root / name
     else:
         folder = Path(name)
-        missing = DataMissingError(f"{name}: no images found there; name kodak, cifar10 or a folder")
+        missing = DataMissingError(
+            f"{name}: no images found there; name kodak, cifar10 or a folder"
+        )
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
         raise missing

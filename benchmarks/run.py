@@ -43,9 +43,16 @@ def run(dataset: Dataset, codecs: list[PeerCodec], step: Callable[[], None]) -> 
                 back = codec.decode(data)
                 points.append(
                     Point(
-                        codec.name, quality, name, image.shape[1], image.shape[0], len(data),
-                        codec.payload(data), psnr(image, back), ms_ssim(image, back),
-                    )  # fmt: skip
+                        codec.name,
+                        quality,
+                        name,
+                        image.shape[1],
+                        image.shape[0],
+                        len(data),
+                        codec.payload(data),
+                        psnr(image, back),
+                        ms_ssim(image, back),
+                    )
                 )
                 step()
     return points

@@ -39,8 +39,13 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
         total = len(data) * sum(len(c.qualities) for c in chosen)
         task = progress.add_task(data.name, total=total)
         points = bench.run(data, chosen, lambda: progress.advance(task))

@@ -16,7 +16,9 @@ from .files import STREAM, check_output, naming, output_path, read_input, write_
     "-o", "--output", metavar="OUT",
     help="Output image, its format by suffix; - for PNG on stdout.  [default: IN with .png]",
 )  # fmt: skip
-@click.option("--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped.")
+@click.option(
+    "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
 def command(source: str, output: str | None, model: str | None, force: bool) -> None:
     """Turn the .aei file IN (- for stdin) back into an image.
@@ -37,7 +39,7 @@ def command(source: str, output: str | None, model: str | None, force: bool) -> 
         image = decode(data) if model is None else Codec(model).decode(data)
         out = io.BytesIO()
         if format_ == "PNG":
-            image.save(out, "PNG", compress_level=1)
+            image.save(out, "PNG", compress_level=2)
         else:
             options = {"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {}
             image.save(out, format_, **options)

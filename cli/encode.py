@@ -12,14 +12,18 @@ from .files import check_output, naming, output_path, read_input, write_output
 
 @click.command("encode")
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="OUT", help="Output file; - for stdout.  [default: IN with .aei]")
+@click.option(
+    "-o", "--output", metavar="OUT", help="Output file; - for stdout.  [default: IN with .aei]"
+)
 @click.option(
     "-q", "--quality", default=50.0, show_default=True, type=click.FloatRange(1, 100),
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
-def command(source: str, output: str | None, quality: float, model: str | None, force: bool) -> None:
+def command(
+    source: str, output: str | None, quality: float, model: str | None, force: bool
+) -> None:
     """Compress the image IN (any format Pillow reads; - for stdin) to an .aei file.
 
     Exif orientation is applied to the pixels; other metadata is not kept in this version.
@@ -51,7 +55,7 @@ def _encode(data: bytes, quality: float, model: str | None, source: str) -> byte
             check_size(*opened.size)
             if opened.info.get("icc_profile"):
                 click.echo(f"aei: {source}: note: the colour profile is not kept", err=True)
-            image = opened
+            image: Image.Image = opened
             if getattr(opened, "n_frames", 1) == 1 and opened.getexif().get(0x0112, 1) != 1:
                 image = ImageOps.exif_transpose(opened)
             return codec.encode(image, quality)

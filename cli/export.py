@@ -11,7 +11,9 @@ import click
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="The training folder: its images calibrate the integer prior.")  # fmt: skip
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder."
+)
 @click.option("--name", default="base", show_default=True, help="Name in the manifest.")
 @click.option("-f", "--force", is_flag=True, help="Replace the bundle if it exists.")
 def command(checkpoint: Path, data: Path, output: Path, name: str, force: bool) -> None:
@@ -33,4 +35,6 @@ def command(checkpoint: Path, data: Path, output: Path, name: str, force: bool) 
     manifest = export_checkpoint(checkpoint, data, output, name)
     click.echo(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
     for index, row in manifest["integer_prior"].items():
-        click.echo(f"  gain index {index:>3}: integer prior {row['lost_percent']:+.3f} % of the float prior's rate")
+        click.echo(
+            f"  gain index {index:>3}: integer prior {row['lost_percent']:+.3f} % of the float prior's rate"
+        )

@@ -55,7 +55,9 @@ def check_output(output: str, source: str, force: bool) -> None:
     if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
         raise OutputExistsError(f"{output} is the input itself: name another output with -o")
     if path.exists() and not force:
-        raise OutputExistsError(f"{output} exists: choose another name with -o, or --force to replace it")
+        raise OutputExistsError(
+            f"{output} exists: choose another name with -o, or --force to replace it"
+        )
 
 
 def write_output(output: str, data: bytes) -> None:

@@ -16,7 +16,9 @@ from .files import naming, read_input
     "--check", is_flag=True,
     help="Verify the checksum, decode the entropy-coded part and print the latents' SHA-256.",
 )  # fmt: skip
-@click.option("--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped.")
+@click.option(
+    "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
+)
 def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
     """Show what the .aei file FILE (- for stdin) holds.
 
@@ -34,7 +36,7 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
         data = read_input(source)
         header, start = parse_header(data)
         payload = max(0, len(data) - start - CRC_BYTES)
-        facts = {
+        facts: dict[str, object] = {
             "version": VERSION,
             "width": header.width,
             "height": header.height,

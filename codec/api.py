@@ -92,22 +92,30 @@ class Codec:
 
         from . import images
 
-        header, latents = self.decode_latents(data)
+        header, payload = self._parse(data)
+        latents = self._latents(header, payload)
         mean_bits = self.bundle.prior.program["mean_bits"]
         x = self.transforms.synthesis(latents.y_hat, header.gain_index, mean_bits)
         return Image.fromarray(images.from_network(x, header.width, header.height, header.grey))
 
     def decode_latents(self, data: bytes) -> tuple[Header, Latents]:
         """Header and latents only: the part that is exact on every machine, without ONNX Runtime."""
-        from .latents import decode_latents
+        header, payload = self._parse(data)
+        return header, self._latents(header, payload)
 
+    def _parse(self, data: bytes) -> tuple[Header, bytes]:
         header, payload = parse(bytes(data))
         if header.model != self.bundle.fingerprint:
             raise UnknownModelError(
                 f"the file was written with model {header.model.hex()}, not with "
                 f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
             )
-        latents = decode_latents(
+        return header, payload
+
+    def _latents(self, header: Header, payload: bytes) -> Latents:
+        from .latents import decode_latents
+
+        return decode_latents(
             self.bundle.prior,
             header.gain_index,
             payload,
@@ -115,7 +123,6 @@ class Codec:
             header.height,
             header.code_all,
         )
-        return header, latents
 
 
 _codecs: dict[Path, Codec] = {}

@@ -81,7 +81,9 @@ class Bundle:
             self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
             self.name: str = self.manifest["name"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise ModelError(f"{self.path}: not a model bundle (no readable manifest.json)") from None
+            raise ModelError(
+                f"{self.path}: not a model bundle (no readable manifest.json)"
+            ) from None
 
     @cached_property
     def prior(self) -> Prior:
@@ -94,7 +96,9 @@ class Bundle:
         except Exception as error:
             raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
         if fingerprint(text, arrays) != self.fingerprint:
-            raise ModelError(f"{self.path}: the prior does not match its fingerprint; reinstall the model")
+            raise ModelError(
+                f"{self.path}: the prior does not match its fingerprint; reinstall the model"
+            )
         return Prior(program, arrays, self.fingerprint)
 
     @cached_property

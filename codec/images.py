@@ -28,7 +28,7 @@ def to_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
     mode = image.mode
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if rgba.getextrema()[3][0] < 255:  # type: ignore[index]
+        if rgba.getchannel("A").getextrema()[0] < 255:
             raise UnsupportedError(
                 "the image has transparency, which this version cannot keep: flatten it first"
             )
@@ -51,11 +51,15 @@ def to_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
 
 def _check_array(a: np.ndarray) -> np.ndarray:
     if a.dtype != np.uint8:
-        raise UnsupportedError(f"an array of dtype {a.dtype} is not supported: give uint8, 0 to 255")
+        raise UnsupportedError(
+            f"an array of dtype {a.dtype} is not supported: give uint8, 0 to 255"
+        )
     if a.ndim == 3 and a.shape[2] == 1:
         a = a[..., 0]
     if a.ndim != 2 and not (a.ndim == 3 and a.shape[2] == 3):
-        raise UnsupportedError(f"an array of shape {a.shape} is not an image: give (H, W, 3) or (H, W)")
+        raise UnsupportedError(
+            f"an array of shape {a.shape} is not an image: give (H, W, 3) or (H, W)"
+        )
     return a
 
 

@@ -16,44 +16,48 @@ from ..formats import ModelError
 LOW, HIGH = -32768.0, 32767.0  # activations are clamped to int16
 
 
-def rescale(a: np.ndarray, shift: int) -> np.ndarray:
-    """floor((a + 2^(shift-1)) / 2^shift), in place; shift >= 1. Exact: scaling by a power of two."""
+def rescale(a: np.ndarray, shift: int, bias: np.ndarray | float = 0.0) -> np.ndarray:
+    """floor((a + bias + 2^(shift-1)) / 2^shift), in place; shift >= 1. Exact: scaling by a power of
+    two, and sums whose terms are multiples of 2^-shift and stay below 2^(52 - shift)."""
     np.multiply(a, 2.0**-shift, out=a)
-    np.add(a, 0.5, out=a)
+    np.add(a, bias * 2.0**-shift + 0.5, out=a)
     return np.floor(a, out=a)
 
 
 def clamp(a: np.ndarray) -> np.ndarray:
     """To the range of int16, in place."""
-    return np.clip(a, LOW, HIGH, out=a)
+    np.maximum(a, LOW, out=a)
+    return np.minimum(a, HIGH, out=a)
 
 
-def conv1x1(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x: (h, w, C); weight: (C, D); bias: (D,) -> (h, w, D) accumulators."""
+def conv1x1(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x: (h, w, C); weight: (C, D) -> (h, w, D) accumulators, without bias."""
     h, w, c = x.shape
-    out = x.reshape(h * w, c) @ weight
-    out += bias
-    return out.reshape(h, w, weight.shape[1])
+    return (x.reshape(h * w, c) @ weight).reshape(h, w, weight.shape[1])
 
 
-def depthwise3x3(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x: (h, w, C); weight: (3, 3, C); zeros outside -> (h, w, C) accumulators."""
+def depthwise3x3(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x: (h, w, C); weight: (3, 3, C); zeros outside -> (h, w, C) accumulators, without bias."""
     h, w, c = x.shape
     padded = np.zeros((h + 2, w + 2, c))
     padded[1:-1, 1:-1] = x
-    out = np.empty_like(x)
-    out[:] = bias
+    out = x * weight[1, 1]
     product = np.empty_like(x)
     for i in range(3):
         for j in range(3):
-            np.multiply(padded[i : i + h, j : j + w], weight[i, j], out=product)
-            out += product
+            if (i, j) != (1, 1):
+                np.multiply(padded[i : i + h, j : j + w], weight[i, j], out=product)
+                out += product
     return out
 
 
 def leaky(x: np.ndarray) -> np.ndarray:
     """x where x >= 0, else floor((x + 4) / 8)."""
-    return np.maximum(x, np.minimum(rescale(x.copy(), 3), 0.0))
+    # The quotient is at least x for x < 0 and at most x for x >= 0, so the maximum selects.
+    quotient = x * 0.125
+    quotient += 0.5
+    np.floor(quotient, out=quotient)
+    return np.maximum(x, quotient, out=quotient)
 
 
 def shuffle(x: np.ndarray) -> np.ndarray:
@@ -78,16 +82,14 @@ def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **input
         names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
         x = registers[names[0]]
         if op == "conv1x1":
-            out = conv1x1(x, arrays[layer["weight"]], arrays[layer["bias"]])
-            out = clamp(rescale(out, layer["shift"]))
+            out = conv1x1(x, arrays[layer["weight"]])
+            out = clamp(rescale(out, layer["shift"], arrays[layer["bias"]]))
         elif op == "depthwise3x3":
-            out = depthwise3x3(x, arrays[layer["weight"]], arrays[layer["bias"]])
-            out = clamp(rescale(out, layer["shift"]))
+            out = depthwise3x3(x, arrays[layer["weight"]])
+            out = clamp(rescale(out, layer["shift"], arrays[layer["bias"]]))
         elif op == "row":
-            out = x * arrays[layer["multiplier"]][row]
-            if "bias" in layer:
-                out += arrays[layer["bias"]][row]
-            out = clamp(rescale(out, layer["shift"]))
+            bias = arrays[layer["bias"]][row] if "bias" in layer else 0.0
+            out = clamp(rescale(x * arrays[layer["multiplier"]][row], layer["shift"], bias))
         elif op == "leaky":
             out = leaky(x)
         elif op == "shuffle":

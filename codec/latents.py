@@ -129,7 +129,9 @@ def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, tu
     order = np.argsort(index, kind="stable")
     counts = np.bincount(index)
     ends = np.cumsum(counts)
-    spans = [(k, (int(e - c), int(e))) for k, (c, e) in enumerate(zip(counts, ends)) if c and k >= first]
+    spans = [
+        (k, (int(e - c), int(e))) for k, (c, e) in enumerate(zip(counts, ends)) if c and k >= first
+    ]
     return order, spans
 
 
@@ -149,7 +151,9 @@ def _walk(
     row: int,
     z_hat: np.ndarray,
     grid: tuple[int, int],
-    residuals: Callable[[np.ndarray, np.ndarray, tuple[tuple[slice, slice, slice], ...]], np.ndarray],
+    residuals: Callable[
+        [np.ndarray, np.ndarray, tuple[tuple[slice, slice, slice], ...]], np.ndarray
+    ],
 ) -> np.ndarray:
     """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals.
 
@@ -170,16 +174,16 @@ def _walk(
             g = program["order"][k][cell]
             channels = slice(g * quarter, (g + 1) * quarter)
             rows = slice(2 * g * quarter, 2 * (g + 1) * quarter)
-            head = conv1x1(
-                features[i::2, j::2],
-                arrays[step["weight"]][:, rows],
-                arrays[step["bias"]][rows],
-            )
-            mean = clamp(rescale(head[..., :quarter].copy(), step["mean_shift"]))
+            head = conv1x1(features[i::2, j::2], arrays[step["weight"]][:, rows])
+            bias = arrays[step["bias"]][rows]
+            mean = head[..., :quarter].copy()
+            mean = clamp(rescale(mean, step["mean_shift"], bias[:quarter]))
             mean *= arrays[program["mean_multiplier"]][row, channels]
             means.append(rescale(mean, program["mean_shift"]).ravel())
-            scale = head[..., quarter:] + arrays[program["scale_bias"]][row, channels]
-            scale = np.clip(rescale(scale, step["scale_shift"]), 0, program["scales"] - 1)
+            scale = head[..., quarter:].copy()
+            bias = bias[quarter:] + arrays[program["scale_bias"]][row, channels]
+            scale = rescale(scale, step["scale_shift"], bias)
+            scale = np.clip(scale, 0, program["scales"] - 1, out=scale)
             indexes.append(scale.astype(np.uint8).ravel())
             places.append((slice(i, None, 2), slice(j, None, 2), channels))
         mean = np.concatenate(means)
@@ -212,7 +216,9 @@ def encode_latents(
         def residuals(mean, index, places):
             target = np.concatenate([y[place].ravel() for place in places])
             # inputs may be absurd (a model fed with noise), never NaN after this
-            values = np.nan_to_num(np.rint(target - mean / one), posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL)
+            values = np.nan_to_num(
+                np.rint(target - mean / one), posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL
+            )
             values = np.clip(values, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
             if not code_all:
                 sure = index < skip
@@ -226,11 +232,11 @@ def encode_latents(
 
     code_all = False
     try:
-        y_hat = _walk(prior, row, z_hat, y.shape[:2], make_residuals(False))
+        y_hat = _walk(prior, row, z_hat, (y.shape[0], y.shape[1]), make_residuals(False))
     except _NotSkippableError:
         code_all = True
         steps.clear()
-        y_hat = _walk(prior, row, z_hat, y.shape[:2], make_residuals(True))
+        y_hat = _walk(prior, row, z_hat, (y.shape[0], y.shape[1]), make_residuals(True))
     y_hat = y_hat.astype(np.int32)
     payload, bits = _write(prior, row, z_hat, steps, y_hat, code_all)
     return payload, code_all, Latents(z_hat, y_hat, bits)

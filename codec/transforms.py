@@ -43,7 +43,11 @@ class Transforms:
 
         Returns y, float32 (h, w, M) in quantisation steps, and z, float32 (hz, wz, Z); not rounded.
         """
-        inputs = {"x": x, "gain8": self._row("g_a.gain8", row), "gain16": self._row("g_a.gain16", row)}
+        inputs = {
+            "x": x,
+            "gain8": self._row("g_a.gain8", row),
+            "gain16": self._row("g_a.gain16", row),
+        }
         (y,) = self._session("g_a").run(None, inputs)
         y *= self._row("gain", row)
         (z,) = self._session("h_a").run(None, {"y": y})
@@ -57,7 +61,11 @@ class Transforms:
         """
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)
         y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
-        inputs = {"y": y, "gain8": self._row("g_s.gain8", row), "gain16": self._row("g_s.gain16", row)}
+        inputs = {
+            "y": y,
+            "gain8": self._row("g_s.gain8", row),
+            "gain16": self._row("g_s.gain16", row),
+        }
         (x,) = self._session("g_s").run(None, inputs)
         return x[0].transpose(1, 2, 0)
 

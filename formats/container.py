@@ -1,14 +1,14 @@
 """Reading and writing the container of an .aei file, draft version 0 (docs/FORMAT.md).
 
-    offset  bytes  field
-    0       4      signature AE 61 65 69 (0xAE, then "aei" in ASCII)
-    4       1      version in the upper four bits, flags in the lower four
-    5       4      model fingerprint
-    9       1      gain index
-    10      1..3   width - 1, LEB128
-    ..      1..3   height - 1, LEB128
-    ..      ..     payload, to four bytes before the end
-    last 4  4      CRC-32 (as in zlib) of all bytes before it, little-endian
+offset  bytes  field
+0       4      signature AE 61 65 69 (0xAE, then "aei" in ASCII)
+4       1      version in the upper four bits, flags in the lower four
+5       4      model fingerprint
+9       1      gain index
+10      1..3   width - 1, LEB128
+..      1..3   height - 1, LEB128
+..      ..     payload, to four bytes before the end
+last 4  4      CRC-32 (as in zlib) of all bytes before it, little-endian
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def parse_header(data: bytes) -> tuple[Header, int]:
     check_size(width + 1, height + 1)
     flags = data[4] & 0x0F
     if flags & ~KNOWN_FLAGS:
-        raise UnsupportedError("the file uses features that this release does not know: update aei-codec")
+        raise UnsupportedError(
+            "the file uses features that this release does not know: update aei-codec"
+        )
     header = Header(
         width=width + 1,
         height=height + 1,

@@ -12,7 +12,7 @@ def synthetic_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     image = np.empty((height, width, 3))
     for c in range(3):
-        fx, fy, phase = rng.uniform(0.005, 0.04, 2).tolist() + [rng.uniform(0, 6)]
+        fx, fy, phase = [*rng.uniform(0.005, 0.04, 2).tolist(), rng.uniform(0, 6)]
         image[..., c] = 128 + 70 * np.sin(fx * x + fy * y + phase)
     for _ in range(6):
         cy, cx, r = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(4, 40)

@@ -69,10 +69,9 @@ def test_missing_data_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_bench_and_plot_from_the_command_line(tmp_path, photo):
-    from click.testing import CliRunner
-
     from aei.cli import bench as bench_cli
     from aei.cli import plot as plot_cli
+    from click.testing import CliRunner
 
     for i in range(2):
         Image.fromarray(np.roll(photo, 40 * i, axis=0)).save(tmp_path / f"{i}.png")

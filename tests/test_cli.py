@@ -160,5 +160,7 @@ def test_check_does_not_load_onnxruntime(aei_file):
         "import sys\nfrom aei.cli.main import main\nsys.argv = ['aei', 'info', '-', '--check']\n"
         "try:\n    main()\nfinally:\n    assert 'onnxruntime' not in sys.modules\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], input=aei_file, capture_output=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], input=aei_file, capture_output=True, check=False
+    )
     assert result.returncode == 0, result.stderr.decode()

@@ -56,7 +56,10 @@ def test_arrays_and_pillow_images_agree(codec, photo):
     assert codec.encode(photo, 30) == codec.encode(Image.fromarray(photo), 30)
     assert codec.encode(photo[..., :1], 30) == codec.encode(Image.fromarray(photo[..., 0]), 30)
     assert face.encode(photo, 30) == codec.encode(photo, 30)
-    assert face.decode(face.encode(photo, 30)).tobytes() == codec.decode(codec.encode(photo, 30)).tobytes()
+    assert (
+        face.decode(face.encode(photo, 30)).tobytes()
+        == codec.decode(codec.encode(photo, 30)).tobytes()
+    )
 
 
 def test_one_codec_in_many_threads(codec):

@@ -40,7 +40,9 @@ def test_operations_work_on_an_opened_file(aei_file):
     assert image.copy().rotate(90, expand=True).size == (40, 48)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xaeaei", b"\xaeaei\xf0" + bytes(20), b"\xaeaei\x00abcd\x00\xff"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xaeaei", b"\xaeaei\xf0" + bytes(20), b"\xaeaei\x00abcd\x00\xff"]
+)
 def test_bad_headers_are_unidentified(data):
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(data))
@@ -49,7 +51,7 @@ def test_bad_headers_are_unidentified(data):
 def test_truncated_files_raise_oserror(aei_file):
     for n in range(16, len(aei_file), 7):
         image = Image.open(io.BytesIO(aei_file[:n]))
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match="checksum"):
             image.load()
 
 

@@ -62,7 +62,9 @@ def load_photographs(folder: Path) -> Photographs:
     return Photographs(train, lossless, held_out or train[:1])
 
 
-def random_crop(photos: Photographs, index: float, size: int, rng: np.random.Generator) -> np.ndarray:
+def random_crop(
+    photos: Photographs, index: float, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """One crop, uint8 (size, size, 3): at high gain indexes from lossless or downscaled sources."""
     high = index > HIGH_RATE_INDEX
     if high and photos.lossless and rng.random() < 0.4:

@@ -61,14 +61,16 @@ def export_bundle(
     modules = dict(model.named_modules())
     with torch.no_grad():
         rows = {k: modules[v](index)[:, :, 0, 0].numpy() for k, v in RUN_TIME_ROWS.items()}
-    np.savez_compressed(temporary / "rows.npz", **rows)
+    np.savez(temporary / "rows.npz", **rows)
     anchors = {
-        f"{n}.anchors": m.anchors.detach().numpy() for n, m in modules.items() if isinstance(m, Rows)
+        f"{n}.anchors": m.anchors.detach().numpy()
+        for n, m in modules.items()
+        if isinstance(m, Rows)
     }
     np.savez_compressed(temporary / "training.npz", **anchors)
     text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
     (temporary / "prior.json").write_text(text, encoding="utf-8")
-    np.savez_compressed(temporary / "prior.npz", **prior.arrays)
+    np.savez(temporary / "prior.npz", **prior.arrays)
     mark = fingerprint(text, prior.arrays)
     runtime = Prior(json.loads(text), prior.arrays, mark)
     manifest = {
@@ -79,7 +81,9 @@ def export_bundle(
         "training": training or {},
         "integer_prior": compare_code_lengths(model, runtime, calibration),
     }
-    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (temporary / "manifest.json").write_text(
+        json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
+    )
     size = sum(p.stat().st_size for p in temporary.iterdir())
     if size > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
@@ -156,8 +160,9 @@ def restore_model(bundle: Bundle) -> LatentCodec:
     basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
     model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
     tensors = model.state_dict()
-    for k, v in state.items():
-        tensors[k] = torch.from_numpy(np.array(v, np.float32, order="C")).reshape(tensors[k].shape)
+    for key, value in state.items():
+        tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
+        tensors[key] = tensor.reshape(tensors[key].shape)
     model.load_state_dict(tensors)
     return model
 

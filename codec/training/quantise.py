@@ -288,11 +288,11 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
         )
     program["steps"] = steps
     program["scale_bias"] = "rows.scale_bias"
-    prior.arrays["rows.scale_bias"] = _rows(
-        row(model.scale_bias) / LOG_SCALE_STEP, scale_shift
-    )
+    prior.arrays["rows.scale_bias"] = _rows(row(model.scale_bias) / LOG_SCALE_STEP, scale_shift)
 
     prior.arrays["tables.frequencies"], prior.arrays["tables.sizes"] = gaussian_tables()
     level = (row(model.z_scale).log() - math.log(SCALE_MIN)) / LOG_SCALE_STEP
-    prior.arrays["rows.z_table"] = level.detach().round().clamp(0, SCALE_LEVELS - 1).numpy().astype(np.uint8)
+    prior.arrays["rows.z_table"] = (
+        level.detach().round().clamp(0, SCALE_LEVELS - 1).numpy().astype(np.uint8)
+    )
     return prior

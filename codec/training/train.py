@@ -202,7 +202,14 @@ def train(
             )
             log_file.write(json.dumps(row) + "\n")
             log_file.flush()
-            window = {"loss": 0.0, "bpp": 0.0, "mse": 0.0, "n": 0, "pixels": 0, "start": time.time()}
+            window = {
+                "loss": 0.0,
+                "bpp": 0.0,
+                "mse": 0.0,
+                "n": 0,
+                "pixels": 0,
+                "start": time.time(),
+            }
         if step % config.validate_every == 0 or step == config.steps:
             curve = validate.model_curve(ema, held_out, device=device.type)
             row = {"step": step, "bd_rate": validate.bd_rate_to_jpeg(jpeg, curve), "curve": curve}

@@ -7,6 +7,7 @@ real files.
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def bd_rate_to_jpeg(jpeg: tuple[list, list], curve: tuple[list, list]) -> float:
     from bjontegaard import bd_rate
 
     rate, quality = curve
-    if any(b <= a for a, b in zip(quality, quality[1:])):  # early on, quality may saturate
+    if any(b <= a for a, b in itertools.pairwise(quality)):  # early on, quality may saturate
         return float("nan")
     try:
         return float(

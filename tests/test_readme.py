@@ -1,0 +1,49 @@
+"""The README's Python examples run, and its commands name options that exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_python_snippet_runs(number, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", SNIPPETS[number]], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert result.returncode == 0, result.stderr.decode()
+
+
+def test_there_are_snippets():
+    assert len(SNIPPETS) == 2
+
+
+def test_docstring_examples_run():
+    code = (
+        "import doctest, aei.codec, aei.codec.pillow\n"
+        "for module in (aei.codec, aei.codec.pillow):\n"
+        "    result = doctest.testmod(module)\n"
+        "    assert result.attempted and not result.failed\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, (result.stdout + result.stderr).decode()
+
+
+def test_shell_examples_use_real_commands(tmp_path, photo):
+    """Every line of the command-line section but the benchmark, in a folder with a photograph."""
+    from PIL import Image
+
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    Image.fromarray(photo).save(tmp_path / "photo.jpg")
+    section = README.split("## Command line")[1].split("```")[1]
+    lines = [line for line in section.strip().splitlines() if "bench" not in line]
+    aei = f'aei() {{ "{sys.executable}" -m aei.cli.main "$@"; }}\n'
+    script = aei + "set -e -o pipefail\n" + "\n".join(lines)
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    assert {"photo.aei", "s.aei", "back.png", "same.png"} <= {p.name for p in tmp_path.iterdir()}
