@@ -61,7 +61,7 @@ class Codec:
         gain_index, 0..255, overrides it. Raises UnsupportedError for images this version cannot hold.
         """
         from . import images
-        from .latents import encode_latents
+        from .latents import encode_latents, grid_of
 
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
@@ -71,7 +71,9 @@ class Codec:
         pixels = images.to_pixels(image)
         height, width = pixels.shape[:2]
         check_size(width, height)
-        y, z = self.transforms.analysis(images.to_network(pixels), row)
+        program = self.bundle.prior.program
+        grid_of(program, width, height)
+        y, z = self.transforms.analysis(images.to_network(pixels, program["stride"]), row)
         payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
         header = Header(
             width=width,

@@ -11,8 +11,6 @@ from ..formats import UnsupportedError
 if TYPE_CHECKING:
     from PIL import Image
 
-BLOCK = 16
-
 
 def to_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3), or (H, W) for a grey image.
@@ -63,12 +61,12 @@ def _check_array(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def to_network(pixels: np.ndarray) -> np.ndarray:
-    """float32 (1, 3, H', W') in -0.5..0.5, right and bottom edges repeated to multiples of 16; grey
-    becomes three equal channels."""
+def to_network(pixels: np.ndarray, multiple: int) -> np.ndarray:
+    """float32 (1, 3, H', W') in -0.5..0.5, right and bottom edges repeated to multiples of `multiple`
+    pixels; grey becomes three equal channels."""
     h, w = pixels.shape[:2]
     padded = np.pad(
-        pixels.reshape(h, w, -1), ((0, -h % BLOCK), (0, -w % BLOCK), (0, 0)), mode="edge"
+        pixels.reshape(h, w, -1), ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge"
     )
     x = np.empty((1, 3, *padded.shape[:2]), np.float32)
     np.multiply(padded.transpose(2, 0, 1), np.float32(1 / 255), out=x[0])

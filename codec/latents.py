@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..formats import DamagedFileError
+from ..formats import DamagedFileError, UnsupportedError
 from .bundle import Prior
 from .interpreter import clamp, conv1x1, rescale, run
 from .range_coder import Table, make_decoder, make_encoder, uniform_table
@@ -43,10 +43,17 @@ class Latents:
         return digest.hexdigest()
 
 
-def grid_of(width: int, height: int) -> tuple[int, int, int, int]:
-    """Rows and columns of the y grid (1/16, rounded up), then of the z grid (1/4 of it, rounded up)."""
-    h, w = -(-height // 16), -(-width // 16)
-    return h, w, -(-h // 4), -(-w // 4)
+def grid_of(program: dict, width: int, height: int) -> tuple[int, int, int, int]:
+    """Rows and columns of the y grid, then of the z grid: sides over `stride`, then over
+    `hyper_stride`, rounded up. Raises UnsupportedError for a model of another, fixed size."""
+    size = program.get("size")
+    if size is not None and [width, height] != size:
+        raise UnsupportedError(
+            f"image of {width}x{height} pixels: this model handles {size[0]}x{size[1]} only"
+        )
+    stride, hyper_stride = program["stride"], program["hyper_stride"]
+    h, w = -(-height // stride), -(-width // stride)
+    return h, w, -(-h // hyper_stride), -(-w // hyper_stride)
 
 
 class SymbolWriter:
@@ -162,6 +169,8 @@ def _walk(
     """
     program, arrays = prior.program, prior.weights
     m, one = program["latents"], float(1 << program["mean_bits"])
+    if not program["steps"]:  # a factorized prior: z_hat is all there is
+        return z_hat * one
     quarter = m // 4
     hidden = run(program["hyper"], arrays, row, z=z_hat.astype(np.float64))
     hidden = np.ascontiguousarray(hidden[: grid[0], : grid[1]])
@@ -270,7 +279,7 @@ def decode_latents(
     prior: Prior, row: int, payload: bytes, width: int, height: int, code_all: bool
 ) -> Latents:
     """The latents of a payload; exact on every machine. Raises DamagedFileError."""
-    h, w, hz, wz = grid_of(width, height)
+    h, w, hz, wz = grid_of(prior.program, width, height)
     reader = SymbolReader(prior.tables, payload)
     z_shape = (hz, wz, prior.program["hyper_latents"])
     z_hat = reader.code(_z_index(prior, row, z_shape), 0).reshape(z_shape)

@@ -35,6 +35,15 @@ class Transforms:
                 raise ModelError(f"{file}: the transform cannot be loaded ({error})") from None
         return self._sessions[name]
 
+    def _run(self, graph: str, name: str, value: np.ndarray, row: int) -> np.ndarray:
+        """Run a graph on its one image input; its other inputs are rows of gains."""
+        session = self._session(graph)
+        inputs = {name: value}
+        for other in session.get_inputs():
+            if other.name != name:
+                inputs[other.name] = self._row(f"{graph}.{other.name}", row)
+        return session.run(None, inputs)[0]
+
     def _row(self, name: str, row: int) -> np.ndarray:
         return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
 
@@ -42,31 +51,24 @@ class Transforms:
         """g_a and h_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5.
 
         Returns y, float32 (h, w, M) in quantisation steps, and z, float32 (hz, wz, Z); not rounded.
+        A model without h_a codes y as z.
         """
-        inputs = {
-            "x": x,
-            "gain8": self._row("g_a.gain8", row),
-            "gain16": self._row("g_a.gain16", row),
-        }
-        (y,) = self._session("g_a").run(None, inputs)
+        y = self._run("g_a", "x", x, row)
         y *= self._row("gain", row)
-        (z,) = self._session("h_a").run(None, {"y": y})
+        if not (self._path / "h_a.onnx").exists():
+            return _channels_last(y), _channels_last(y)
+        z = self._run("h_a", "y", y, row)
         z *= self._row("z_gain", row)
         return _channels_last(y), _channels_last(z)
 
     def synthesis(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
         """g_s. y_hat: int32 (h, w, M), fixed point with `mean_bits` fractional bits.
 
-        Returns float32 (16 h, 16 w, 3), about -0.5..0.5, not clipped.
+        Returns float32 (stride h, stride w, 3), about -0.5..0.5, not clipped.
         """
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)
         y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
-        inputs = {
-            "y": y,
-            "gain8": self._row("g_s.gain8", row),
-            "gain16": self._row("g_s.gain16", row),
-        }
-        (x,) = self._session("g_s").run(None, inputs)
+        x = self._run("g_s", "y", y, row)
         return x[0].transpose(1, 2, 0)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# Machines under load take their time; a slow example is not a failure.
+settings.register_profile("aei", deadline=None)
+settings.load_profile("aei")
 
 
 def synthetic_photo(height: int, width: int, seed: int = 0) -> np.ndarray:

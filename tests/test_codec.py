@@ -29,7 +29,7 @@ def test_quality_buys_fidelity_with_bytes(codec, photo):
     assert fidelities[-1] > 33
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(1, 100))
 def test_any_size_and_mode_round_trips(codec, height, width, grey, quality):
     image = synthetic_photo(height, width, seed=height)

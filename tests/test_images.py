@@ -72,7 +72,7 @@ def test_other_arrays_are_refused(array):
 def test_network_arrays_round_trip(grey):
     pixels = synthetic_photo(21, 37)
     pixels = pixels[..., 0] if grey else pixels
-    x = to_network(pixels)
+    x = to_network(pixels, 16)
     assert x.shape == (1, 3, 32, 48)
     assert x.dtype == np.float32
     assert (x[0, :, 21:] == x[0, :, 20:21]).all()

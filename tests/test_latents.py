@@ -8,7 +8,7 @@ from aei.formats import DamagedFileError
 
 def make_latents(prior, width, height, scale, seed=0):
     rng = np.random.default_rng(seed)
-    h, w, hz, wz = grid_of(width, height)
+    h, w, hz, wz = grid_of(prior.program, width, height)
     y = rng.normal(0, scale, (h, w, prior.program["latents"])).astype(np.float32)
     z = rng.normal(0, scale, (hz, wz, prior.program["hyper_latents"])).astype(np.float32)
     return y, z

@@ -31,7 +31,7 @@ def random_message(seed: int):
     return message
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32))
 def test_coders_agree_and_round_trip(seed):
     message = random_message(seed)
@@ -47,7 +47,7 @@ def test_coders_agree_and_round_trip(seed):
             np.testing.assert_array_equal(decoder.decode(len(symbols), table), symbols)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_no_shorter_string_decodes_the_same(seed):
     message = random_message(seed)
@@ -68,7 +68,6 @@ def test_no_shorter_string_decodes_the_same(seed):
         assert not same
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 2**32))
 def test_garbage_decodes_alike_or_fails_alike(data, seed):
     table = random_table(np.random.default_rng(seed))

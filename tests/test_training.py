@@ -111,7 +111,7 @@ def test_bundle_becomes_a_torch_model_with_the_same_latents(bundle, which):
     from aei.codec.images import to_network
     from aei.codec.latents import encode_latents
 
-    x = to_network(image)
+    x = to_network(image, 16)
     for row in (20, 130, 240):
         y, z = codec.transforms.analysis(x, row)
         index = torch.tensor([float(row)])

@@ -169,6 +169,8 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     program: dict = {
         "latents": c.latents,
         "hyper_latents": c.hyper_latents,
+        "stride": 16,
+        "hyper_stride": 4,
         "mean_bits": MEAN_BITS,
         "scales": SCALE_LEVELS,
         "skip_below": SKIP_BELOW,
