@@ -6,18 +6,23 @@ from pathlib import Path
 
 import click
 
+from .train import data_folder
+
 
 @click.command("export")
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="The training folder: its images calibrate the integer prior.")  # fmt: skip
+@click.option(
+    "--data",
+    required=True,
+    help="The training folder, or cifar10: its images calibrate the integer prior.",
+)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder."
 )
 @click.option("--name", default="base", show_default=True, help="Name in the manifest.")
 @click.option("-f", "--force", is_flag=True, help="Replace the bundle if it exists.")
-def command(checkpoint: Path, data: Path, output: Path, name: str, force: bool) -> None:
-    """Turn CHECKPOINT (last.pt of `aei train`) into a model bundle.
+def command(checkpoint: Path, data: str, output: Path, name: str, force: bool) -> None:
+    """Turn CHECKPOINT (last.pt or best.pt of `aei train`) into a model bundle.
 
     Proves that every accumulator of the integer prior stays below 2^52, and prints the rate lost from
     the float prior to the integer one.
@@ -32,9 +37,11 @@ def command(checkpoint: Path, data: Path, output: Path, name: str, force: bool) 
         raise AeiError(f"{output} exists: choose another name with -o, or --force to replace it")
     from ..codec.training.export import export_checkpoint
 
-    manifest = export_checkpoint(checkpoint, data, output, name)
+    try:
+        manifest = export_checkpoint(checkpoint, data_folder(data), output, name)
+    except (ValueError, FileNotFoundError) as error:
+        raise AeiError(str(error)) from None
     click.echo(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
     for index, row in manifest["integer_prior"].items():
-        click.echo(
-            f"  gain index {index:>3}: integer prior {row['lost_percent']:+.3f} % of the float prior's rate"
-        )
+        lost = f"{row['lost_percent']:+.3f} % of the float prior's rate"
+        click.echo(f"  gain index {index:>3}: integer prior {lost}")

@@ -12,8 +12,9 @@ COMMANDS = {
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
     "bench": "Compare aei with JPEG, WebP and AVIF on real files.",
-    "plot": "Draw the rate-distortion curves of benchmark results.",
+    "plot": "Draw the curves of benchmark results or of a training run.",
     "train": "Train a model (needs the [train] extra).",
+    "study": "Measure which training choices matter (needs [train]).",
     "export": "Turn a training checkpoint into a model bundle (needs [train]).",
 }
 

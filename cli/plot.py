@@ -8,25 +8,27 @@ import click
 
 
 @click.command("plot")
-@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", metavar="RESULTS|RUN", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="Picture to write.  [default: RESULTS with .png]")  # fmt: skip
+              help="Picture to write.  [default: RESULTS with .png, or RUN/loss.png]")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace the picture if it exists.")
-def command(results: Path, output: Path | None, force: bool) -> None:
-    """Draw the rate-distortion curves of RESULTS, a JSON file of `aei bench`.
+def command(source: Path, output: Path | None, force: bool) -> None:
+    """Draw rate-distortion curves from the JSON file of `aei bench`, or loss curves from the folder of
+    `aei train`.
 
     \b
-    Example:
+    Examples:
       aei plot results/kodak.json -o kodak.png
+      aei plot run/
     """
-    from ..benchmarks.plots import plot
+    from ..benchmarks.plots import plot, plot_run
     from ..formats import AeiError
 
-    path = output or results.with_suffix(".png")
+    path = output or (source / "loss.png" if source.is_dir() else source.with_suffix(".png"))
     if path.exists() and not force:
         raise AeiError(f"{path} exists: choose another name with -o, or --force to replace it")
     try:
-        plot(results, path)
+        (plot_run if source.is_dir() else plot)(source, path)
     except ValueError as error:
         raise AeiError(str(error)) from None
     click.echo(f"wrote {path}")

@@ -6,71 +6,165 @@ from pathlib import Path
 
 import click
 
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+# name: (type, one sentence). Defaults live in aei.codec.training.config and may come from --config.
+KNOBS: dict[str, tuple] = {
+    "steps": (int, "Steps in all; resuming with more extends a run."),
+    "batch": (int, "Images per step: larger batches give steadier, fewer steps per pixel."),
+    "patch": (int, "Side of a training crop in pixels, a multiple of 128 (aei)."),
+    "loss": (str, "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, or a sum like 0.8*mse+0.2*l1."),
+    "lmbda": (float, "Lagrangian weight of the distortion against bits; 0 trains every quality at once (aei)."),
+    "optimiser": (click.Choice(["sgd", "adam", "adamw", "soap"]), "How gradients become steps."),
+    "lr": (float, "Peak learning rate: too high diverges, too low never arrives."),
+    "momentum": (float, "Momentum of sgd: the share of the last step that is kept."),
+    "precondition_every": (int, "Steps between renewals of soap's eigenbases."),
+    "schedule": (click.Choice(["constant", "decay", "cosine"]), "Course of the learning rate."),
+    "warmup": (int, "Steps in which the learning rate rises from zero."),
+    "decay": (float, "Share of the steps at the end in which schedule `decay` falls to 1 %."),
+    "l1": (float, "Weight of the sum of absolute weights in the loss: drives weights to zero."),
+    "l2": (float, "Weight decay: keeps weights small, against overfitting."),
+    "clip": (float, "Largest gradient norm; longer gradients are shortened to it."),
+    "ema": (float, "Decay of the weight average that is validated and exported; 0 for none."),
+    "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
+    "augment": (bool, "Mirror (and turn) training images at random."),
+    "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast."),
+    "quantise_prior": (bool, "Quantisation-aware training of the prior: int16 activations in the loop (aei)."),
+    "patience": (int, "Stop after so many validations without a better held-out loss; 0 never."),
+    "validate_every": (int, "Steps between validations on the held-out images."),
+    "checkpoint_every": (int, "Steps between checkpoints."),
+    "seed": (int, "Seed of everything random."),
+    "threads": (int, "CPU threads."),
+    "device": (click.Choice(["auto", "cpu", "cuda", "mps"]), "Where to compute; auto takes a GPU if there is one."),
+}  # fmt: skip
+
+
+def _knobs(function):
+    for name, (kind, sentence) in reversed(KNOBS.items()):
+        flag = name.replace("_", "-")
+        declaration = f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"
+        function = click.option(
+            declaration, name, default=None, type=None if kind is bool else kind, help=sentence
+        )(function)
+    return function
+
 
 @click.command("train")
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Folder of photographs; every 50th is held out.")  # fmt: skip
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
-              help="Folder for the checkpoint and the log.")  # fmt: skip
+@click.option("--arch", type=click.Choice(["aei", "cae"]), help="aei, the codec (default), or cae, the convolutional autoencoder for 32x32 images.")  # fmt: skip
+@click.option("--data", required=True, help="Folder of photographs (every 50th is held out), or cifar10 for $AEI_DATA/cifar10.")  # fmt: skip
+@click.option("--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs.")  # fmt: skip
+@click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--init-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path),
-              help="Start from the weights of a bundle.")  # fmt: skip
+@click.option("--init-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Transfer learning: start from the weights of a bundle.")  # fmt: skip
 @click.option(
-    "--steps",
-    default=10_000,
-    show_default=True,
-    help="Steps in all; a longer run extends a shorter one.",
+    "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
 )
-@click.option("--batch", default=16, show_default=True, help="Crops per step.")
-@click.option("--patch", default=256, show_default=True, help="Side of a crop; a multiple of 128.")
-@click.option(
-    "--optimiser", default="soap", show_default=True, type=click.Choice(["soap", "adamw"])
-)
-@click.option("--lr", default=4e-3, show_default=True, help="Peak learning rate.")
-@click.option(
-    "--decay", default=0.3, show_default=True, help="Share of the steps in which the rate falls."
-)
-@click.option("--warmup", default=200, show_default=True, help="Steps in which the rate rises.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
-@click.option(
-    "--validate-every", default=1000, show_default=True, help="Steps between held-out BD-rates."
-)
-def command(data: Path, out: Path, resume: bool, init_from: Path | None, **options) -> None:
-    """Train the codec on a folder of photographs. Stops cleanly on Ctrl-C; --resume goes on exactly.
+@click.option("--width", type=int, help="Channels: of the first layer (cae), or at 1/16 resolution (aei).")  # fmt: skip
+@click.option("--depth", type=int, help="Extra convolutions per stage (cae), or blocks at 1/16 resolution (aei).")  # fmt: skip
+@click.option("--quantise/--no-quantise", default=None, help="Code the latents, or train the plain autoencoder (cae).")  # fmt: skip
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs too (needs the tensorboard package).")  # fmt: skip
+@_knobs
+def command(
+    arch: str | None,
+    data: str,
+    out: Path,
+    toml: Path | None,
+    resume: bool,
+    init_from: Path | None,
+    epochs: int | None,
+    width: int | None,
+    depth: int | None,
+    quantise: bool | None,
+    tensorboard: bool,
+    **knobs,
+) -> None:
+    """Train a model. Stops cleanly on Ctrl-C; --resume goes on exactly where it was.
 
     \b
     Examples:
       aei train --data photos/ --out run/
       aei train --data photos/ --out run/ --resume --steps 20000
       aei train --data photos/ --out run/ --init-from my.bundle --lr 1e-3
+      aei train --arch cae --data cifar10 --epochs 50 --out cae/
+      aei plot run/
     """
-    from ..formats import AeiError, UnsupportedError
+    from ..formats import AeiError
 
     if resume and init_from:
         raise click.UsageError(
             "--resume goes on from --out, --init-from starts anew: give one of them"
         )
-    if options["patch"] % 128:
-        raise click.UsageError("--patch must be a multiple of 128")
     if resume and not (out / "last.pt").is_file():
         raise AeiError(f"{out}/last.pt: no checkpoint to resume from")
     if not resume and (out / "last.pt").exists():
         raise AeiError(f"{out}/last.pt exists: use --resume to go on, or another --out")
-    from ..codec.training.networks import NetworkConfig
-    from ..codec.training.train import TrainConfig, train
+    from ..codec.training.config import CAE_DEFAULTS, TrainConfig, load_toml
+    from ..codec.training.tasks import network_from_dict
+    from ..codec.training.train import train
 
-    init = None
-    if init_from is not None:
-        from ..codec.bundle import Bundle
-        from ..codec.training.export import restore_model
-
-        init = restore_model(Bundle(init_from))
     try:
+        source = out / "config.toml" if resume and toml is None else toml
+        settings, shape = load_toml(source) if source is not None and source.exists() else ({}, {})
+        arch = arch or settings.get("arch", "aei")
+        if arch == "cae":
+            settings = CAE_DEFAULTS | settings
+        settings |= {name: value for name, value in knobs.items() if value is not None}
+        config = TrainConfig(**settings | {"arch": arch})
+        if width is not None or depth is not None:
+            shape |= _shape(arch, width, depth)
+        if quantise is not None:
+            shape["quantise"] = quantise
+        network = network_from_dict(arch, shape)
+        folder = data_folder(data)
+        if epochs is not None:
+            config.steps = epochs * _steps_per_epoch(config, folder)
+        init = None
+        if init_from is not None:
+            from ..codec.bundle import Bundle
+            from ..codec.training.export import restore_model
+
+            init = restore_model(Bundle(init_from))
+            network = init.config
         train(
-            data, out, NetworkConfig() if init is None else init.config, TrainConfig(**options),
-            resume=resume, init=init, log=click.echo,
+            folder, out, network, config, resume=resume, init=init, tensorboard=tensorboard,
+            log=click.echo,
         )  # fmt: skip
-    except FileNotFoundError as error:
-        raise UnsupportedError(str(error)) from None
+    except (ValueError, FileNotFoundError) as error:
+        raise AeiError(str(error)) from None
+
+
+def _shape(arch: str, width: int | None, depth: int | None) -> dict:
+    if arch == "cae":
+        pairs = {"width": width, "depth": depth}
+    else:
+        # at 1/8 resolution, three eighths of the channels (in eights) and half the blocks
+        pairs = {
+            "width16": width,
+            "width8": None if width is None else max(8, width * 3 // 64 * 8),
+            "blocks16": depth,
+            "blocks8": None if depth is None else max(1, depth // 2),
+        }
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def data_folder(data: str) -> Path:
+    if data == "cifar10" and not Path(data).is_dir():
+        from ..benchmarks.datasets import HINTS, DataMissingError, data_root
+
+        root = data_root()
+        if root is None or not (root / "cifar10").is_dir():
+            raise DataMissingError(
+                f"cifar10: not found; set AEI_DATA to a folder that holds {HINTS['cifar10']}"
+            )
+        return root / "cifar10"
+    if not Path(data).is_dir():
+        raise FileNotFoundError(f"{data}: no such folder")
+    return Path(data)
+
+
+def _steps_per_epoch(config, folder: Path) -> int:
+    if config.arch != "cae":
+        raise click.UsageError("--epochs counts passes over CIFAR-10: give --steps for photographs")
+    from ..codec.training.cifar import load_cifar
+
+    return -(-len(load_cifar(folder).train) // config.batch)

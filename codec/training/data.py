@@ -63,7 +63,7 @@ def load_photographs(folder: Path) -> Photographs:
 
 
 def random_crop(
-    photos: Photographs, index: float, size: int, rng: np.random.Generator
+    photos: Photographs, index: float, size: int, rng: np.random.Generator, augment: bool
 ) -> np.ndarray:
     """One crop, uint8 (size, size, 3): at high gain indexes from lossless or downscaled sources."""
     high = index > HIGH_RATE_INDEX
@@ -90,6 +90,8 @@ def random_crop(
         crop = np.asarray(
             window.resize((size, size), Image.Resampling.LANCZOS, box=(0, 0, side, side))
         )
+    if not augment:
+        return crop
     turn = int(rng.integers(8))
     crop = np.rot90(crop, turn % 4)
     if turn >= 4:
@@ -101,17 +103,17 @@ def random_crop(
 
 
 def batch_of(
-    photos: Photographs, batch: int, size: int, seed: int, step: int
+    photos: Photographs, batch: int, size: int, seed: int, step: int, augment: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The batch of one step, a pure function of (seed, step), so that a resumed run repeats nothing.
 
     Returns uint8 (batch, 3, size, size) and gain indexes float32 (batch,), stratified over 0..255.
-    In one step of ten the crops are cut into tiles of 32, 64 or 128 pixels, so that small images
+    With `augment`, crops are turned and mirrored, and a few made grey. In one step of ten the crops are cut into tiles of 32, 64 or 128 pixels, so that small images
     and image borders are seen.
     """
     rng = np.random.default_rng([seed, step])
     index = (rng.permutation(batch) + rng.random(batch)) / batch * (GAIN_LEVELS - 1)
-    x = np.stack([random_crop(photos, i, size, rng) for i in index]).transpose(0, 3, 1, 2)
+    x = np.stack([random_crop(photos, i, size, rng, augment) for i in index]).transpose(0, 3, 1, 2)
     index = index.astype(np.float32)
     # NumPy only: a torch operation here would start a second OpenMP team in the loading thread, and
     # with more threads than cores libgomp stops spinning, which costs the training thread 40 %.

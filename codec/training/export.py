@@ -12,62 +12,74 @@ import onnx
 import torch
 from onnx import numpy_helper
 from PIL import Image
+from torch import nn
 
 from ..bundle import Bundle, Prior, fingerprint
 from ..latents import encode_latents
-from . import data, validate
-from .graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
-from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, NetworkConfig, Rows
-from .quantise import quantise_prior
-from .train import model_from_state
+from . import cifar, data, validate
+from .cae import SIDE, STRIDE, ConvAutoencoder
+from .graphs import analysis_graph, hyper_analysis_graph, sequential_graph, synthesis_graph
+from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, Rows
+from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
+from .tasks import model_from_state, network_from_dict
 
 MAX_BUNDLE_BYTES = 16_000_000
-GRAPHS = {"g_a": analysis_graph, "h_a": hyper_analysis_graph, "g_s": synthesis_graph}
-RUN_TIME_ROWS = {
-    "gain": "gain",
-    "inverse_gain": "inverse_gain",
-    "z_gain": "z_gain",
-    "g_a.gain8": "g_a.gain8",
-    "g_a.gain16": "g_a.gain16",
-    "g_s.gain16": "g_s.gain16",
-    "g_s.gain8": "g_s.gain8",
-}
+GRAPHS = ("g_a", "h_a", "g_s")
+RUN_TIME_ROWS = (
+    "gain", "inverse_gain", "z_gain", "g_a.gain8", "g_a.gain16", "g_s.gain16", "g_s.gain8",
+)  # fmt: skip
+
+
+def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: str) -> dict:
+    """Export the averaged weights of a training checkpoint and return the manifest.
+
+    The integer prior is calibrated, and compared with the float one, on training images.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    arch = state.get("arch", "aei")
+    model = model_from_state(network_from_dict(arch, state["network"]), state["ema"])
+    if isinstance(model, ConvAutoencoder):
+        images = list(cifar.load_cifar(data_folder).train[:500])
+    else:
+        files = data.list_images(data_folder)
+        images = []
+        for path in files[len(files) // 42 :: max(1, len(files) // 13)]:
+            with Image.open(path) as image:
+                images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
+    training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
+    return export_bundle(model, folder, name, images, training)
 
 
 def export_bundle(
-    model: LatentCodec,
+    model: LatentCodec | ConvAutoencoder,
     folder: Path,
     name: str,
-    calibration: list[np.ndarray],
+    images: list[np.ndarray],
     training: dict | None = None,
 ) -> dict:
     """Write a bundle and return its manifest.
 
-    calibration: uint8 images (sides multiples of 32), for activation ranges and for the comparison of
+    images: uint8 (H, W, 3), sides multiples of 32, for activation ranges and for the comparison of
     code lengths, float prior against integer prior. training: facts for the manifest (pixels, ...).
     Raises ValueError where the prior cannot be made exact or the bundle exceeds 16 MB.
     """
     model = model.cpu().float().eval()
-    prior = quantise_prior(model, calibration)
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
-    # The transforms ship as float16: measure and restore what will really run.
+    parts = (
+        _cae_parts(model, state)
+        if isinstance(model, ConvAutoencoder)
+        else _aei_parts(model, state, images)
+    )
+    prior, graphs, rows, rest = parts
     temporary = folder.with_name(folder.name + ".tmp")
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    for graph, build in GRAPHS.items():
-        onnx.save(build(state), temporary / f"{graph}.onnx")
-    index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
-    modules = dict(model.named_modules())
-    with torch.no_grad():
-        rows = {k: modules[v](index)[:, :, 0, 0].numpy() for k, v in RUN_TIME_ROWS.items()}
+    for graph, proto in graphs.items():
+        onnx.save(proto, temporary / f"{graph}.onnx")
+    # What every start reads is stored plain: inflating it would take longer than reading.
     np.savez(temporary / "rows.npz", **rows)
-    anchors = {
-        f"{n}.anchors": m.anchors.detach().numpy()
-        for n, m in modules.items()
-        if isinstance(m, Rows)
-    }
-    np.savez_compressed(temporary / "training.npz", **anchors)
+    np.savez_compressed(temporary / "training.npz", **rest)
     text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
     (temporary / "prior.json").write_text(text, encoding="utf-8")
     np.savez(temporary / "prior.npz", **prior.arrays)
@@ -76,10 +88,11 @@ def export_bundle(
     manifest = {
         "name": name,
         "fingerprint": mark.hex(),
+        "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
         "network": asdict(model.config),
         "exponents": prior.exponents,
         "training": training or {},
-        "integer_prior": compare_code_lengths(model, runtime, calibration),
+        "integer_prior": compare_code_lengths(model, runtime, images),
     }
     (temporary / "manifest.json").write_text(
         json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
@@ -93,32 +106,75 @@ def export_bundle(
     return manifest
 
 
-def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: str) -> dict:
-    """Export the averaged weights of a training checkpoint, calibrated on 13 training images."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    model = model_from_state(NetworkConfig(**state["network"]), state["ema"])
-    files = data.list_images(data_folder)
-    images = []
-    for path in files[len(files) // 42 :: max(1, len(files) // 13)]:
-        with Image.open(path) as image:
-            images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
-    training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
-    return export_bundle(model, folder, name, images, training)
+def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
+    """Integer prior, graphs, gain rows, and the float anchors that only training needs."""
+    graphs = {
+        "g_a": analysis_graph(state),
+        "h_a": hyper_analysis_graph(state),
+        "g_s": synthesis_graph(state),
+    }
+    index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
+    modules = dict(model.named_modules())
+    with torch.no_grad():
+        rows = {k: modules[k](index)[:, :, 0, 0].numpy() for k in RUN_TIME_ROWS}
+    anchors = {
+        f"{n}.anchors": m.anchors.detach().numpy()
+        for n, m in modules.items()
+        if isinstance(m, Rows)
+    }
+    return quantise_prior(model, images), graphs, rows, anchors
+
+
+def _cae_parts(model: ConvAutoencoder, state: dict):
+    """The same of the cae: a factorized prior is one table per channel and a program without layers."""
+    if not model.config.quantise:
+        raise ValueError(
+            "a network trained without quantisation has no prior: it cannot code files"
+        )
+    channels = state["log_gain"].shape[1]
+    gain = np.exp(state["log_gain"][:, :, 0, 0]).repeat(GAIN_LEVELS, 0)
+    reach = 255
+    values = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    with torch.no_grad():
+        masses = model.likelihood(values[None, None, None].expand(1, channels, 1, -1))[0, :, 0]
+    frequencies, sizes = tables_of_masses(list(masses.double().numpy()))
+    kind = np.uint8 if channels <= 256 else np.uint16
+    arrays = {
+        "tables.frequencies": frequencies,
+        "tables.sizes": sizes,
+        "rows.z_table": np.broadcast_to(np.arange(channels, dtype=kind), (GAIN_LEVELS, channels)),
+    }
+    program = {
+        "latents": channels, "hyper_latents": channels, "stride": STRIDE, "hyper_stride": 1,
+        "size": [SIDE, SIDE], "mean_bits": MEAN_BITS, "scales": channels, "skip_below": 0,
+        "hyper": [], "steps": [], "order": [],
+    }  # fmt: skip
+    graphs = {
+        "g_a": sequential_graph(state, "g_a.", model.g_a, "x", 0.5),
+        "g_s": sequential_graph(state, "g_s.", model.g_s, "y", -0.5),
+    }
+    rows = {"gain": gain, "inverse_gain": 1 / gain}
+    rest = {k: v for k, v in state.items() if not k.startswith(("g_a.", "g_s."))}
+    return IntegerPrior(program, arrays), graphs, rows, rest
 
 
 @torch.no_grad()
-def compare_code_lengths(model: LatentCodec, prior: Prior, images: list[np.ndarray]) -> dict:
+def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray]) -> dict:
     """Bits of the same images under the float prior and under the integer tables, per gain index."""
     result = {}
-    for index in (20, 80, 140, 200, 250):
+    single_rate = isinstance(model, ConvAutoencoder)
+    for index in (0,) if single_rate else (20, 80, 140, 200, 250):
         row = torch.tensor([float(index)])
         exact = ideal = 0.0
         for image in images[:6]:
             x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
             out = model(x, row, noisy=False)
             ideal += float(out["y_bits"] + out["z_bits"])
-            y = model.g_a(x, row) * model.gain(row)
-            z = model.h_a(y) * model.z_gain(row)
+            if isinstance(model, ConvAutoencoder):
+                y = z = model.g_a(x + 0.5) * model.log_gain.exp()
+            else:
+                y = model.g_a(x, row) * model.gain(row)
+                z = model.h_a(y) * model.z_gain(row)
             y, z = (a[0].permute(1, 2, 0).numpy() for a in (y, z))
             exact += encode_latents(prior, index, y, z)[2].bits
         result[str(index)] = {
@@ -129,24 +185,45 @@ def compare_code_lengths(model: LatentCodec, prior: Prior, images: list[np.ndarr
     return result
 
 
-def restore_model(bundle: Bundle) -> LatentCodec:
+def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     """The torch model of a bundle, to go on training from: transforms in float16 precision, the prior
     in that of its integers."""
     state: dict[str, np.ndarray] = {}
     for graph in GRAPHS:
-        for initialiser in onnx.load(bundle.path / f"{graph}.onnx").graph.initializer:
-            state[initialiser.name] = numpy_helper.to_array(initialiser).astype(np.float32)
+        if (bundle.path / f"{graph}.onnx").exists():
+            for initialiser in onnx.load(bundle.path / f"{graph}.onnx").graph.initializer:
+                state[initialiser.name] = numpy_helper.to_array(initialiser).astype(np.float32)
     with np.load(bundle.path / "training.npz", allow_pickle=False) as stored:
         state.update({k: stored[k] for k in stored.files})
+    arch = bundle.manifest.get("arch", "aei")
+    config = network_from_dict(arch, bundle.manifest["network"])
+    model: LatentCodec | ConvAutoencoder
+    if arch == "cae":
+        model = ConvAutoencoder(config)
+    else:
+        state.update(_float_prior(bundle, config.latents))
+        basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
+        model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
+    # Shapes come from the network: initialisers and integers are only reshaped (see graphs.py).
+    tensors = model.state_dict()
+    for key in tensors.keys() & state.keys():
+        tensor = torch.from_numpy(np.array(state[key], np.float32, order="C"))
+        tensors[key] = tensor.reshape(tensors[key].shape)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _float_prior(bundle: Bundle, latents: int) -> dict[str, np.ndarray]:
+    """Weights and biases of h_s and the context model from their integers."""
     arrays, exponents = bundle.prior.arrays, bundle.manifest["exponents"]
     streams = _fractions_in(bundle.prior.program, exponents)
+    state = {}
     for name, exponent in exponents.items():
         if name.endswith((".mean", ".scale")):
             continue
         state[f"{name}.weight"] = arrays[f"{name}.weight"] * 2.0**-exponent
         state[f"{name}.bias"] = arrays[f"{name}.bias"] * 2.0 ** -(exponent + streams[name])
-    config = NetworkConfig(**bundle.manifest["network"])
-    is_scale = np.tile(np.repeat([False, True], config.latents // 4), 4)
+    is_scale = np.tile(np.repeat([False, True], latents // 4), 4)
     for k in range(STEPS):
         name = f"context.{k}.head"
         factor = np.where(
@@ -156,15 +233,7 @@ def restore_model(bundle: Bundle) -> LatentCodec:
         )
         state[f"{name}.weight"] = arrays[f"{name}.weight"] * factor[:, None]
         state[f"{name}.bias"] = arrays[f"{name}.bias"] * factor * 2.0 ** -streams[name]
-    # Shapes come from the network: initialisers and integers are only reshaped (see graphs.py).
-    basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
-    model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
-    tensors = model.state_dict()
-    for key, value in state.items():
-        tensor = torch.from_numpy(np.array(value, np.float32, order="C"))
-        tensors[key] = tensor.reshape(tensors[key].shape)
-    model.load_state_dict(tensors)
-    return model
+    return state
 
 
 def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:

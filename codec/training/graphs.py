@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 OPSET = 17
 
@@ -75,6 +76,38 @@ class GraphWriter:
         model = helper.make_model(graph, opset_imports=[opset], producer_name="aei", ir_version=8)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def sequential_graph(
+    state: dict[str, np.ndarray], prefix: str, layers: nn.Sequential, source: str, shift: float
+) -> onnx.ModelProto:
+    """A graph of the cae: 3x3 convolutions, ReLU, 2x2 max pooling, 2x upsampling, sigmoid.
+
+    `shift` is added to the input (0.5, pixels to 0..1) or, if negative, to the output.
+    """
+    g = GraphWriter(state, prefix)
+    g.initialisers.append(numpy_helper.from_array(np.float32(shift), "shift"))
+    f = g.node("Add", [source, "shift"]) if shift > 0 else source
+    for i, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d):
+            f = g.conv(f, str(i), pads=[layer.padding[0]] * 4)  # type: ignore[list-item]
+        elif isinstance(layer, nn.MaxPool2d):
+            f = g.node("MaxPool", [f], kernel_shape=[2, 2], strides=[2, 2])
+        elif isinstance(layer, nn.Upsample):
+            if "scales" not in {t.name for t in g.initialisers}:
+                scales = np.array([1, 1, 2, 2], np.float32)
+                g.initialisers.append(numpy_helper.from_array(scales, "scales"))
+            f = g.node(
+                "Resize", [f, "", "scales"], mode="nearest", nearest_mode="floor",
+                coordinate_transformation_mode="asymmetric",
+            )  # fmt: skip
+        else:
+            f = g.node({nn.ReLU: "Relu", nn.Sigmoid: "Sigmoid"}[type(layer)], [f])
+    if shift < 0:
+        f = g.node("Add", [f, "shift"])
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    channels = convolutions[0].in_channels
+    return g.finish({source: [1, channels, None, None]}, f, convolutions[-1].out_channels)
 
 
 def _depth(state: dict, prefix: str) -> int:

@@ -1,38 +1,57 @@
-"""Optimisers by name, with the parameter groups the model wants."""
+"""Optimisers by name, with the parameter groups a model wants, and learning-rate schedules."""
 
 from __future__ import annotations
 
-import torch
+import math
 
+import torch
+from torch import nn
+
+from .config import TrainConfig
 from .networks import LatentCodec, Rows
 
 KLT_LR = 0.1  # the linear path starts near its optimum: full steps would only add noise to it
 
 
-def parameter_groups(model: LatentCodec, lr: float) -> list[dict]:
-    """Matrices, the KLT, and rows of gains (and biases with them), each with its learning rate."""
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
+    """Matrices, the KLT, and rows of gains (and biases with them), each with its learning rate; only
+    matrices are regularised."""
     rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
-    klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)}
+    klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)} if _is_latent_codec(model) else set()
     groups: dict[str, list] = {"matrices": [], "klt": [], "rows": []}
     for p in model.parameters():
         name = "klt" if id(p) in klt else "rows" if id(p) in rows or p.dim() == 1 else "matrices"
         groups[name].append(p)
     scale = {"matrices": 1.0, "klt": KLT_LR, "rows": 1.0}
     return [
-        {"params": ps, "lr": lr * scale[name], "scale": scale[name], "name": name}
+        {
+            "params": ps,
+            "lr": config.lr * scale[name],
+            "scale": scale[name],
+            "name": name,
+            "weight_decay": config.l2 if name == "matrices" else 0.0,
+        }
         for name, ps in groups.items()
+        if ps
     ]
 
 
-def make_optimiser(
-    model: LatentCodec, name: str, lr: float, frequency: int = 10
-) -> torch.optim.Optimizer:
-    """`soap` (Vyas et al. 2024: Adam in Shampoo's eigenbasis) or `adamw`."""
-    groups = parameter_groups(model, lr)
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
-    if name != "soap":
-        raise ValueError(f"unknown optimiser {name!r}: choose soap or adamw")
+def _is_latent_codec(model: nn.Module) -> bool:
+    return isinstance(model, LatentCodec)
+
+
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """`sgd` with momentum, `adam`, `adamw`, or `soap` (Vyas et al. 2024: Adam in Shampoo's eigenbasis).
+
+    L2 regularisation is the classical penalty in sgd and adam, decoupled decay in adamw and soap.
+    """
+    groups = parameter_groups(model, config)
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    if config.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=config.lr)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99))
     from pytorch_optimizer import SOAP
 
     for group in groups:
@@ -43,20 +62,21 @@ def make_optimiser(
         group["max_precondition_dim"] = limit
         group["merge_dims"] = min(p.numel() for p in group["params"]) > limit
     return SOAP(
-        groups,
-        lr=lr,
-        betas=(0.95, 0.95),
-        weight_decay=0.0,
-        precondition_frequency=frequency,
+        groups, lr=config.lr, betas=(0.95, 0.95), precondition_frequency=config.precondition_every
     )
 
 
-def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
-    """Factor on the learning rate: linear warm-up, constant, then linear decay to 1 % over the last
-    `decay` share of the steps. A run is extended by resuming it with more steps."""
-    start = steps * (1 - decay)
-    if step < warmup:
-        return (step + 1) / warmup
+def schedule(config: TrainConfig, step: int) -> float:
+    """Factor on the learning rate after a linear warm-up: `constant`; `decay`, constant and then linear
+    to 1 % over the last `decay` share of the steps (a run is extended by resuming it with more
+    steps); or `cosine`, half a cosine over all steps."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "cosine":
+        return max(0.01, 0.5 + 0.5 * math.cos(math.pi * step / config.steps))
+    start = config.steps * (1 - config.decay)
     if step <= start:
         return 1.0
-    return max(0.01, (steps - step) / max(1.0, steps - start))
+    return max(0.01, (config.steps - step) / max(1.0, config.steps - start))

@@ -33,6 +33,30 @@ def fraction_bits(largest: float) -> int:
     return min(MAX_FRACTION, math.floor(math.log2(ACTIVATION / (HEADROOM * max(largest, 1e-3)))))
 
 
+class _RoundSte(torch.autograd.Function):
+    """Rounding to a grid and clamping to its range, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, x, fraction):
+        scale = 2.0**fraction
+        return (x * scale).round().clamp(-ACTIVATION, ACTIVATION - 1) / scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+def fake_quantise(model: LatentCodec, fraction: int = 10) -> None:
+    """Quantisation-aware training: the activations of the prior's convolutions are rounded to int16
+    fixed point and clamped in the forward pass, as the interpreter will do, with straight-through
+    gradients. `fraction` is the number of fractional bits, the usual choice of calibration."""
+    for name, module in model.named_modules():
+        if name.startswith(("h_s", "context")) and isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, args, out: _RoundSte.apply(out.float(), fraction).to(out.dtype)
+            )
+
+
 def prove(name: str, bound: float) -> None:
     """Refuse a layer whose accumulator could reach 2^52 in magnitude."""
     if not bound < EXACT:
@@ -42,8 +66,7 @@ def prove(name: str, bound: float) -> None:
 def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
     """(frequencies, sizes): 64 zero-mean Gaussians, each integer symbol in -R..R (about 6 sigma) and an
     escape; 24-bit frequencies of at least 1 that sum to 2^24."""
-    total = 1 << 24
-    flat, sizes = [], []
+    masses = []
     for k in range(SCALE_LEVELS):
         sigma = SCALE_MIN * math.exp(k * LOG_SCALE_STEP)
         reach = max(1, math.ceil(6 * sigma))
@@ -51,12 +74,22 @@ def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
         def tail(v: float, sigma: float = sigma) -> float:  # mass beyond v > 0
             return 0.5 * math.erfc(v / sigma / math.sqrt(2))
 
-        centre = 1 - 2 * tail(0.5)
         side = [tail(i - 0.5) - tail(i + 0.5) for i in range(1, reach + 1)]
-        mass = [*side[::-1], centre, *side, 2 * tail(reach + 0.5)]
-        f = np.maximum(1, np.floor(np.array(mass) * total)).astype(np.int64)
-        f[reach] += total - f.sum()
-        assert f.min() >= 1
+        masses.append(np.array([*side[::-1], 1 - 2 * tail(0.5), *side]))
+    return tables_of_masses(masses)
+
+
+def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what they
+    lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
+    total = 1 << 24
+    flat, sizes = [], []
+    for mass in masses:
+        f = np.append(mass, max(0.0, 1 - mass.sum()))
+        f = np.maximum(1, np.floor(f * total)).astype(np.int64)
+        f[f.argmax()] += total - f.sum()
+        if f.min() < 1:
+            raise ValueError("a distribution is too flat for a 24-bit table")
         flat.append(f)
         sizes.append(len(f))
     return np.concatenate(flat).astype(np.int32), np.array(sizes, np.int32)

@@ -1,59 +1,55 @@
-"""The training loop: loss lambda * 255^2 * MSE + bpp over every quality at once."""
+"""The training loop, the same for both architectures."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import csv
+import math
 import os
+import shutil
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from . import data, validate
-from .klt import klt_basis
-from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, NetworkConfig, lambda_of_index
+from .config import TrainConfig, check, save_toml
+from .losses import Distortion, distortion
+from .networks import LAMBDA_MAX, LAMBDA_MIN, lambda_of_index
 from .optimisers import make_optimiser, schedule
+from .quantise import fake_quantise
+from .tasks import make_task, model_from_state, network_from_dict
+
+CHECKPOINT, BEST, STEPS_LOG, HELD_OUT_LOG = "last.pt", "best.pt", "steps.csv", "held_out.csv"
 
 
-@dataclass
-class TrainConfig:
-    """What `aei train` was asked for; saved in every checkpoint."""
+def objective(
+    config: TrainConfig, measure: Distortion, model: nn.Module, out: dict, x: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch, and per image the bits per pixel and the squared error.
 
-    steps: int = 10_000
-    batch: int = 16
-    patch: int = 256
-    lr: float = 4e-3
-    optimiser: str = "soap"
-    precondition_every: int = 10
-    warmup: int = 200
-    decay: float = 0.3
-    ema: float = 0.999
-    clip: float = 1.0
-    balance: float = 0.5
-    seed: int = 0
-    validate_every: int = 1000
-    checkpoint_every: int = 250
-    threads: int = 2
-    device: str = "cpu"
-
-
-def rate_distortion_loss(out: dict, x, index, balance: float):
-    """Mean over images of w(lambda) * (lambda * 255^2 * MSE + bpp), and the mean bpp and MSE.
-
-    w = (lambda / geometric middle)^-balance: the loss grows about as lambda^0.55, so 0.5 gives every
-    quality about the same say; what counts is the relative change of rate.
+    Mean over images of w (lambda * 255^2 * D + bpp), D the distortion asked for. Over every quality at
+    once w = (lambda / its geometric middle)^-balance: the loss grows about as lambda^0.55, so 0.5
+    gives every quality about the same say; what counts is the relative change of rate. A network
+    without quantisation has no rate: its loss is D.
     """
-    pixels = x.shape[2] * x.shape[3]
-    bpp = (out["y_bits"] + out["z_bits"]) / pixels
+    bpp = (out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
+    cost = measure(out["x_hat"], x)
+    if config.arch == "aei":
+        lam = lambda_of_index(index)
+        weight = (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -config.balance
+        loss = (weight * (lam * 255.0**2 * cost + bpp)).mean()
+    elif model.config.quantise:  # type: ignore[union-attr]
+        loss = (config.lmbda * 255.0**2 * cost + bpp).mean()
+    else:
+        loss = cost.mean()
+    if config.l1 > 0:
+        weights = [p for p in model.parameters() if p.dim() > 1]
+        loss = loss + config.l1 * torch.stack([p.abs().sum() for p in weights]).sum()
     mse = (out["x_hat"] - x).square().mean((1, 2, 3))
-    lam = lambda_of_index(index)
-    weight = (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -balance
-    loss = (weight * (lam * 255.0**2 * mse + bpp)).mean()
     return loss, bpp.detach(), mse.detach()
 
 
@@ -63,74 +59,118 @@ def atomic_save(state: dict, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def build_model(config: NetworkConfig, photos: data.Photographs) -> LatentCodec:
-    return LatentCodec(config, *klt_basis(photos.train, config.latents))
+class Log:
+    """Two CSV files of a run, one row per 50 steps and one per validation; TensorBoard on demand."""
+
+    def __init__(self, folder: Path, tensorboard: bool):
+        self.folder = folder
+        self.writer = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder))
+
+    def add(self, name: str, row: dict) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        if self.writer is not None:
+            for key, value in row.items():
+                self.writer.add_scalar(f"{Path(name).stem}/{key}", value, row["step"])
 
 
-def model_from_state(config: NetworkConfig, state: dict) -> LatentCodec:
-    """A model with the weights of a state dict (of `LatentCodec.state_dict()`)."""
-    basis = state["g_a.klt.weight"][:, :, 0, 0].float()
-    model = LatentCodec(config, basis, state["g_a.scale"].flatten().float())
-    model.load_state_dict(state)
-    return model
+def pick_device(name: str) -> torch.device:
+    """`auto`: a GPU if there is one. Raises ValueError where the device asked for is absent."""
+    if name == "auto":
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
+    absent = {
+        "cuda": not torch.cuda.is_available(),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if absent.get(name):
+        raise ValueError(
+            f"device {name}: not available on this machine; --device cpu works everywhere"
+        )
+    return torch.device(name)
 
 
 def train(
     folder: Path,
     out: Path,
-    network: NetworkConfig,
+    network,
     config: TrainConfig,
     *,
     resume: bool = False,
-    init: LatentCodec | None = None,
+    init: nn.Module | None = None,
+    tensorboard: bool = False,
     log=print,
-) -> LatentCodec:
-    """Train on a folder of photographs, writing `last.pt` and `log.jsonl` to `out`.
+) -> nn.Module:
+    """Train on a folder of photographs (or of CIFAR-10, for the cae).
 
-    With `resume`, goes on from `out/last.pt` (same random stream, optimiser state and averages);
-    with `init`, starts from that model's weights. Stops cleanly, with a checkpoint, on SIGTERM or
-    SIGINT. Returns the model with its averaged (EMA) weights.
+    Writes `last.pt`, `best.pt` (lowest held-out loss), `config.toml`, `steps.csv` and `held_out.csv`
+    to `out`. With `resume`, goes on from `last.pt`: same random stream, optimiser state and averages;
+    with `init`, starts from that model's weights. Stops cleanly, with a checkpoint, on SIGTERM or SIGINT,
+    and when the held-out loss has not fallen for `patience` validations. Returns the averaged (EMA)
+    model. Raises ValueError for settings that cannot work.
     """
+    check(config)
+    device = pick_device(config.device)
+    config.device = device.type
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / "last.pt"
-    state = torch.load(checkpoint, weights_only=False) if resume else None
+    checkpoint = out / CHECKPOINT
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False) if resume else None
     if state is not None:
-        network = NetworkConfig(**state["network"])
-    photos = data.load_photographs(folder)
-    log(f"{len(photos.train)} images to train on, {len(photos.held_out)} held out")
+        network = network_from_dict(config.arch, state["network"])
+    task = make_task(config, folder)
+    log(task.describe())
     if state is not None:
         model = model_from_state(network, state["model"])
         ema = model_from_state(network, state["ema"])
     else:
-        model = init if init is not None else build_model(network, photos)
+        model = init if init is not None else task.build(network)
         ema = model_from_state(network, model.state_dict())
-    device = torch.device(config.device)
-    model = model.to(device, memory_format=torch.channels_last)
-    ema = ema.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    optimiser = make_optimiser(model, config.optimiser, config.lr, config.precondition_every)
-    step, pixels, hours = 0, 0, 0.0
+    model = model.to(device).to(memory_format=torch.channels_last)
+    ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
+    if config.quantise_prior:
+        fake_quantise(model)
+    optimiser = make_optimiser(model, config)
+    step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
     if state is not None:
-        scales = [(g["lr"], g["scale"]) for g in optimiser.param_groups]
+        fresh = [dict(group) for group in optimiser.param_groups]
         optimiser.load_state_dict(state["optimiser"])
-        for group, (_, scale) in zip(optimiser.param_groups, scales):
-            group["scale"] = scale
-            group["precondition_frequency"] = config.precondition_every
+        for group, new in zip(optimiser.param_groups, fresh):
+            for key in ("scale", "weight_decay", "precondition_frequency", "momentum"):
+                if key in new:
+                    group[key] = new[key]
         step, pixels, hours = state["step"], state["pixels"], state["hours"]
+        best, since_best = state.get("best", math.inf), state.get("since_best", 0)
         log(f"resumed at step {step}, {pixels:.3g} pixels seen")
         state = None
-    held_out = [validate.crop_to(image) for image in photos.held_out[:10]]
-    jpeg = validate.jpeg_curve(held_out)
+    save_toml(out / "config.toml", config, network)
+    measure = distortion(config.loss)
+    logs = Log(out, tensorboard)
 
-    stop = {"now": False}
+    stop = {"why": ""}
     for sig in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError):  # not in the main thread (tests)
-            signal.signal(sig, lambda *_: stop.update(now=True))
+            signal.signal(sig, lambda *_: stop.update(why="stopped"))
 
     def save() -> None:
         atomic_save(
             {
+                "arch": config.arch,
                 "network": asdict(network),
                 "config": asdict(config),
                 "model": model.state_dict(),
@@ -139,50 +179,48 @@ def train(
                 "step": step,
                 "pixels": pixels,
                 "hours": hours,
+                "best": best,
+                "since_best": since_best,
             },
             checkpoint,
         )
 
-    log_file = (out / "log.jsonl").open("a", encoding="utf-8")
     pool = ThreadPoolExecutor(1)
-
-    def fetch(s: int):
-        return pool.submit(data.batch_of, photos, config.batch, config.patch, config.seed, s)
-
-    pending = fetch(step)
-    window = {"loss": 0.0, "bpp": 0.0, "mse": 0.0, "n": 0, "pixels": 0, "start": time.time()}
-    while step < config.steps and not stop["now"]:
+    pending = pool.submit(task.batch, step)
+    window = _window()
+    while step < config.steps and not stop["why"]:
         began = time.time()
         batch, index = pending.result()
-        pending = fetch(step + 1)
+        pending = pool.submit(task.batch, step + 1)
         torch.manual_seed(config.seed * 1_000_003 + step)  # the noise too depends on the step only
-        x = batch.to(device, torch.float32, memory_format=torch.channels_last)
+        x = batch.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
         x = x.div_(255.0).sub_(0.5)
         index = index.to(device)
-        factor = schedule(step, config.steps, config.warmup, config.decay)
+        factor = schedule(config, step)
         for group in optimiser.param_groups:
             group["lr"] = config.lr * group["scale"] * factor
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             result = model(x, index)
-        loss, bpp, mse = rate_distortion_loss(result, x, index, config.balance)
+        loss, bpp, mse = objective(config, measure, model, result, x, index)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        if not torch.isfinite(norm):
-            log(f"step {step}: gradient is not finite, step skipped")
-        else:
+        if torch.isfinite(norm):
             optimiser.step()
-        decay = min(config.ema, (1 + step) / (10 + step))
+        else:
+            log(f"step {step}: gradient is not finite, step skipped")
+        keep = min(config.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - keep)
         step += 1
-        pixels += x.shape[0] * x.shape[2] * x.shape[3]
+        seen = x.shape[0] * x.shape[2] * x.shape[3]
+        pixels += seen
         hours += (time.time() - began) / 3600
         window["loss"] += loss.item()
-        window["bpp"] += float(bpp.mean())
-        window["mse"] += float(mse.log10().mean())
+        window["bpp"] += bpp.mean().item()
+        window["log_mse"] += mse.clamp(min=1e-10).log10().mean().item()
+        window["pixels"] += seen
         window["n"] += 1
-        window["pixels"] += x.shape[0] * x.shape[2] * x.shape[3]
         if step % 50 == 0 or step == config.steps:
             n, seconds = window["n"], time.time() - window["start"]
             row = {
@@ -190,39 +228,38 @@ def train(
                 "pixels": pixels,
                 "loss": window["loss"] / n,
                 "bpp": window["bpp"] / n,
-                "psnr": -10 * window["mse"] / n,
+                "psnr": -10 * window["log_mse"] / n,
                 "lr": config.lr * factor,
-                "norm": float(norm),
+                "gradient_norm": norm.item(),
                 "pixels_per_s": window["pixels"] / seconds,
             }
             log(
                 f"step {step:6d}  {pixels:9.3g} px  {row['pixels_per_s'] / 1e6:5.2f} Mpx/s  "
                 f"loss {row['loss']:.4f}  {row['bpp']:.3f} bpp  {row['psnr']:.2f} dB  "
-                f"lr {row['lr']:.1e}  |g| {row['norm']:.2g}"
+                f"lr {row['lr']:.1e}  |g| {row['gradient_norm']:.2g}"
             )
-            log_file.write(json.dumps(row) + "\n")
-            log_file.flush()
-            window = {
-                "loss": 0.0,
-                "bpp": 0.0,
-                "mse": 0.0,
-                "n": 0,
-                "pixels": 0,
-                "start": time.time(),
-            }
+            logs.add(STEPS_LOG, row)
+            window = _window()
         if step % config.validate_every == 0 or step == config.steps:
-            curve = validate.model_curve(ema, held_out, device=device.type)
-            row = {"step": step, "bd_rate": validate.bd_rate_to_jpeg(jpeg, curve), "curve": curve}
-            points = ", ".join(f"{b:.3f}/{p:.2f}" for b, p in zip(*curve))
-            log(f"  held-out BD-rate against JPEG {row['bd_rate']:+.2f} %  (bpp/dB {points})")
-            log_file.write(json.dumps(row) + "\n")
-            log_file.flush()
+            row, text = task.validate(ema)
+            log(text)
+            logs.add(HELD_OUT_LOG, {"step": step, "pixels": pixels, **row})
+            since_best = 0 if row["loss"] < best else since_best + 1
+            if since_best == 0:
+                best = row["loss"]
+                save()
+                shutil.copyfile(checkpoint, out / BEST)
+            elif config.patience and since_best >= config.patience:
+                stop["why"] = f"stopped early: no better held-out loss in {since_best} validations,"
             window["start"] = time.time()
         if step % config.checkpoint_every == 0:
             save()
     save()
     pool.shutdown(wait=False, cancel_futures=True)
-    log_file.close()
-    if stop["now"]:
-        print(f"stopped at step {step}; --resume goes on from {checkpoint}", file=sys.stderr)
+    if stop["why"]:
+        log(f"{stop['why']} at step {step}; --resume goes on from {checkpoint}")
     return ema
+
+
+def _window() -> dict:
+    return {"loss": 0.0, "bpp": 0.0, "log_mse": 0.0, "n": 0, "pixels": 0, "start": time.time()}

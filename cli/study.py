@@ -1,0 +1,37 @@
+"""`aei study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .train import data_folder
+
+
+@click.command("study")
+@click.option("--data", default="cifar10", show_default=True, help="CIFAR-10: a folder, or cifar10 for $AEI_DATA/cifar10.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the runs, the table and the plot.")  # fmt: skip
+@click.option(
+    "--epochs", default=5, show_default=True, help="Passes over the training images per run."
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
+    """Measure which training choices matter for the convolutional autoencoder, and by how much.
+
+    Changes loss, optimiser and learning rate, batch size and regularisation one at a time, and writes
+    study.csv and study.png. A stopped study goes on where it was.
+
+    \b
+    Example:
+      aei study --out study/
+    """
+    from ..benchmarks.plots import plot_study
+    from ..codec.training.cifar import load_cifar
+    from ..codec.training.study import study
+
+    folder = data_folder(data)
+    rows = study(folder, len(load_cifar(folder).train), out, epochs, seed, threads, log=click.echo)
+    plot_study(rows, out / "study.png")
+    click.echo(f"wrote {out / 'study.csv'} and {out / 'study.png'}")

@@ -1,0 +1,122 @@
+"""What a training run was asked for: one dataclass, TOML in and out, and refusals of nonsense."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from .losses import parse_loss
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ARCHITECTURES = ("aei", "cae")
+OPTIMISERS = ("sgd", "adam", "adamw", "soap")
+SCHEDULES = ("constant", "decay", "cosine")
+
+
+@dataclass
+class TrainConfig:
+    """The knobs of a run; `aei train --help` explains each. Saved in every checkpoint and beside it."""
+
+    arch: str = "aei"
+    steps: int = 10_000
+    batch: int = 16
+    patch: int = 256
+    loss: str = "mse"
+    lmbda: float = 0.0  # 0: every quality at once
+    optimiser: str = "soap"
+    lr: float = 4e-3
+    momentum: float = 0.9
+    precondition_every: int = 10
+    schedule: str = "decay"
+    warmup: int = 200
+    decay: float = 0.3
+    l1: float = 0.0
+    l2: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    balance: float = 0.5
+    augment: bool = True
+    bf16: bool = True
+    quantise_prior: bool = False
+    patience: int = 0
+    validate_every: int = 1000
+    checkpoint_every: int = 250
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+
+
+# What the introductory text trains with: Adam on MSE, batches of 256.
+CAE_DEFAULTS: dict = {
+    "batch": 256,
+    "lmbda": 0.01,
+    "optimiser": "adam",
+    "lr": 1e-3,
+    "schedule": "constant",
+    "warmup": 0,
+    "ema": 0.0,
+    "augment": False,
+    "bf16": False,
+}
+
+
+def check(config: TrainConfig) -> None:
+    """Raise ValueError, in one sentence, for settings that cannot work or cannot be meant."""
+    c = config
+    loss_names = {name for _, name in parse_loss(c.loss)}
+    rules = [
+        (c.arch in ARCHITECTURES, f"arch {c.arch!r}: choose {' or '.join(ARCHITECTURES)}"),
+        (c.optimiser in OPTIMISERS, f"optimiser {c.optimiser!r}: choose {', '.join(OPTIMISERS)}"),
+        (c.schedule in SCHEDULES, f"schedule {c.schedule!r}: choose {', '.join(SCHEDULES)}"),
+        (c.steps >= 1, "steps: at least 1"),
+        (c.batch >= 1, "batch: at least 1"),
+        (c.patch >= 128 and c.patch % 128 == 0, "patch: a multiple of 128"),
+        (0 < c.lr <= 1, f"lr {c.lr:g}: between 0 and 1"),
+        (c.arch == "cae" or c.optimiser == "sgd" or c.lr <= 0.02,
+         f"lr {c.lr:g} makes {c.optimiser} diverge on this network: 0.02 at most"),
+        (0 <= c.momentum < 1, "momentum: from 0 to below 1"),
+        (0 <= c.decay <= 1, "decay: a share of the steps, 0 to 1"),
+        (0 <= c.ema < 1, "ema: from 0 to below 1"),
+        (c.l1 >= 0 and c.l2 >= 0, "l1 and l2: not negative"),
+        (c.lmbda >= 0, "lmbda: not negative (0 trains every quality at once)"),
+        (c.clip > 0, "clip: above 0"),
+        (c.patience >= 0, "patience: not negative (0 never stops early)"),
+        (c.validate_every >= 1, "validate_every: at least 1"),
+        ("bce" not in loss_names or c.arch == "cae",
+         "loss bce needs pixels from a sigmoid: only --arch cae has one"),
+        (not c.quantise_prior or c.arch == "aei",
+         "quantise_prior: the cae's prior is a table, there is nothing to quantise"),
+    ]  # fmt: skip
+    for holds, sentence in rules:
+        if not holds:
+            raise ValueError(sentence)
+
+
+def load_toml(path: Path) -> tuple[dict, dict]:
+    """The tables [train] and [network] of a config file. Raises ValueError for unknown knobs."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML ({error})") from None
+    known = {f.name for f in fields(TrainConfig)}
+    unknown = set(tables) - {"train", "network"} | set(tables.get("train", {})) - known
+    if unknown:
+        raise ValueError(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
+    return tables.get("train", {}), tables.get("network", {})
+
+
+def save_toml(path: Path, config: TrainConfig, network) -> None:
+    """Write what a run used, in the form `load_toml` reads."""
+    lines = []
+    for table, values in (("train", asdict(config)), ("network", asdict(network))):
+        lines.append(f"[{table}]")
+        # JSON's numbers, strings and booleans are TOML's
+        lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,92 @@
+"""The introductory text's claim, measured: which choices decide how well the autoencoder does?
+
+Every run starts from the text's own setting (Adam, learning rate 1e-3, MSE, batches of 256) and changes
+one thing, except that optimisers and learning rates are crossed, since neither means much alone. Judged
+by held-out mean squared error of the network without quantisation, the text's own measure.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .cae import CaeConfig
+from .config import CAE_DEFAULTS, TrainConfig
+from .train import HELD_OUT_LOG, train
+
+LOSSES = ("mse", "rmse", "l1", "bce", "ms-ssim", "0.5*mse+0.5*l1")
+RATES = {
+    "sgd": (0.01, 0.1, 1.0),
+    "adam": (1e-4, 1e-3, 1e-2),
+    "adamw": (1e-4, 1e-3, 1e-2),
+    "soap": (3e-4, 3e-3, 1e-2),
+}
+BATCHES = (32, 64, 256, 1024)
+PENALTIES = (("l1", 1e-7), ("l1", 1e-6), ("l1", 1e-5), ("l2", 1e-5), ("l2", 1e-4), ("l2", 1e-3))
+FIELDS = (
+    "factor",
+    "setting",
+    "loss",
+    "optimiser",
+    "lr",
+    "batch",
+    "l1",
+    "l2",
+    "steps",
+    "held_out_mse",
+)
+
+
+def grid() -> Iterator[tuple[str, str, dict]]:
+    """(factor, setting, changes to the text's configuration), the text's own first."""
+    yield "text", "adam 1e-3, mse, batch 256", {}
+    for loss in LOSSES:
+        if loss != "mse":
+            yield "loss", loss, {"loss": loss}
+    for optimiser, rates in RATES.items():
+        for lr in rates:
+            if (optimiser, lr) != ("adam", 1e-3):
+                yield "optimiser", f"{optimiser} {lr:g}", {"optimiser": optimiser, "lr": lr}
+    for batch in BATCHES:
+        if batch != 256:
+            yield "batch", f"batch {batch}", {"batch": batch}
+    for name, weight in PENALTIES:
+        yield "regularisation", f"{name} {weight:g}", {name: weight}
+
+
+def study(
+    folder: Path,
+    images: int,
+    out: Path,
+    epochs: int,
+    seed: int,
+    threads: int,
+    log: Callable = print,
+) -> list[dict]:
+    """Run the grid, `epochs` passes over the training images each, resuming where it was stopped.
+
+    folder: CIFAR-10; images: how many training images it has; out: gets one folder per run, and
+    `study.csv` with the rows that are returned.
+    """
+    rows = []
+    out.mkdir(parents=True, exist_ok=True)
+    base = TrainConfig(**CAE_DEFAULTS | {"arch": "cae", "seed": seed, "threads": threads})
+    for number, (factor, setting, changes) in enumerate(grid()):
+        run = out / f"{number:02d}"
+        config = replace(base, **changes)
+        config.steps = epochs * -(-images // config.batch)
+        config.validate_every = config.checkpoint_every = config.steps
+        if not (run / HELD_OUT_LOG).is_file():
+            train(folder, run, CaeConfig(quantise=False), config, log=lambda _text: None)
+        with (run / HELD_OUT_LOG).open(encoding="utf-8") as file:
+            last = list(csv.DictReader(file))[-1]
+        row = {"factor": factor, "setting": setting, "held_out_mse": float(last["mse"])}
+        rows.append(row | {k: getattr(config, k) for k in FIELDS[2:-1]})
+        log(f"{factor:>14}  {setting:<28} held-out MSE {row['held_out_mse']:.5f}")
+    with (out / "study.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows

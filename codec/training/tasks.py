@@ -1,0 +1,144 @@
+"""What the two architectures train on: their data, their model, and how a held-out split judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import cifar, data, validate
+from .cae import CaeConfig, ConvAutoencoder
+from .config import TrainConfig
+from .klt import klt_basis
+from .losses import distortion
+from .networks import (
+    GAIN_LEVELS,
+    LAMBDA_MAX,
+    LAMBDA_MIN,
+    LatentCodec,
+    NetworkConfig,
+    lambda_of_index,
+)
+
+
+def model_from_state(
+    config: NetworkConfig | CaeConfig, state: dict
+) -> LatentCodec | ConvAutoencoder:
+    """A model with the weights of a state dict."""
+    model: LatentCodec | ConvAutoencoder
+    if isinstance(config, CaeConfig):
+        model = ConvAutoencoder(config)
+    else:
+        basis = state["g_a.klt.weight"][:, :, 0, 0].float()
+        model = LatentCodec(config, basis, state["g_a.scale"].flatten().float())
+    model.load_state_dict(state)
+    return model
+
+
+def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
+    """The network configuration of an architecture. Raises ValueError for unknown settings."""
+    kind = CaeConfig if arch == "cae" else NetworkConfig
+    try:
+        return kind(**values)
+    except TypeError:
+        unknown = set(values) - set(kind.__dataclass_fields__)
+        raise ValueError(
+            f"network settings unknown to {arch}: {', '.join(sorted(unknown))}"
+        ) from None
+
+
+@dataclass
+class PhotographTask:
+    """LatentCodec on crops of photographs, judged by BD-rate against JPEG on held-out ones."""
+
+    config: TrainConfig
+    photos: data.Photographs
+
+    def __post_init__(self) -> None:
+        self.held_out = [validate.crop_to(image) for image in self.photos.held_out[:10]]
+        self.jpeg = validate.jpeg_curve(self.held_out)
+
+    def describe(self) -> str:
+        return f"{len(self.photos.train)} images to train on, {len(self.photos.held_out)} held out"
+
+    def build(self, network: NetworkConfig) -> LatentCodec:
+        return LatentCodec(network, *klt_basis(self.photos.train, network.latents))
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        c = self.config
+        x, index = data.batch_of(self.photos, c.batch, c.patch, c.seed, step, c.augment)
+        if c.lmbda > 0:
+            index = torch.full_like(index, index_of_lambda(c.lmbda))
+        return x, index
+
+    def validate(self, model: nn.Module) -> tuple[dict, str]:
+        curve = validate.model_curve(model, self.held_out, device=self.config.device)
+        value = validate.bd_rate_to_jpeg(self.jpeg, curve)
+        lambdas = [lambda_of_index(i) for i in validate.INDEXES]
+        terms = [
+            (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -self.config.balance
+            * (lam * 255.0**2 * 10 ** (-q / 10) + b)
+            for lam, b, q in zip(lambdas, *curve)
+        ]  # fmt: skip
+        points = ", ".join(f"{b:.3f}/{p:.2f}" for b, p in zip(*curve))
+        return (
+            {"loss": float(np.mean(terms)), "bd_rate": value},
+            f"  held-out BD-rate against JPEG {value:+.2f} %  (bpp/dB {points})",
+        )
+
+
+@dataclass
+class CifarTask:
+    """ConvAutoencoder on CIFAR-10, judged by mean squared error (pixels 0..1) on held-out images."""
+
+    config: TrainConfig
+    images: cifar.Cifar
+
+    def describe(self) -> str:
+        return (
+            f"CIFAR-10, {self.images.source}: {len(self.images.train)} images to train on, "
+            f"{len(self.images.held_out)} held out"
+        )
+
+    def build(self, network: CaeConfig) -> ConvAutoencoder:
+        return ConvAutoencoder(network)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        c = self.config
+        return cifar.batch_of(self.images.train, c.batch, c.seed, step, c.augment)
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> tuple[dict, str]:
+        loss = bpp = mse = 0.0
+        measure = distortion(self.config.loss)
+        for chunk in np.array_split(self.images.held_out, -(-len(self.images.held_out) // 500)):
+            x = torch.from_numpy(np.ascontiguousarray(chunk.transpose(0, 3, 1, 2)))
+            x = x.to(self.config.device) / 255.0 - 0.5
+            out = model(x, torch.zeros(len(x), device=x.device), noisy=False)
+            rate = (out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
+            cost = measure(out["x_hat"], x)
+            if model.config.quantise:  # type: ignore[union-attr]
+                cost = self.config.lmbda * 255.0**2 * cost + rate
+            loss += float(cost.sum())
+            bpp += float(rate.sum())
+            mse += float((out["x_hat"] - x).square().mean((1, 2, 3)).sum())
+        n = len(self.images.held_out)
+        row = {"loss": loss / n, "mse": mse / n, "bpp": bpp / n}
+        text = f"  held-out MSE {row['mse']:.5f}, {row['bpp']:.3f} bpp, loss {row['loss']:.4f}"
+        return row, text
+
+
+def index_of_lambda(lmbda: float) -> float:
+    """The gain index whose lambda this is, clipped to 0..255."""
+    position = np.log(lmbda / LAMBDA_MIN) / np.log(LAMBDA_MAX / LAMBDA_MIN)
+    return float(np.clip(position, 0, 1) * (GAIN_LEVELS - 1))
+
+
+def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
+    """The task of an architecture, its data loaded from a folder."""
+    if config.arch == "cae":
+        return CifarTask(config, cifar.load_cifar(folder))
+    return PhotographTask(config, data.load_photographs(folder))

@@ -1,0 +1,269 @@
+"""The convolutional autoencoder: shapes, knobs, data, and real files from a trained one."""
+
+import csv
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import synthetic_photo
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="needs the [train] extra")
+pytest.importorskip("compressai", reason="needs the [train] extra")
+
+from aei.cli import train as train_cli  # noqa: E402
+from aei.codec import Codec, UnsupportedError  # noqa: E402
+from aei.codec.bundle import Bundle  # noqa: E402
+from aei.codec.training import cae, cifar, config, export, losses, study  # noqa: E402
+from aei.codec.training.train import train  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cifar")
+    images = np.stack([synthetic_photo(32, 32, seed=i) for i in range(120)])
+    np.save(path / "train_3000.npy", images[:80])
+    np.save(path / "eval_1000.npy", images[80:])
+    return path
+
+
+def settings(**changes) -> config.TrainConfig:
+    values = {"arch": "cae", "steps": 40, "batch": 16, "validate_every": 20, "threads": 1}
+    return config.TrainConfig(**config.CAE_DEFAULTS | values | changes)
+
+
+def run(folder, out, network=None, **changes):
+    network = network or cae.CaeConfig(width=8, quantise=False)
+    model = train(folder, out, network, settings(**changes), log=lambda _: None)
+    with (out / "held_out.csv").open() as file:
+        return model, [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def bundle(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    run(folder, out, cae.CaeConfig(width=8), steps=400, lr=3e-3, lmbda=0.05)
+    export.export_checkpoint(out / "last.pt", folder, out / "cae.bundle", "cae")
+    return out / "cae.bundle"
+
+
+def test_shapes_are_the_texts():
+    model = cae.ConvAutoencoder(cae.CaeConfig())
+    x = torch.zeros(2, 3, 32, 32)
+    sides = []
+    for layer in model.g_a:
+        x = layer(x)
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.MaxPool2d)):
+            sides.append((x.shape[1], x.shape[2]))
+    assert sides == [(32, 30), (32, 15), (64, 13), (64, 6), (128, 4)]
+    assert model.g_s(x).shape == (2, 3, 32, 32)
+
+
+def test_trained_model_codes_real_files(bundle):
+    codec = Codec(bundle)
+    image = synthetic_photo(32, 32, seed=7)
+    data = codec.encode(image)
+    assert len(data) < 32 * 32 * 3 / 4
+    back = np.asarray(codec.decode(data))
+    assert back.shape == image.shape
+    assert np.mean((back.astype(float) - image) ** 2) < np.var(image.astype(float))
+    _, latents = codec.decode_latents(data)
+    assert latents.y_hat.shape == (4, 4, 32)
+    with pytest.raises(UnsupportedError, match="32x32"):
+        codec.encode(synthetic_photo(32, 33))
+
+
+def test_files_of_another_size_are_refused(bundle):
+    from aei.formats import pack, parse
+
+    codec = Codec(bundle)
+    header, payload = parse(codec.encode(synthetic_photo(32, 32)))
+    forged = header.__class__(**{**header.__dict__, "width": 64})
+    with pytest.raises(UnsupportedError, match="32x32"):
+        codec.decode(pack(forged, payload))
+
+
+def test_integer_prior_is_the_float_one(bundle):
+    lost = Bundle(bundle).manifest["integer_prior"]["0"]
+    assert abs(lost["lost_percent"]) < 0.5
+
+
+def test_transfer_starts_from_the_bundle(bundle, folder, tmp_path):
+    model = export.restore_model(Bundle(bundle))
+    _, rows = run(folder, tmp_path / "a", model.config, steps=1, validate_every=1, lr=1e-9)
+    from_scratch = rows[0]["mse"]
+    out = tmp_path / "b"
+    train(
+        folder,
+        out,
+        model.config,
+        settings(steps=1, validate_every=1, lr=1e-9),
+        init=model,
+        log=lambda _: None,
+    )
+    with (out / "held_out.csv").open() as file:
+        transferred = float(next(csv.DictReader(file))["mse"])
+    assert transferred < 0.6 * from_scratch
+
+
+def test_without_quantisation_there_is_no_codec(folder, tmp_path):
+    run(folder, tmp_path, steps=2)
+    with pytest.raises(ValueError, match="without quantisation"):
+        export.export_checkpoint(tmp_path / "last.pt", folder, tmp_path / "x", "x")
+
+
+@pytest.mark.parametrize("loss", [*losses.DISTORTIONS, "0.5*mse+0.5*l1"])
+def test_each_loss_is_zero_on_equal_images_and_falls_in_training(loss, folder, tmp_path):
+    measure = losses.distortion(loss)
+    x = torch.from_numpy(synthetic_photo(32, 32)).permute(2, 0, 1)[None] / 255.0 - 0.5
+    assert measure(x, x).item() == pytest.approx(0, abs=2e-4)
+    assert measure(x * 0.7, x).item() > measure(x * 0.9, x).item() > 0
+    _, rows = run(folder, tmp_path, loss=loss, lr=3e-3)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "lr"), [("sgd", 1.0), ("adam", 3e-3), ("adamw", 3e-3), ("soap", 3e-3)]
+)
+def test_each_optimiser_learns(optimiser, lr, folder, tmp_path):
+    _, rows = run(folder, tmp_path, optimiser=optimiser, lr=lr)
+    assert rows[-1]["mse"] < rows[0]["mse"]
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters() if p.dim() > 1])
+
+
+@pytest.mark.parametrize("penalty", [{"l1": 1e-3}, {"l2": 0.5}])
+def test_regularisation_shrinks_weights(penalty, folder, tmp_path):
+    plain, _ = run(folder, tmp_path / "plain", lr=3e-3)
+    held, _ = run(folder, tmp_path / "held", lr=3e-3, **penalty)
+    assert weights(held).abs().mean() < 0.8 * weights(plain).abs().mean()
+    if "l1" in penalty:  # L1 gathers weights at zero
+        near = [float((weights(m).abs() < 1e-3).float().mean()) for m in (plain, held)]
+        assert near[1] > 2 * near[0]
+
+
+def test_early_stopping(folder, tmp_path):
+    # a step size at which nothing is learnt after the first validation
+    _, rows = run(
+        folder,
+        tmp_path,
+        lr=1.0,
+        optimiser="sgd",
+        clip=1e-12,
+        patience=2,
+        steps=1000,
+        validate_every=2,
+    )
+    assert len(rows) < 20
+    assert (tmp_path / "best.pt").is_file()
+    best = torch.load(tmp_path / "best.pt", weights_only=False)
+    assert best["best"] == min(row["loss"] for row in rows)
+
+
+def test_every_image_is_seen_once_an_epoch():
+    images = (
+        np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3)
+    )
+    for epoch in range(2):
+        seen = [
+            cifar.batch_of(images, 4, 0, 3 * epoch + i, True)[0][:, 0, 0, 0].tolist()
+            for i in range(3)
+        ]
+        assert [len(s) for s in seen] == [4, 4, 2]
+        assert sorted(i for batch in seen for i in batch) == list(range(10))
+
+
+def official(path, seed=0):
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        arrays[name] = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        content = {b"data": arrays[name], b"labels": [0] * 20, b"batch_label": b"x"}
+        (path / name).write_bytes(pickle.dumps(content, protocol=2))
+    return arrays
+
+
+def test_official_archive(tmp_path):
+    inner = tmp_path / "cifar-10-batches-py"
+    inner.mkdir()
+    arrays = official(inner)
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(inner, "cifar-10-batches-py")
+    unpacked = cifar.load_cifar(tmp_path)
+    for path in inner.iterdir():
+        path.unlink()
+    packed = cifar.load_cifar(tmp_path)
+    for loaded in (unpacked, packed):
+        assert loaded.train.shape == (100, 32, 32, 3)
+        assert (
+            loaded.held_out[3, 4, 5].tolist()
+            == arrays["test_batch"][3].reshape(3, 32, 32)[:, 4, 5].tolist()
+        )
+        assert "test split" in loaded.source
+
+
+def test_archives_cannot_run_code(tmp_path):
+    official(tmp_path)
+    (tmp_path / "test_batch").write_bytes(pickle.dumps(print))
+    with pytest.raises(cifar.CifarMissingError, match="no place"):
+        cifar.load_cifar(tmp_path)
+
+
+def test_missing_data_says_what_to_do(tmp_path):
+    with pytest.raises(cifar.CifarMissingError, match="cifar-10-python"):
+        cifar.load_cifar(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"loss": "mse+huber"}, "huber"), ({"loss": "-1*mse"}, "loss"), ({"lr": 0}, "lr"),
+     ({"lr": 7}, "lr"), ({"batch": 0}, "batch"), ({"patience": -1}, "patience"),
+     ({"optimiser": "lion"}, "lion"), ({"arch": "aei", "loss": "bce"}, "sigmoid"),
+     ({"arch": "aei", "patch": 100}, "patch"), ({"quantise_prior": True}, "table"),
+     ({"arch": "aei", "optimiser": "adam", "lr": 0.5}, "diverge")],
+)  # fmt: skip
+def test_nonsense_is_refused(changes, word):
+    with pytest.raises(ValueError, match=word):
+        config.check(settings(**changes))
+
+
+def test_toml_config_with_overrides(folder, tmp_path):
+    toml = tmp_path / "c.toml"
+    toml.write_text('[train]\narch = "cae"\nlr = 0.002\nloss = "l1"\n[network]\nwidth = 8\n')
+    args = ["--data", str(folder), "--out", str(tmp_path / "run"), "--config", str(toml)]
+    result = CliRunner().invoke(
+        train_cli.command, [*args, "--epochs", "1", "--batch", "40", "--loss", "mse"]
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    used, shape = config.load_toml(tmp_path / "run" / "config.toml")
+    assert (used["lr"], used["loss"], used["batch"], used["steps"]) == (0.002, "mse", 40, 2)
+    assert shape == {"width": 8, "depth": 0, "quantise": True}
+    toml.write_text("[train]\nlearning_rate = 1\n")
+    with pytest.raises(ValueError, match="learning_rate"):
+        config.load_toml(toml)
+
+
+def test_study_runs_and_resumes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "LOSSES", ("mse", "l1"))
+    monkeypatch.setattr(study, "RATES", {"sgd": (0.1,)})
+    monkeypatch.setattr(study, "BATCHES", (40,))
+    monkeypatch.setattr(study, "PENALTIES", (("l2", 1e-3),))
+    first = study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None)
+    assert [row["factor"] for row in first] == [
+        "text",
+        "loss",
+        "optimiser",
+        "batch",
+        "regularisation",
+    ]
+    assert study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None) == first
+    from aei.benchmarks.plots import plot_run, plot_study
+
+    plot_study(first, tmp_path / "study.png")
+    plot_run(tmp_path / "00", tmp_path / "run.png")
+    assert Image.open(tmp_path / "study.png").width > 400
+    assert Image.open(tmp_path / "run.png").width > 400
