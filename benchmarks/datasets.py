@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class DataMissingError(AeiError):
 
 @dataclass
 class Dataset:
-    """name, and images as an iterator factory of (name, uint8 (H, W, 3)) with its length."""
+    """Images on disk, read one at a time, or in an array (N, H, W, 3)."""
 
     name: str
     paths: list[Path]
@@ -33,16 +32,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.paths) if self.array is None else len(self.array)
 
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+    def image(self, i: int) -> tuple[str, np.ndarray]:
+        """Name and pixels, uint8 (H, W, 3), of image i."""
         if self.array is not None:
-            for i, image in enumerate(self.array):
-                yield f"{i:04d}", image
-            return
+            return f"{i:04d}", self.array[i]
         from PIL import Image
 
-        for path in self.paths:
-            with Image.open(path) as image:
-                yield path.stem, np.asarray(image.convert("RGB"))
+        with Image.open(self.paths[i]) as image:
+            return self.paths[i].stem, np.asarray(image.convert("RGB"))
 
 
 def data_root() -> Path | None:

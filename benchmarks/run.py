@@ -8,6 +8,7 @@ import math
 import os
 import platform
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,10 +34,15 @@ class Point:
     ms_ssim: float
 
 
-def run(dataset: Dataset, codecs: list[PeerCodec], step: Callable[[], None]) -> list[Point]:
-    """Every codec at every quality on every image; `step` is called once per point."""
-    points = []
-    for name, image in dataset:
+def run(
+    dataset: Dataset, codecs: list[PeerCodec], step: Callable[[], None], jobs: int = 1
+) -> list[Point]:
+    """Every codec at every quality on every image, `jobs` images at a time; `step` is called once per
+    point. The points come in the order of the images."""
+
+    def one(number: int) -> list[Point]:
+        name, image = dataset.image(number)
+        points = []
         for codec in codecs:
             for quality in codec.qualities:
                 data = codec.encode(image, quality)
@@ -55,7 +61,11 @@ def run(dataset: Dataset, codecs: list[PeerCodec], step: Callable[[], None]) -> 
                     )
                 )
                 step()
-    return points
+        return points
+
+    # Threads will do: the codecs and NumPy spend their time outside Python's lock.
+    with ThreadPoolExecutor(jobs) as pool:
+        return [point for points in pool.map(one, range(len(dataset))) for point in points]
 
 
 def curves(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict:

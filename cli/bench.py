@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -13,9 +14,16 @@ import click
               help="Results as JSON, with a CSV beside it.  [default: DATASET.json]")  # fmt: skip
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
 @click.option("--limit", type=click.IntRange(1), help="Use only the first so many images.")
+@click.option("--jobs", type=click.IntRange(1), default=lambda: os.cpu_count() or 1,
+              help="Images at a time.  [default: one per CPU]")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace the results if they exist.")
 def command(
-    dataset: str, output: Path | None, model: str | None, limit: int | None, force: bool
+    dataset: str,
+    output: Path | None,
+    model: str | None,
+    limit: int | None,
+    jobs: int,
+    force: bool,
 ) -> None:
     """Compare aei with JPEG, WebP and AVIF on real files: bytes, PSNR, MS-SSIM, BD-rate.
 
@@ -48,7 +56,7 @@ def command(
     ) as progress:
         total = len(data) * sum(len(c.qualities) for c in chosen)
         task = progress.add_task(data.name, total=total)
-        points = bench.run(data, chosen, lambda: progress.advance(task))
+        points = bench.run(data, chosen, lambda: progress.advance(task), jobs)
     bench.save(path, data, chosen, points)
     print_table(points)
     click.echo(f"results in {path} and {path.with_suffix('.csv')}")
