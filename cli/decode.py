@@ -31,19 +31,19 @@ def command(source: str, output: str | None, model: str | None, force: bool) -> 
     """
     target = output_path(source, output, ".png")
     check_output(target, source, force)
+    format_ = _format_of(target)
     with naming(source):
         data = read_input(source)
-        format_ = _format_of(target)
         from ..codec import Codec, decode
 
         image = decode(data) if model is None else Codec(model).decode(data)
-        out = io.BytesIO()
-        if format_ == "PNG":
-            image.save(out, "PNG", compress_level=2)
-        else:
-            options = {"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {}
-            image.save(out, format_, **options)
-        write_output(target, out.getvalue())
+    out = io.BytesIO()
+    if format_ == "PNG":
+        image.save(out, "PNG", compress_level=2)  # twice as fast as the default, and no larger
+    else:
+        options = {"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {}
+        image.save(out, format_, **options)
+    write_output(target, out.getvalue())
 
 
 def _format_of(target: str) -> str:

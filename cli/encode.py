@@ -37,8 +37,8 @@ def command(
     target = output_path(source, output, ".aei")
     check_output(target, source, force)
     with naming(source):
-        data = read_input(source)
-        write_output(target, _encode(data, quality, model, source))
+        encoded = _encode(read_input(source), quality, model, source)
+    write_output(target, encoded)
 
 
 def _encode(data: bytes, quality: float, model: str | None, source: str) -> bytes:

@@ -14,8 +14,8 @@ from ..formats import AeiError, UnsupportedError
 STREAM = "-"
 
 
-class OutputExistsError(AeiError):
-    """The output exists and --force was not given."""
+class OutputError(AeiError):
+    """The output exists and --force was not given, or it cannot be written."""
 
 
 @contextlib.contextmanager
@@ -51,13 +51,11 @@ def check_output(output: str, source: str, force: bool) -> None:
         return
     path = Path(output)
     if path.is_dir():
-        raise OutputExistsError(f"{output} is a directory: name a file with -o")
+        raise OutputError(f"{output} is a directory: name a file with -o")
     if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
-        raise OutputExistsError(f"{output} is the input itself: name another output with -o")
+        raise OutputError(f"{output} is the input itself: name another output with -o")
     if path.exists() and not force:
-        raise OutputExistsError(
-            f"{output} exists: choose another name with -o, or --force to replace it"
-        )
+        raise OutputError(f"{output} exists: choose another name with -o, or --force to replace it")
 
 
 def write_output(output: str, data: bytes) -> None:
@@ -67,15 +65,19 @@ def write_output(output: str, data: bytes) -> None:
         sys.stdout.buffer.flush()
         return
     path = Path(output)
-    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name[:100]}.")
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OutputError(f"{output} cannot be written: {error.strerror}") from None
         raise

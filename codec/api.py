@@ -66,6 +66,10 @@ class Codec:
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
+        if not hasattr(image, "size"):
+            raise UnsupportedError(
+                f"cannot encode a {type(image).__name__}: give a Pillow image or array"
+            )
         if isinstance(image.size, tuple):  # Pillow: refuse a huge image before its pixels are read
             check_size(*image.size)
         pixels = images.to_pixels(image)

@@ -26,7 +26,7 @@ def to_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
     mode = image.mode
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if rgba.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(rgba.getchannel("A")).min() < 255:
             raise UnsupportedError(
                 "the image has transparency, which this version cannot keep: flatten it first"
             )

@@ -128,7 +128,9 @@ def test_bad_images_give_one_line(tmp_path, png):
     one_line_error(aei("encode", "-", stdin=b"not an image"), "stdin")
     one_line_error(aei("encode", "-", stdin=png.read_bytes()[:3000]), "stdin")
     one_line_error(aei("encode", tmp_path), str(tmp_path))
-    one_line_error(aei("encode", png, "-o", tmp_path / "no folder" / "x.aei"))
+    one_line_error(
+        aei("encode", png, "-o", tmp_path / "no folder" / "x.aei"), "no folder", "No such"
+    )
     one_line_error(aei("encode", png, "--model", tmp_path), "not a model bundle")
     one_line_error(aei("decode", png, "-o", tmp_path / "x.xyz"))
 

@@ -85,6 +85,11 @@ def test_quality_out_of_range(codec, photo, quality):
         codec.encode(photo, quality)
 
 
+def test_other_things_are_refused(codec):
+    with pytest.raises(UnsupportedError, match="list"):
+        codec.encode([[1, 2], [3, 4]])
+
+
 def test_too_large_is_refused_before_work(codec):
     with pytest.raises(UnsupportedError, match="2049"):
         codec.encode(np.zeros((2049, 2, 3), np.uint8))

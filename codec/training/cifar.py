@@ -73,10 +73,11 @@ def load_cifar(folder: Path) -> Cifar:
     """
     train_names = [f"data_batch_{i}" for i in range(1, 6)]
     if (folder / "train_3000.npy").is_file() and (folder / "eval_1000.npy").is_file():
-        arrays = (
-            np.load(folder / n, allow_pickle=False) for n in ("train_3000.npy", "eval_1000.npy")
+        train, held_out = (
+            np.load(folder / name, allow_pickle=False)
+            for name in ("train_3000.npy", "eval_1000.npy")
         )
-        return Cifar(*arrays, "3000 and 1000 images of the training split")
+        return Cifar(train, held_out, "3000 and 1000 images of the training split")
     for unpacked in (folder, folder / "cifar-10-batches-py"):
         if (unpacked / "test_batch").is_file():
 

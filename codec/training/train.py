@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .cae import ConvAutoencoder
 from .config import TrainConfig, check, save_toml
 from .losses import Distortion, distortion
-from .networks import LAMBDA_MAX, LAMBDA_MIN, lambda_of_index
+from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, lambda_of_index
 from .optimisers import make_optimiser, schedule
 from .quantise import fake_quantise
 from .tasks import make_task, model_from_state, network_from_dict
@@ -111,7 +112,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
-    init: nn.Module | None = None,
+    init: LatentCodec | ConvAutoencoder | None = None,
     tensorboard: bool = False,
     log=print,
 ) -> nn.Module:
