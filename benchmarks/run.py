@@ -128,6 +128,11 @@ def save(path: Path, dataset: Dataset, codecs: list[PeerCodec], points: list[Poi
         "environment": environment(),
         "codecs": {c.name: {"settings": c.settings, "version": c.version} for c in codecs},
         "bd_rate_against_jpeg": bd_table(points),
+        "curves": {
+            "psnr": curves(points),
+            "psnr_without_headers": curves(points, headers=False),
+            "ms_ssim_db": curves(points, "ms_ssim"),
+        },
         "points": [asdict(p) for p in points],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,15 @@ class Prior:
         flat = self.arrays["tables.frequencies"]
         return [Table(flat[end - size : end]) for end, size in zip(ends, sizes)]
 
+    @cached_property
+    def costs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Code lengths for the encoder's decisions: (bits, centre, reach). Value v under table k costs
+        bits[centre[k] + v] where |v| <= reach[k]."""
+        sizes = self.arrays["tables.sizes"].astype(np.int64)
+        reach = (sizes - 2) // 2
+        bits = 24 - np.log2(self.arrays["tables.frequencies"].astype(np.float32))
+        return bits, np.cumsum(sizes) - sizes + reach, reach
+
 
 class Bundle:
     """A model bundle on disk. Nothing is read before it is needed."""

@@ -20,6 +20,10 @@ from .range_coder import Table, make_decoder, make_encoder, uniform_table
 
 MAX_SYMBOL = 32767
 MAX_PREFIX = 16
+# What a squared quantisation step of error is worth in bits. At high rate theory has 6 / ln 2 = 8.7;
+# but values also serve as context, so larger weights, that change less, code better: -2.0 % BD-rate from 17
+# to 30, none at 8.7 (five Kodak crops, early model).
+DISTORTION_BITS = 24.0
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 BIT, BYTE = uniform_table(2), uniform_table(256)
 
@@ -149,6 +153,26 @@ def exp_golomb(u: int) -> list[int]:
     return [0] * (size - 1) + [n >> i & 1 for i in range(size - 1, -1, -1)]
 
 
+def optimise_rounding(
+    prior: Prior, exact: np.ndarray, values: np.ndarray, index: np.ndarray
+) -> None:
+    """Rate-distortion optimised rounding: move values towards zero by one, in place, where that saves
+    more bits than it costs in squared error.
+
+    exact: float (n,), residuals before rounding; values: int32 (n,), after; index: table of each.
+    """
+    bits, centre, reach = prior.costs
+    places = np.flatnonzero(values)
+    v, k = values[places], index[places]
+    places = places[np.abs(v) <= reach[k]]
+    v, k = values[places], index[places]
+    closer = v - np.sign(v)
+    error = exact[places]
+    distortion = DISTORTION_BITS * ((error - closer) ** 2 - (error - v) ** 2)
+    saved = bits[centre[k] + v] - bits[centre[k] + closer]
+    values[places] = np.where(saved > distortion, closer, v)
+
+
 def _check_byte(y_hat: np.ndarray) -> int:
     return zlib.crc32(y_hat.astype("<i4").tobytes()) & 0xFF
 
@@ -229,6 +253,7 @@ def encode_latents(
                 np.rint(target - mean / one), posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL
             )
             values = np.clip(values, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+            optimise_rounding(prior, target - mean / one, values, index)
             if not code_all:
                 sure = index < skip
                 if np.abs(values[sure]).max(initial=0) > 1:

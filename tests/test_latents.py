@@ -45,6 +45,18 @@ def test_plain_coder_makes_the_same_payload(codec, monkeypatch):
     np.testing.assert_array_equal(again.y_hat, fast[2].y_hat)
 
 
+def test_rounding_is_optimised_towards_fewer_bits(codec, monkeypatch):
+    prior = codec.bundle.prior
+    y, z = make_latents(prior, 128, 128, 1.0)
+    optimised = encode_latents(prior, 100, y, z)[2]
+    monkeypatch.setattr("aei.codec.latents.DISTORTION_BITS", 1e9)
+    plain = encode_latents(prior, 100, y, z)[2]
+    assert optimised.bits < plain.bits
+    # where rounding to nearest is off by at most 1/2, the optimised choice is off by at most 1
+    assert np.abs(plain.y_hat / 64 - y).max() <= 0.5 + 1e-3
+    assert 0.5 < np.abs(optimised.y_hat / 64 - y).max() <= 1 + 1e-3
+
+
 def test_not_finite_latents_are_coded_as_something(codec):
     prior = codec.bundle.prior
     y, z = make_latents(prior, 32, 32, 1.0)
