@@ -73,9 +73,9 @@ class SymbolWriter:
         frequencies = np.asarray(table.frequencies)[symbols]
         self.bits += 24 * len(symbols) - float(np.log2(frequencies).sum())
 
-    def code(self, values: np.ndarray, index: np.ndarray, first: int) -> np.ndarray:
+    def code(self, values: np.ndarray, index: np.ndarray, first: int) -> None:
         """values: int (n,), |value| <= 32767; index: uint8 (n,). Symbols with index < first are not
-        coded and must be zero. Returns the values."""
+        coded and must be zero."""
         order, starts = group(index, first)
         escapes: list[int] = []
         for k, (start, end) in starts:
@@ -88,7 +88,6 @@ class SymbolWriter:
             for v in chosen[outside].tolist():
                 escapes += exp_golomb(2 * (abs(v) - reach - 1) + (v < 0))
         self.raw(np.array(escapes, np.int64), BIT)
-        return values
 
 
 class SymbolReader:
@@ -151,6 +150,14 @@ def exp_golomb(u: int) -> list[int]:
     n = u + 1
     size = n.bit_length()
     return [0] * (size - 1) + [n >> i & 1 for i in range(size - 1, -1, -1)]
+
+
+def to_symbols(exact: np.ndarray) -> np.ndarray:
+    """Nearest integers, int32, within what can be coded; NaN, from absurd input, becomes 0."""
+    limits = {"nan": 0.0, "posinf": MAX_SYMBOL, "neginf": -MAX_SYMBOL}
+    return np.clip(np.rint(np.nan_to_num(exact, **limits)), -MAX_SYMBOL, MAX_SYMBOL).astype(
+        np.int32
+    )
 
 
 def optimise_rounding(
@@ -226,7 +233,7 @@ def _walk(
             part = y_hat[place]
             part[:] = values[start : start + part.size].reshape(part.shape)
             start += part.size
-            if k < 3:
+            if k + 1 < len(program["steps"]):
                 view_part = part * arrays[program["view_multiplier"]][row, place[2]]
                 view[place] = clamp(rescale(view_part, program["view_shift"]))
     return y_hat
@@ -240,7 +247,7 @@ def encode_latents(
     y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index. Returns the
     payload, whether all symbols were coded (`code_all`), and the latents as a decoder will see them.
     """
-    z_hat = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+    z_hat = to_symbols(z)
     one = float(1 << prior.program["mean_bits"])
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     skip = prior.program["skip_below"]
@@ -248,12 +255,9 @@ def encode_latents(
     def make_residuals(code_all: bool):
         def residuals(mean, index, places):
             target = np.concatenate([y[place].ravel() for place in places])
-            # inputs may be absurd (a model fed with noise), never NaN after this
-            values = np.nan_to_num(
-                np.rint(target - mean / one), posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL
-            )
-            values = np.clip(values, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-            optimise_rounding(prior, target - mean / one, values, index)
+            exact = target - mean / one
+            values = to_symbols(exact)
+            optimise_rounding(prior, exact, values, index)
             if not code_all:
                 sure = index < skip
                 if np.abs(values[sure]).max(initial=0) > 1:

@@ -60,7 +60,7 @@ def test_rounding_is_optimised_towards_fewer_bits(codec, monkeypatch):
 def test_not_finite_latents_are_coded_as_something(codec):
     prior = codec.bundle.prior
     y, z = make_latents(prior, 32, 32, 1.0)
-    y[0, 0, :3] = np.nan, np.inf, -np.inf
+    y[0, 0, :3] = z[0, 0, :3] = np.nan, np.inf, -np.inf
     payload, code_all, sent = encode_latents(prior, 10, y, z)
     got = decode_latents(prior, 10, payload, 32, 32, code_all)
     np.testing.assert_array_equal(got.y_hat, sent.y_hat)
