@@ -92,7 +92,7 @@ def aei_payload(data: bytes) -> int:
     """Bytes of the entropy-coded part of an .aei file."""
     from ..formats import parse
 
-    return len(parse(data)[1])
+    return len(parse(data).payload)
 
 
 def aei_codec(model: str | None = None, qualities: tuple[int, ...] = AEI_QUALITIES) -> PeerCodec:

@@ -37,13 +37,27 @@ def command(source: str, output: str | None, model: str | None, force: bool) -> 
         from ..codec import Codec, decode
 
         image = decode(data) if model is None else Codec(model).decode(data)
-    out = io.BytesIO()
+    write_output(target, _image_file(image, format_))
+
+
+def _image_file(image, format_: str) -> bytes:
+    """The image in another format, with its metadata where Pillow can write it."""
+    options = {name: image.info[name] for name in ("exif", "icc_profile") if name in image.info}
+    xmp = image.info.get("xmp")
     if format_ == "PNG":
-        image.save(out, "PNG", compress_level=2)  # twice as fast as the default, and no larger
-    else:
-        options = {"quality": 95} if format_ in ("JPEG", "WEBP", "AVIF") else {}
-        image.save(out, format_, **options)
-    write_output(target, out.getvalue())
+        options["compress_level"] = 2  # twice as fast as the default, and no larger
+        if xmp:
+            from PIL.PngImagePlugin import PngInfo
+
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif format_ in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = 95
+        if xmp:
+            options["xmp"] = xmp
+    out = io.BytesIO()
+    image.save(out, format_, **options)
+    return out.getvalue()
 
 
 def _format_of(target: str) -> str:

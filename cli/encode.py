@@ -20,13 +20,16 @@ from .files import check_output, naming, output_path, read_input, write_output
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
+@click.option(
+    "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
 def command(
-    source: str, output: str | None, quality: float, model: str | None, force: bool
+    source: str, output: str | None, quality: float, model: str | None, strip: bool, force: bool
 ) -> None:
     """Compress the image IN (any format Pillow reads; - for stdin) to an .aei file.
 
-    Exif orientation is applied to the pixels; other metadata is not kept in this version.
+    Transparency is kept without loss; the colour profile, Exif and XMP are kept unless --strip is given.
 
     \b
     Examples:
@@ -37,12 +40,12 @@ def command(
     target = output_path(source, output, ".aei")
     check_output(target, source, force)
     with naming(source):
-        encoded = _encode(read_input(source), quality, model, source)
+        encoded = _encode(read_input(source), quality, model, strip)
     write_output(target, encoded)
 
 
-def _encode(data: bytes, quality: float, model: str | None, source: str) -> bytes:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def _encode(data: bytes, quality: float, model: str | None, strip: bool) -> bytes:
+    from PIL import Image, UnidentifiedImageError
 
     from ..codec import Codec
     from ..formats import DamagedFileError, UnsupportedError
@@ -53,12 +56,7 @@ def _encode(data: bytes, quality: float, model: str | None, source: str) -> byte
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             check_size(*opened.size)
-            if opened.info.get("icc_profile"):
-                click.echo(f"aei: {source}: note: the colour profile is not kept", err=True)
-            image: Image.Image = opened
-            if getattr(opened, "n_frames", 1) == 1 and opened.getexif().get(0x0112, 1) != 1:
-                image = ImageOps.exif_transpose(opened)
-            return codec.encode(image, quality)
+            return codec.encode(opened, quality, metadata=not strip)
     except UnidentifiedImageError:
         raise UnsupportedError("not an image that Pillow can read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -14,7 +14,7 @@ from .files import naming, read_input
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--check", is_flag=True,
-    help="Verify the checksum, decode the entropy-coded part and print the latents' SHA-256.",
+    help="Decode the entropy-coded part too and print the latents' SHA-256.",
 )  # fmt: skip
 @click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
@@ -29,23 +29,28 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
       aei info photo.aei
       aei info photo.aei --check --json
     """
-    from ..formats import UnknownModelError, parse, parse_header
-    from ..formats.container import CRC_BYTES, VERSION
+    from ..formats import UnknownModelError, parse
+    from ..formats.container import VERSION
+    from ..formats.sections import ALPHA, METADATA
 
     with naming(source):
         data = read_input(source)
-        header, start = parse_header(data)
-        payload = max(0, len(data) - start - CRC_BYTES)
+        contents = parse(data)
+        header, sections = contents.header, contents.sections
+        names = METADATA | {"alpha": ALPHA}
         facts: dict[str, object] = {
             "version": VERSION,
             "width": header.width,
             "height": header.height,
-            "mode": "L" if header.grey else "RGB",
+            "mode": header.mode,
             "gain_index": header.gain_index,
             "code_all": header.code_all,
             "model": header.model.hex(),
             "bytes": len(data),
-            "payload_bytes": payload,
+            "payload_bytes": len(contents.payload),
+            "section_bytes": {
+                n: len(sections[kind]) for n, kind in names.items() if kind in sections
+            },
             "bits_per_pixel": round(8 * len(data) / (header.width * header.height), 5),
         }
         from ..codec.bundle import find_bundle
@@ -55,7 +60,6 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
         except UnknownModelError:
             facts["model_name"] = None
         if check:
-            parse(data)
             from ..codec.api import Codec
 
             codec = Codec(model if model is not None else find_bundle(header.model).path)
@@ -64,4 +68,6 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
         click.echo(json.dumps(facts))
     else:
         for name, value in facts.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{n} {size}" for n, size in value.items()) or "none"
             click.echo(f"{name:>15}  {value if value is not None else 'not installed'}")

@@ -6,14 +6,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..formats import Header, UnknownModelError, UnsupportedError, pack, parse
+from ..formats import Contents, Header, UnknownModelError, UnsupportedError, pack, parse
 from ..formats.container import check_size
+from ..formats.plane import decode_plane, encode_plane
+from ..formats.sections import ALPHA, MAX_METADATA, METADATA, deflate, inflate
 from .bundle import Bundle, default_bundle, find_bundle
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from .images import Picture
     from .latents import Latents
 
 GAIN_LEVELS = 256
@@ -54,11 +57,14 @@ class Codec:
         quality: float = 50,
         *,
         gain_index: int | None = None,
+        metadata: bool = True,
     ) -> bytes:
         """The .aei file of an image.
 
-        image: a Pillow image or a uint8 array (H, W, 3) or (H, W), sides 1..2048. quality: 1..100;
-        gain_index, 0..255, overrides it. Raises UnsupportedError for images this version cannot hold.
+        image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
+        (H, W, 4), sides 1..2048. quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the
+        ICC profile, Exif and XMP of a Pillow image; without, Exif's orientation is applied instead.
+        Raises UnsupportedError for images this version cannot hold.
         """
         from . import images
         from .latents import encode_latents, grid_of
@@ -72,63 +78,106 @@ class Codec:
             )
         if isinstance(image.size, tuple):  # Pillow: refuse a huge image before its pixels are read
             check_size(*image.size)
-        pixels = images.to_pixels(image)
-        height, width = pixels.shape[:2]
+        picture = images.to_picture(image, metadata)
+        height, width = picture.colour.shape[:2]
         check_size(width, height)
+        sections = _sections_of(picture)
+        colour = picture.colour
+        if picture.alpha is not None:
+            colour = images.fill_transparent(colour, picture.alpha)
         program = self.bundle.prior.program
         grid_of(program, width, height)
-        y, z = self.transforms.analysis(images.to_network(pixels, program["stride"]), row)
+        y, z = self.transforms.analysis(images.to_network(colour, program["stride"]), row)
         payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
         header = Header(
             width=width,
             height=height,
             gain_index=row,
             model=self.bundle.fingerprint,
-            grey=pixels.ndim == 2,
+            grey=colour.ndim == 2,
+            alpha=picture.alpha is not None,
             code_all=code_all,
         )
-        return pack(header, payload)
+        return pack(header, payload, sections)
 
     def decode(self, data: bytes) -> Image.Image:
-        """The image of a file written with this codec's model, as a Pillow image of mode RGB or L.
+        """The image of a file written with this codec's model, as a Pillow image of mode RGB, RGBA, L or
+        LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
 
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, or UnknownModelError.
         """
-        from PIL import Image
-
         from . import images
 
-        header, payload = self._parse(data)
-        latents = self._latents(header, payload)
+        contents = self._parse(data)
+        header = contents.header
+        picture = _side_channels(contents)
+        latents = self._latents(contents)
         mean_bits = self.bundle.prior.program["mean_bits"]
         x = self.transforms.synthesis(latents.y_hat, header.gain_index, mean_bits)
-        return Image.fromarray(images.from_network(x, header.width, header.height, header.grey))
+        picture.colour = images.from_network(x, header.width, header.height, header.grey)
+        return images.to_image(picture)
 
     def decode_latents(self, data: bytes) -> tuple[Header, Latents]:
         """Header and latents only: the part that is exact on every machine, without ONNX Runtime."""
-        header, payload = self._parse(data)
-        return header, self._latents(header, payload)
+        contents = self._parse(data)
+        return contents.header, self._latents(contents)
 
-    def _parse(self, data: bytes) -> tuple[Header, bytes]:
-        header, payload = parse(bytes(data))
-        if header.model != self.bundle.fingerprint:
+    def _parse(self, data: bytes) -> Contents:
+        contents = parse(bytes(data))
+        model = contents.header.model
+        if model != self.bundle.fingerprint:
             raise UnknownModelError(
-                f"the file was written with model {header.model.hex()}, not with "
+                f"the file was written with model {model.hex()}, not with "
                 f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
             )
-        return header, payload
+        return contents
 
-    def _latents(self, header: Header, payload: bytes) -> Latents:
+    def _latents(self, contents: Contents) -> Latents:
         from .latents import decode_latents
 
+        header = contents.header
         return decode_latents(
             self.bundle.prior,
             header.gain_index,
-            payload,
+            contents.payload,
             header.width,
             header.height,
             header.code_all,
         )
+
+
+def _sections_of(picture: Picture) -> dict[int, bytes]:
+    """Metadata, deflated, and alpha unless it is opaque everywhere."""
+    sections = {}
+    for name, content in picture.metadata.items():
+        if len(content) > MAX_METADATA:
+            raise UnsupportedError(
+                f"{name} of {len(content)} bytes: at most {MAX_METADATA}; leave metadata out (--strip)"
+            )
+        sections[METADATA[name]] = deflate(content)
+    if picture.alpha is not None and picture.alpha.min() < 255:
+        sections[ALPHA] = encode_plane(picture.alpha)
+    return sections
+
+
+def _side_channels(contents: Contents) -> Picture:
+    """Alpha and metadata of a file; the colours are still to come."""
+    import numpy as np
+
+    from .images import Picture
+
+    header, sections = contents.header, contents.sections
+    alpha = None
+    if ALPHA in sections:
+        alpha = decode_plane(sections[ALPHA], header.width, header.height)
+    elif header.alpha:
+        alpha = np.full((header.height, header.width), 255, np.uint8)
+    metadata = {
+        name: inflate(sections[kind], MAX_METADATA)
+        for name, kind in METADATA.items()
+        if kind in sections
+    }
+    return Picture(np.empty(0, np.uint8), alpha, metadata)
 
 
 _codecs: dict[Path, Codec] = {}
@@ -141,12 +190,12 @@ def codec_of_bundle(path: Path) -> Codec:
     return _codecs[path]
 
 
-def encode(image: Image.Image | np.ndarray, quality: float = 50) -> bytes:
+def encode(image: Image.Image | np.ndarray, quality: float = 50, *, metadata: bool = True) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
-    return codec_of_bundle(default_bundle().path).encode(image, quality)
+    return codec_of_bundle(default_bundle().path).encode(image, quality, metadata=metadata)
 
 
 def decode(data: bytes) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    header, _ = parse(bytes(data))
+    header = parse(bytes(data)).header
     return codec_of_bundle(find_bundle(header.model).path).decode(data)

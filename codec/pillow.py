@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 
 from ..formats import AeiError, parse_header
 from ..formats.container import FIXED, MAX_VARINT_BYTES, SIGNATURE
+from ..formats.sections import METADATA
 from . import api
 
 HEADER_BYTES = FIXED + 2 * MAX_VARINT_BYTES
@@ -36,7 +37,7 @@ class AeiImageFile(ImageFile.ImageFile):
         except AeiError as error:
             raise SyntaxError(str(error)) from None  # Pillow: not ours, try the next plugin
         self._size = header.width, header.height
-        self._mode = "L" if header.grey else "RGB"
+        self._mode = header.mode
         self.info["gain_index"] = header.gain_index
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
 
@@ -49,6 +50,7 @@ class AeiImageFile(ImageFile.ImageFile):
             except AeiError as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
+            self.info.update(decoded.info)
             self.tile = []
             if self._exclusive_fp and self._close_exclusive_fp_after_loading:
                 self.fp.close()
@@ -62,8 +64,14 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = image.encoderinfo
+    given = {key: options[key] for key in METADATA if options.get(key) is not None}
+    if isinstance(given.get("exif"), Image.Exif):
+        given["exif"] = given["exif"].tobytes()
+    if given:  # metadata named in save() replaces the image's own
+        image = image.copy()
+        image.info.update(given)
     try:
-        data = api.encode(image, options.get("quality", 50))
+        data = api.encode(image, options.get("quality", 50), metadata=options.get("metadata", True))
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

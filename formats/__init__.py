@@ -1,6 +1,6 @@
 """The bytes of .aei files. Knows nothing of networks; docs/FORMAT.md is its specification."""
 
-from .container import Header, pack, parse, parse_header
+from .container import Contents, Header, pack, parse, parse_header
 from .errors import (
     AeiError,
     DamagedFileError,
@@ -12,6 +12,7 @@ from .errors import (
 
 __all__ = [
     "AeiError",
+    "Contents",
     "DamagedFileError",
     "Header",
     "ModelError",

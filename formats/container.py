@@ -14,16 +14,19 @@ last 4  4      CRC-32 (as in zlib) of all bytes before it, little-endian
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import DamagedFileError, NotAnAeiFileError, UnsupportedError
+from .sections import ALPHA, pack_sections, read_sections
+from .varint import read_varint, varint
 
 SIGNATURE = b"\xaeaei"
 VERSION = 0
 MAX_SIDE = 2048  # until tiles exist
 FLAG_GREY = 1
 FLAG_CODE_ALL = 2
-KNOWN_FLAGS = FLAG_GREY | FLAG_CODE_ALL
+FLAG_SECTIONS = 4
+FLAG_ALPHA = 8
 FIXED = 10  # bytes before the dimensions
 CRC_BYTES = 4
 MAX_VARINT_BYTES = 3
@@ -34,7 +37,8 @@ class Header:
     """What a file says before its payload.
 
     width, height: pixels, 1..2048. gain_index: 0..255. model: 4 bytes, the fingerprint of the prior.
-    grey: the image has one channel. code_all: symbols of the surest scales are coded, not skipped.
+    grey: the image has one colour channel. alpha: it has an alpha channel, opaque unless there is a section.
+    code_all: symbols of the surest scales are coded, not skipped.
     """
 
     width: int
@@ -42,7 +46,22 @@ class Header:
     gain_index: int
     model: bytes
     grey: bool = False
+    alpha: bool = False
     code_all: bool = False
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name of the image mode: L, LA, RGB or RGBA."""
+        return ("L" if self.grey else "RGB") + ("A" if self.alpha else "")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file taken apart. sections: content by type (see sections.py)."""
+
+    header: Header
+    payload: bytes
+    sections: dict[int, bytes] = field(default_factory=dict)
 
 
 def check_size(width: int, height: int) -> None:
@@ -54,41 +73,24 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
-    value = 0
-    for i in range(MAX_VARINT_BYTES):
-        if offset + i >= len(data):
-            raise DamagedFileError("the file ends inside its header")
-        byte = data[offset + i]
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            if byte == 0 and i > 0:
-                raise DamagedFileError("a dimension in the header is not in its shortest form")
-            return value, offset + i + 1
-    raise DamagedFileError("a dimension in the header is too long")
-
-
-def pack(header: Header, payload: bytes) -> bytes:
+def pack(header: Header, payload: bytes, sections: dict[int, bytes] | None = None) -> bytes:
     """The bytes of a file. Raises UnsupportedError for a size out of range."""
     check_size(header.width, header.height)
-    flags = FLAG_GREY * header.grey | FLAG_CODE_ALL * header.code_all
+    flags = (
+        FLAG_GREY * header.grey
+        | FLAG_CODE_ALL * header.code_all
+        | FLAG_SECTIONS * bool(sections)
+        | FLAG_ALPHA * header.alpha
+    )
     body = b"".join(
         (
             SIGNATURE,
             bytes([VERSION << 4 | flags]),
             header.model,
             bytes([header.gain_index]),
-            _varint(header.width - 1),
-            _varint(header.height - 1),
+            varint(header.width - 1),
+            varint(header.height - 1),
+            pack_sections(sections) if sections else b"",
             payload,
         )
     )
@@ -110,32 +112,30 @@ def _check_start(data: bytes) -> None:
 
 
 def parse_header(data: bytes) -> tuple[Header, int]:
-    """Header and offset of the payload, from at least the first 16 bytes; the checksum is not looked at.
+    """Header, and offset of what follows it, from at least the first 16 bytes; the checksum is not
+    looked at.
 
     Raises NotAnAeiFileError, DamagedFileError or UnsupportedError.
     """
     _check_start(data)
-    width, offset = _read_varint(data, FIXED)
-    height, offset = _read_varint(data, offset)
+    width, offset = read_varint(data, FIXED, MAX_VARINT_BYTES)
+    height, offset = read_varint(data, offset, MAX_VARINT_BYTES)
     check_size(width + 1, height + 1)
     flags = data[4] & 0x0F
-    if flags & ~KNOWN_FLAGS:
-        raise UnsupportedError(
-            "the file uses features that this release does not know: update aei-codec"
-        )
     header = Header(
         width=width + 1,
         height=height + 1,
         gain_index=data[9],
         model=bytes(data[5:9]),
         grey=bool(flags & FLAG_GREY),
+        alpha=bool(flags & FLAG_ALPHA),
         code_all=bool(flags & FLAG_CODE_ALL),
     )
     return header, offset
 
 
-def parse(data: bytes) -> tuple[Header, bytes]:
-    """Header and payload of a whole file, checked in the order signature, version, CRC, dimensions.
+def parse(data: bytes) -> Contents:
+    """A whole file, checked in the order signature, version, CRC, dimensions, sections.
 
     Raises NotAnAeiFileError, DamagedFileError or UnsupportedError.
     """
@@ -143,5 +143,11 @@ def parse(data: bytes) -> tuple[Header, bytes]:
     crc = int.from_bytes(data[-CRC_BYTES:], "little")
     if len(data) < FIXED + CRC_BYTES or zlib.crc32(memoryview(data)[:-CRC_BYTES]) != crc:
         raise DamagedFileError("the checksum does not match: the file is truncated or damaged")
-    header, offset = parse_header(data[:-CRC_BYTES])
-    return header, data[offset:-CRC_BYTES]
+    body = data[:-CRC_BYTES]
+    header, offset = parse_header(body)
+    sections: dict[int, bytes] = {}
+    if data[4] & FLAG_SECTIONS:
+        sections, offset = read_sections(body, offset)
+    if ALPHA in sections and not header.alpha:
+        raise DamagedFileError("the file has an alpha section but no alpha channel")
+    return Contents(header, body[offset:], sections)

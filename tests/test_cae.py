@@ -79,7 +79,8 @@ def test_files_of_another_size_are_refused(bundle):
     from aei.formats import pack, parse
 
     codec = Codec(bundle)
-    header, payload = parse(codec.encode(synthetic_photo(32, 32)))
+    contents = parse(codec.encode(synthetic_photo(32, 32)))
+    header, payload = contents.header, contents.payload
     forged = header.__class__(**{**header.__dict__, "width": 64})
     with pytest.raises(UnsupportedError, match="32x32"):
         codec.decode(pack(forged, payload))

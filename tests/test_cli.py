@@ -60,13 +60,25 @@ def test_info_check(aei_file, tmp_path):
     assert b"latents_sha256" not in aei("info", file).stdout
 
 
-def test_exif_orientation_is_applied(tmp_path, photo):
+def test_metadata_is_kept_or_stripped(tmp_path, photo):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(photo).save(tmp_path / "turned.jpg", exif=exif)
-    assert aei("encode", tmp_path / "turned.jpg").returncode == 0
+    source = tmp_path / "turned.jpg"
+    Image.fromarray(photo).save(source, exif=exif, icc_profile=b"profile")
+    assert aei("encode", source).returncode == 0
+    facts = json.loads(aei("info", tmp_path / "turned.aei", "--json").stdout)
+    assert (facts["width"], facts["height"]) == (203, 150)
+    assert set(facts["section_bytes"]) == {"icc_profile", "exif"}
+    for suffix in ("png", "jpg", "webp"):
+        out = tmp_path / f"back.{suffix}"
+        assert aei("decode", tmp_path / "turned.aei", "-o", out).returncode == 0
+        with Image.open(out) as back:
+            assert back.getexif()[0x0112] == 6
+            assert back.info["icc_profile"] == b"profile"
+    assert aei("encode", source, "--strip", "-f").returncode == 0
     facts = json.loads(aei("info", tmp_path / "turned.aei", "--json").stdout)
     assert (facts["width"], facts["height"]) == (150, 203)
+    assert facts["section_bytes"] == {}
 
 
 def one_line_error(result, *words):

@@ -74,7 +74,7 @@ def test_one_codec_in_many_threads(codec):
 
 def test_gain_index_overrides_quality(codec, photo):
     data = codec.encode(photo, 10, gain_index=200)
-    assert parse(data)[0].gain_index == 200
+    assert parse(data).header.gain_index == 200
     with pytest.raises(UnsupportedError, match="gain index"):
         codec.encode(photo, gain_index=256)
 
@@ -98,7 +98,7 @@ def test_too_large_is_refused_before_work(codec):
 
 
 def test_unknown_model_is_named(aei_file):
-    header, payload = parse(aei_file)
+    header, payload = parse(aei_file).header, parse(aei_file).payload
     data = pack(header.__class__(**{**header.__dict__, "model": b"\xde\xad\xbe\xef"}), payload)
     with pytest.raises(UnknownModelError, match="deadbeef"):
         face.decode(data)

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from aei.codec.images import from_network, to_network, to_pixels
+from aei.codec.images import fill_transparent, from_network, to_network, to_picture
 from aei.formats import UnsupportedError
 from conftest import synthetic_photo
 from PIL import Image
@@ -15,57 +15,129 @@ RGB = Image.fromarray(synthetic_photo(20, 30))
 @pytest.mark.parametrize("mode", ["RGB", "RGBX", "P"])
 def test_colour(mode):
     image = RGB.convert(mode)
-    np.testing.assert_array_equal(to_pixels(image), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
 def test_grey(mode):
     image = RGB.convert(mode)
-    np.testing.assert_array_equal(to_pixels(image), np.asarray(image.convert("L")))
+    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(image.convert("L")))
 
 
 def test_grey_palette():
     image = RGB.convert("L").convert("P")
-    np.testing.assert_array_equal(to_pixels(image), np.asarray(RGB.convert("L")))
+    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(RGB.convert("L")))
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("RGBA", "RGB"), ("LA", "L")])
-def test_opaque_alpha_is_dropped_and_transparency_refused(mode, kept):
-    image = RGB.convert(kept).convert(mode)
-    np.testing.assert_array_equal(to_pixels(image), np.asarray(RGB.convert(kept)))
-    image.putpixel((3, 4), (*image.getpixel((3, 4))[:-1], 100))
-    with pytest.raises(UnsupportedError, match="transparency"):
-        to_pixels(image)
+def see_through(mode: str) -> Image.Image:
+    image = RGB.convert(mode[:-1]).convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
 
 
-def test_transparent_colour_key():
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_survives_exactly(mode, codec):
+    image = see_through(mode)
+    back = codec.decode(codec.encode(image, 40))
+    assert back.mode == mode
+    assert back.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    assert codec.encode(np.asarray(image), 40) == codec.encode(image, 40)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_opaque_alpha_costs_nothing(mode, codec):
+    plain = RGB.convert(mode[:-1])
+    with_alpha = plain.convert(mode)
+    data = codec.encode(with_alpha, 40)
+    assert len(data) == len(codec.encode(plain, 40))
+    assert codec.decode(data).mode == mode
+    assert codec.decode(data).getchannel("A").getextrema() == (255, 255)
+
+
+def test_hidden_colour_costs_hardly_any_bits(codec):
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 4), dtype=np.uint8)
+    noise[..., 3] = 0
+    noise[:48, :, 3] = 255
+    noise[:48, :, :3] = (90, 120, 40)
+    shown = noise.copy()
+    shown[..., 3] = 255
+    assert len(codec.encode(noise, 50)) < 0.1 * len(codec.encode(shown, 50))
+
+
+def test_transparent_colours_and_palettes():
     file = io.BytesIO()
     RGB.save(file, "PNG", transparency=RGB.getpixel((0, 0)))
-    with pytest.raises(UnsupportedError, match="transparency"):
-        to_pixels(Image.open(file))
+    assert to_picture(Image.open(file)).alpha[0, 0] == 0
+    file = io.BytesIO()
+    RGB.convert("P").save(file, "PNG", transparency=0)
+    picture = to_picture(Image.open(file))
+    assert picture.alpha is not None
+    assert picture.colour.shape == (20, 30, 3)
+    assert to_picture(see_through("RGBA").convert("RGBa")).alpha is not None
+
+
+def test_fill_continues_what_is_seen():
+    colour = np.zeros((33, 50, 3), np.uint8)
+    colour[:, :20] = 200
+    colour[:, 30:] = 100
+    alpha = np.full((33, 50), 255, np.uint8)
+    alpha[:, 20:30] = 0
+    filled = fill_transparent(colour, alpha)
+    np.testing.assert_array_equal(filled[alpha > 0], colour[alpha > 0])
+    assert filled[:, 20:30].min() >= 100
+    assert (fill_transparent(colour, np.zeros_like(alpha)) == 0).all()
+
+
+METADATA = {"icc_profile": b"not really a profile" * 9, "xmp": b"<x:xmpmeta/>"}
+
+
+def photo_with_metadata() -> Image.Image:
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    RGB.save(file, "JPEG", exif=exif, **METADATA)
+    return Image.open(file)
+
+
+def test_metadata_is_kept_and_changes_no_pixel(codec):
+    image = photo_with_metadata()
+    back = codec.decode(codec.encode(image, 40))
+    assert back.size == image.size
+    assert {k: back.info[k] for k in METADATA} == METADATA
+    assert dict(back.getexif()) == dict(image.getexif())
+    plain = codec.decode(codec.encode(np.asarray(image), 40))
+    assert plain.tobytes() == back.tobytes()
+
+
+def test_without_metadata_the_orientation_is_applied(codec):
+    image = photo_with_metadata()
+    back = codec.decode(codec.encode(image, 40, metadata=False))
+    assert back.size == (20, 30)
+    assert not {"exif", "icc_profile", "xmp"} & set(back.info)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "F", "I", "I;16", "YCbCr", "LAB", "HSV"])
 def test_other_modes_are_refused_by_name(mode):
     with pytest.raises(UnsupportedError, match=mode):
-        to_pixels(Image.new(mode, (4, 4)))
+        to_picture(Image.new(mode, (4, 4)))
 
 
 def test_animation_is_refused():
     file = io.BytesIO()
     RGB.save(file, "GIF", save_all=True, append_images=[RGB.rotate(90)])
     with pytest.raises(UnsupportedError, match="2 frames"):
-        to_pixels(Image.open(file))
+        to_picture(Image.open(file))
 
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((4, 4), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8),
+    [np.zeros((4, 4), np.float32), np.zeros((4, 4, 5), np.uint8), np.zeros(4, np.uint8),
      np.zeros((2, 4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint16)],
 )  # fmt: skip
 def test_other_arrays_are_refused(array):
     with pytest.raises(UnsupportedError):
-        to_pixels(array)
+        to_picture(array)
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -56,8 +56,20 @@ def test_truncated_files_raise_oserror(aei_file):
 
 
 def test_save_refuses_what_it_cannot_hold():
-    with pytest.raises(OSError, match="transparency"):
-        Image.new("RGBA", (8, 8), (0, 0, 0, 10)).save(io.BytesIO(), "AEI")
+    with pytest.raises(OSError, match="CMYK"):
+        Image.new("CMYK", (8, 8)).save(io.BytesIO(), "AEI")
+
+
+def test_alpha_and_metadata(tmp_path):
+    image = Image.new("RGBA", (24, 16), (200, 90, 30, 128))
+    image.save(tmp_path / "x.aei", icc_profile=b"profile", exif=Image.Exif())
+    with Image.open(tmp_path / "x.aei") as back:
+        assert back.mode == "RGBA"
+        back.load()
+        assert back.info["icc_profile"] == b"profile"
+        assert back.info["exif"].startswith(b"Exif")
+        assert back.getpixel((3, 3))[3] == 128
+    assert "icc_profile" not in image.info
 
 
 def test_extension_is_registered():
