@@ -124,9 +124,9 @@ def fill_transparent(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     weight = (~hidden).astype(np.float32)[..., None]
     values = colour.reshape(h, w, -1) * weight
     levels = [(values, weight)]
-    while max(levels[-1][1].shape[:2]) > 1:
-        levels.append(tuple(_sum2x2(a) for a in levels[-1]))
-    values, weight = levels.pop()
+    while max(weight.shape[:2]) > 1:
+        values, weight = _sum2x2(values), _sum2x2(weight)
+        levels.append((values, weight))
     filled = values / np.maximum(weight, 1)
     for values, weight in reversed(levels):
         below = filled.repeat(2, 0).repeat(2, 1)[: weight.shape[0], : weight.shape[1]]
