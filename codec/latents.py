@@ -240,12 +240,13 @@ def _walk(
 
 
 def encode_latents(
-    prior: Prior, row: int, y: np.ndarray, z: np.ndarray
+    prior: Prior, row: int, y: np.ndarray, z: np.ndarray, optimise: bool = True
 ) -> tuple[bytes, bool, Latents]:
     """Quantise and code latents.
 
-    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index. Returns the
-    payload, whether all symbols were coded (`code_all`), and the latents as a decoder will see them.
+    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index; optimise: round
+    for rate and distortion, not to the nearest. Returns the payload, whether all symbols were coded
+    (`code_all`), and the latents as a decoder will see them.
     """
     z_hat = to_symbols(z)
     one = float(1 << prior.program["mean_bits"])
@@ -257,7 +258,8 @@ def encode_latents(
             target = np.concatenate([y[place].ravel() for place in places])
             exact = target - mean / one
             values = to_symbols(exact)
-            optimise_rounding(prior, exact, values, index)
+            if optimise:
+                optimise_rounding(prior, exact, values, index)
             if not code_all:
                 sure = index < skip
                 if np.abs(values[sure]).max(initial=0) > 1:
