@@ -154,10 +154,8 @@ def exp_golomb(u: int) -> list[int]:
 
 def to_symbols(exact: np.ndarray) -> np.ndarray:
     """Nearest integers, int32, within what can be coded; NaN, from absurd input, becomes 0."""
-    limits = {"nan": 0.0, "posinf": MAX_SYMBOL, "neginf": -MAX_SYMBOL}
-    return np.clip(np.rint(np.nan_to_num(exact, **limits)), -MAX_SYMBOL, MAX_SYMBOL).astype(
-        np.int32
-    )
+    finite = np.nan_to_num(exact, nan=0.0, posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL)
+    return np.clip(np.rint(finite), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
 
 
 def optimise_rounding(
