@@ -17,7 +17,9 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
     """Matrices, the KLT, and rows of gains (and biases with them), each with its learning rate; only
     matrices are regularised."""
     rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
-    klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)} if _is_latent_codec(model) else set()
+    klt = set()
+    if isinstance(model, LatentCodec):
+        klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)}
     groups: dict[str, list] = {"matrices": [], "klt": [], "rows": []}
     for p in model.parameters():
         name = "klt" if id(p) in klt else "rows" if id(p) in rows or p.dim() == 1 else "matrices"
@@ -34,10 +36,6 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
         for name, ps in groups.items()
         if ps
     ]
-
-
-def _is_latent_codec(model: nn.Module) -> bool:
-    return isinstance(model, LatentCodec)
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
