@@ -80,6 +80,17 @@ class Prior:
         return bits, np.cumsum(sizes) - sizes + reach, reach
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, by name. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
+
+
 class Bundle:
     """A model bundle on disk. Nothing is read before it is needed."""
 
@@ -99,10 +110,9 @@ class Bundle:
         """The integer prior. Raises ModelError where it is damaged or this machine computes wrongly."""
         try:
             text = (self.path / "prior.json").read_text(encoding="utf-8")
-            with np.load(self.path / "prior.npz", allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_arrays(self.path / "prior.safetensors")
             program = json.loads(text)
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
         if fingerprint(text, arrays) != self.fingerprint:
             raise ModelError(
@@ -113,8 +123,7 @@ class Bundle:
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """Float gains, one row per gain index: float32 (256, C) by name."""
-        with np.load(self.path / "rows.npz", allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return read_arrays(self.path / "rows.safetensors")
 
 
 def installed_bundles() -> list[Path]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..formats import DamagedFileError, UnsupportedError
 from .bundle import Prior
-from .interpreter import clamp, conv1x1, rescale, run
+from .interpreter import clamp, rescale, run
 from .range_coder import Table, make_decoder, make_encoder, uniform_table
 
 MAX_SYMBOL = 32767
@@ -33,12 +33,12 @@ class Latents:
     """Decoded latents of one image.
 
     z_hat: int32 (hz, wz, Z). y_hat: int32 (h, w, M), fixed point with 6 fractional bits, in
-    quantisation steps. bits: ideal code length under the integer tables.
+    quantisation steps. bits: ideal code length under the integer tables, where they were encoded.
     """
 
     z_hat: np.ndarray
     y_hat: np.ndarray
-    bits: float
+    bits: float = float("nan")
 
     def sha256(self) -> str:
         """SHA-256 over z_hat, then y_hat, as little-endian int32 in C order (row, column, channel)."""
@@ -96,9 +96,19 @@ class SymbolReader:
     def __init__(self, tables: list[Table], data: bytes):
         self.coder = make_decoder(data)
         self.tables = tables
+        self.history: list[tuple[np.ndarray, Table]] = []
 
     def raw(self, count: int, table: Table) -> np.ndarray:
-        return self.coder.decode(count, table)
+        symbols = self.coder.decode(count, table)
+        self.history.append((symbols, table))
+        return symbols
+
+    def encoded_again(self) -> bytes:
+        """The payload that an encoder writes for what was read so far."""
+        encoder = make_encoder()
+        for symbols, table in self.history:
+            encoder.encode(symbols, table)
+        return encoder.finish()
 
     def code(self, index: np.ndarray, first: int) -> np.ndarray:
         """index: uint8 (n,) -> int32 (n,)."""
@@ -212,7 +222,7 @@ def _walk(
             g = program["order"][k][cell]
             channels = slice(g * quarter, (g + 1) * quarter)
             rows = slice(2 * g * quarter, 2 * (g + 1) * quarter)
-            head = conv1x1(features[i::2, j::2], arrays[step["weight"]][:, rows])
+            head = features[i::2, j::2] @ arrays[step["weight"]][:, rows]
             bias = arrays[step["bias"]][rows]
             mean = head[..., :quarter].copy()
             mean = clamp(rescale(mean, step["mean_shift"], bias[:quarter]))
@@ -313,12 +323,8 @@ def decode_latents(
     z_shape = (hz, wz, prior.program["hyper_latents"])
     z_hat = reader.code(_z_index(prior, row, z_shape), 0).reshape(z_shape)
     first = 0 if code_all else prior.program["skip_below"]
-    steps: list[tuple[np.ndarray, np.ndarray]] = []
-
     def residuals(mean, index, places):
-        values = reader.code(index, first)
-        steps.append((values, index))
-        return values
+        return reader.code(index, first)
 
     y_hat = _walk(prior, row, z_hat, (h, w), residuals).astype(np.int32)
     if reader.raw(1, BYTE)[0] != _check_byte(y_hat):
@@ -327,7 +333,6 @@ def decode_latents(
         )
     # A payload is valid only if it is exactly what an encoder writes for these symbols, so bytes
     # left over, or not in their shortest form, are found out.
-    again, bits = _write(prior, row, z_hat, steps, y_hat, code_all)
-    if again != payload:
+    if reader.encoded_again() != payload:
         raise DamagedFileError("the image data is longer than its content")
-    return Latents(z_hat, y_hat, bits)
+    return Latents(z_hat, y_hat)

@@ -12,9 +12,10 @@ import onnx
 import torch
 from onnx import numpy_helper
 from PIL import Image
+from safetensors.numpy import save
 from torch import nn
 
-from ..bundle import Bundle, Prior, fingerprint
+from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
 from . import cifar, data, validate
 from .cae import SIDE, STRIDE, ConvAutoencoder
@@ -77,12 +78,11 @@ def export_bundle(
     temporary.mkdir(parents=True)
     for graph, proto in graphs.items():
         onnx.save(proto, temporary / f"{graph}.onnx")
-    # What every start reads is stored plain: inflating it would take longer than reading.
-    np.savez(temporary / "rows.npz", **rows)
-    np.savez_compressed(temporary / "training.npz", **rest)
+    _save(temporary / "rows.safetensors", rows)
+    _save(temporary / "training.safetensors", rest)
     text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
     (temporary / "prior.json").write_text(text, encoding="utf-8")
-    np.savez(temporary / "prior.npz", **prior.arrays)
+    _save(temporary / "prior.safetensors", prior.arrays)
     mark = fingerprint(text, prior.arrays)
     runtime = Prior(json.loads(text), prior.arrays, mark)
     manifest = {
@@ -104,6 +104,11 @@ def export_bundle(
         shutil.rmtree(folder)
     temporary.rename(folder)
     return manifest
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    # The library writes buffers as they lie in memory, hence C order; its own files are private.
+    path.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
 
 
 def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
@@ -194,8 +199,7 @@ def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
         if (bundle.path / f"{graph}.onnx").exists():
             for initialiser in onnx.load(bundle.path / f"{graph}.onnx").graph.initializer:
                 state[initialiser.name] = numpy_helper.to_array(initialiser).astype(np.float32)
-    with np.load(bundle.path / "training.npz", allow_pickle=False) as stored:
-        state.update({k: stored[k] for k in stored.files})
+    state.update(read_arrays(bundle.path / "training.safetensors"))
     arch = bundle.manifest.get("arch", "aei")
     config = network_from_dict(arch, bundle.manifest["network"])
     model: LatentCodec | ConvAutoencoder
