@@ -44,10 +44,11 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
             "height": header.height,
             "mode": header.mode,
             "gain_index": header.gain_index,
-            "code_all": header.code_all,
+            "code_all": any(entry.code_all for entry in contents.entries),
             "model": header.model.hex(),
             "bytes": len(data),
-            "payload_bytes": len(contents.payload),
+            "payload_bytes": sum(entry.end - entry.start for entry in contents.entries),
+            "tiles": len(contents.entries),
             "section_bytes": {
                 n: len(sections[kind]) for n, kind in names.items() if kind in sections
             },
@@ -63,7 +64,7 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
             from ..codec.api import Codec
 
             codec = Codec(model if model is not None else find_bundle(header.model).path)
-            facts["latents_sha256"] = codec.decode_latents(data)[1].sha256()
+            facts["latents_sha256"] = codec.latents_sha256(data)
     if as_json:
         click.echo(json.dumps(facts))
     else:

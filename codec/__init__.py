@@ -10,19 +10,24 @@
 from ..formats import (
     AeiError,
     DamagedFileError,
+    LimitError,
+    Limits,
     ModelError,
     NotAnAeiFileError,
     UnknownModelError,
     UnsupportedError,
 )
-from .api import Codec, decode, encode
+from .api import Codec, Salvaged, decode, encode
 
 __all__ = [
     "AeiError",
     "Codec",
     "DamagedFileError",
+    "LimitError",
+    "Limits",
     "ModelError",
     "NotAnAeiFileError",
+    "Salvaged",
     "UnknownModelError",
     "UnsupportedError",
     "decode",

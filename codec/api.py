@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..formats import Contents, Header, UnknownModelError, UnsupportedError, pack, parse
-from ..formats.container import check_size
-from ..formats.plane import decode_plane, encode_plane
-from ..formats.sections import ALPHA, MAX_METADATA, METADATA, deflate, inflate
+from ..formats import (
+    DEFAULT_LIMITS,
+    Contents,
+    DamagedFileError,
+    Header,
+    Limits,
+    UnknownModelError,
+    UnsupportedError,
+    pack,
+    parse,
+)
+from ..formats.container import MAX_PLAIN_SIDE, check_size
+from ..formats.plane import encode_plane
+from ..formats.sections import ALPHA
+from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .bundle import Bundle, default_bundle, find_bundle
+from .side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from .images import Picture
     from .latents import Latents
+    from .windows import TileCache
 
 GAIN_LEVELS = 256
+WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
 
 
 def gain_index_of_quality(quality: float) -> int:
@@ -27,6 +43,14 @@ def gain_index_of_quality(quality: float) -> int:
     if not 1 <= quality <= 100:
         raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
     return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """What could be saved of a damaged file: the image, grey where tiles are lost, and those tiles."""
+
+    image: Image.Image
+    lost: list[Box]
 
 
 class Codec:
@@ -58,16 +82,19 @@ class Codec:
         *,
         gain_index: int | None = None,
         metadata: bool = True,
+        tile_side: int | None = None,
     ) -> bytes:
         """The .aei file of an image.
 
         image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
-        (H, W, 4), sides 1..2048. quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the
-        ICC profile, Exif and XMP of a Pillow image; without, Exif's orientation is applied instead.
-        Raises UnsupportedError for images this version cannot hold.
+        (H, W, 4). quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the ICC profile,
+        Exif and XMP of a Pillow image; without, Exif's orientation is applied instead. tile_side: side
+        of tiles, a multiple of 64 up to 16384; by default 1024 for images over 2048 pixels on a side,
+        else none. Raises UnsupportedError for images this version cannot hold.
         """
         from . import images
         from .latents import encode_latents, grid_of
+        from .windows import analyse_tile
 
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
@@ -76,108 +103,218 @@ class Codec:
             raise UnsupportedError(
                 f"cannot encode a {type(image).__name__}: give a Pillow image or array"
             )
-        if isinstance(image.size, tuple):  # Pillow: refuse a huge image before its pixels are read
+        if isinstance(
+            image.size, tuple
+        ):  # Pillow: refuse what cannot be before its pixels are read
             check_size(*image.size)
         picture = images.to_picture(image, metadata)
-        height, width = picture.colour.shape[:2]
+        width, height = picture.size
         check_size(width, height)
-        sections = _sections_of(picture)
-        colour = picture.colour
-        if picture.alpha is not None:
-            colour = images.fill_transparent(colour, picture.alpha)
+        sections = pack_metadata(picture.metadata)
+        if tile_side is None:
+            tile_side = DEFAULT_SIDE if max(width, height) > MAX_PLAIN_SIDE else 0
         program = self.bundle.prior.program
-        grid_of(program, width, height)
-        y, z = self.transforms.analysis(images.to_network(colour, program["stride"]), row)
-        payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
+        boxes = self._boxes(width, height, tile_side)
+        has_alpha = picture.channels in (2, 4)
+        tiles = []
+        for box in boxes:
+            grid_of(program, box.width, box.height)
+            y, z, alpha = analyse_tile(
+                self.transforms, picture, box, row, program["stride"], self.bundle.halo
+            )
+            payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
+            plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
+            if has_alpha and tile_side:
+                payload = with_alpha(plane, payload)
+            elif plane:
+                sections[ALPHA] = plane
+            tiles.append((payload, code_all))
         header = Header(
             width=width,
             height=height,
             gain_index=row,
             model=self.bundle.fingerprint,
-            grey=colour.ndim == 2,
-            alpha=picture.alpha is not None,
-            code_all=code_all,
+            grey=picture.channels <= 2,
+            alpha=has_alpha,
+            tiled=bool(tile_side),
         )
-        return pack(header, payload, sections)
+        return pack(header, tiles, sections, tile_side)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def _boxes(self, width: int, height: int, tile_side: int) -> list[Box]:
+        if not tile_side:
+            return [Box(0, 0, width, height)]
+        unit = self._tile_unit()
+        if not 0 < tile_side <= MAX_SIDE or tile_side % unit:
+            raise UnsupportedError(
+                f"tiles of {tile_side} pixels: choose a multiple of {unit} up to {MAX_SIDE}"
+            )
+        return tile_boxes(width, height, tile_side)
+
+    def decode(
+        self,
+        data: bytes | memoryview,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: int = 1,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Image.Image:
         """The image of a file written with this codec's model, as a Pillow image of mode RGB, RGBA, L or
         LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
 
-        Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, or UnknownModelError.
+        region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
+        or 8, for an image of 1/scale of the size (of the region), rounded up. limits: what the file may cost.
+        Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or UnknownModelError.
         """
+        return self.decode_contents(parse(data, limits), region, scale, limits)
+
+    def salvage(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> Salvaged:
+        """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
+
+        Raises the errors of `decode` where nothing can be saved: the start of the file is damaged, or it
+        is not cut into tiles.
+        """
+        contents = parse(data, limits)
+        lost: list[int] = []
+        image = self.decode_contents(contents, None, 1, limits, lost)
+        return Salvaged(image, [contents.boxes[i] for i in sorted(lost)])
+
+    def decode_contents(
+        self,
+        contents: Contents,
+        region: tuple[int, int, int, int] | None,
+        scale: int,
+        limits: Limits,
+        lost: list[int] | None = None,
+    ) -> Image.Image:
+        """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted there."""
+        from PIL import Image
+
         from . import images
+        from .windows import blocks_of, synthesise
 
-        contents = self._parse(data)
+        self._check_model(contents)
         header = contents.header
-        picture = _side_channels(contents)
-        latents = self._latents(contents)
-        mean_bits = self.bundle.prior.program["mean_bits"]
-        x = self.transforms.synthesis(latents.y_hat, header.gain_index, mean_bits)
-        picture.colour = images.from_network(x, header.width, header.height, header.grey)
-        return images.to_image(picture)
+        whole = Box(0, 0, header.width, header.height)
+        wanted = _checked_region(region, whole)
+        if scale not in (1, 2, 4, 8):
+            raise UnsupportedError(f"scale {scale}: choose 1, 2, 4 or 8")
+        program, halo = self.bundle.prior.program, self.bundle.halo
+        metadata = read_metadata(contents.sections, limits)
+        blocks = blocks_of(wanted, contents.side)
+        tiles, capacity = self._tile_cache(contents, wanted, lost)
+        size = -(-wanted.width // scale), -(-wanted.height // scale)
+        limits.check_memory(_memory(contents, wanted, size, blocks, capacity, program["latents"]))
+        canvas = Image.new(header.mode, size)
+        for block in blocks:
+            pixels = synthesise(
+                self.transforms, tiles, block, whole, header.gain_index, program, halo
+            )
+            colour = images.from_network(pixels, header.grey)
+            alpha = read_alpha(contents, block, lost) if header.alpha else None
+            part = Image.fromarray(images.join_alpha(colour, alpha))
+            canvas.paste(images.reduced(part, scale), (
+                (block.left - wanted.left) // scale, (block.top - wanted.top) // scale,
+            ))  # fmt: skip
+        canvas.info.update(images.info_of(metadata))
+        return canvas
 
-    def decode_latents(self, data: bytes) -> tuple[Header, Latents]:
-        """Header and latents only: the part that is exact on every machine, without ONNX Runtime."""
-        contents = self._parse(data)
-        return contents.header, self._latents(contents)
+    def _tile_cache(
+        self, contents: Contents, wanted: Box, lost: list[int] | None
+    ) -> tuple[TileCache, int]:
+        """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
+        import numpy as np
 
-    def _parse(self, data: bytes) -> Contents:
-        contents = parse(bytes(data))
+        from .latents import grid_of
+        from .windows import TileCache, rows_of_tiles
+
+        header, program = contents.header, self.bundle.prior.program
+
+        def decode(i: int) -> np.ndarray:
+            try:
+                return self._tile_latents(contents, i).y_hat
+            except DamagedFileError:
+                if lost is None or not contents.side:
+                    raise
+                if i not in lost:
+                    lost.append(i)
+                h, w, _, _ = grid_of(program, contents.boxes[i].width, contents.boxes[i].height)
+                return np.zeros((h, w, program["latents"]), np.int32)
+
+        side = contents.side or max(header.width, header.height)
+        capacity = rows_of_tiles(wanted, side, self.bundle.halo * program["stride"])
+        return TileCache(contents.boxes, side, header.width, capacity, decode), capacity
+
+    def _tile_latents(self, contents: Contents, i: int) -> Latents:
+        from .latents import decode_latents
+
+        header, box = contents.header, contents.boxes[i]
+        content = contents.tile(i)
+        if header.alpha and contents.side:
+            content = content[alpha_span(content)[1] :]
+        return decode_latents(
+            self.bundle.prior,
+            header.gain_index,
+            content,
+            box.width,
+            box.height,
+            contents.entries[i].code_all,
+        )
+
+    def latents(
+        self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS
+    ) -> Iterator[Latents]:
+        """The latents of each tile (a plain file has one): the part that is exact on every machine,
+        without ONNX Runtime."""
+        contents = parse(data, limits)
+        self._check_model(contents)
+        return (self._tile_latents(contents, i) for i in range(len(contents.entries)))
+
+    def latents_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
+        """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
+        column, channel): equal on every machine."""
+        digest = hashlib.sha256()
+        for latents in self.latents(data, limits=limits):
+            digest.update(latents.z_hat.astype("<i4").tobytes())
+            digest.update(latents.y_hat.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def _check_model(self, contents: Contents) -> None:
         model = contents.header.model
         if model != self.bundle.fingerprint:
             raise UnknownModelError(
                 f"the file was written with model {model.hex()}, not with "
                 f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
             )
-        return contents
+        if contents.side % self._tile_unit():
+            raise DamagedFileError(f"tiles of {contents.side} pixels do not suit the file's model")
 
-    def _latents(self, contents: Contents) -> Latents:
-        from .latents import decode_latents
+    def _tile_unit(self) -> int:
+        """Sides of tiles are multiples of this, so that they are whole numbers of hyper-latents."""
+        program = self.bundle.prior.program
+        return max(UNIT, program["stride"] * program["hyper_stride"])
 
-        header = contents.header
-        return decode_latents(
-            self.bundle.prior,
-            header.gain_index,
-            contents.payload,
-            header.width,
-            header.height,
-            header.code_all,
+
+def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box:
+    if region is None:
+        return whole
+    left, top, width, height = (int(n) for n in region)
+    box = Box(left, top, width, height)
+    if min(width, height) < 1 or box.intersection(whole) != box:
+        raise UnsupportedError(
+            f"region {left},{top},{width},{height} is not within the image of "
+            f"{whole.width}x{whole.height} pixels (left, top, width, height)"
         )
+    return box
 
 
-def _sections_of(picture: Picture) -> dict[int, bytes]:
-    """Metadata, deflated, and alpha unless it is opaque everywhere."""
-    sections = {}
-    for name, content in picture.metadata.items():
-        if len(content) > MAX_METADATA:
-            raise UnsupportedError(
-                f"{name} of {len(content)} bytes: at most {MAX_METADATA}; leave metadata out (--strip)"
-            )
-        sections[METADATA[name]] = deflate(content)
-    if picture.alpha is not None and picture.alpha.min() < 255:
-        sections[ALPHA] = encode_plane(picture.alpha)
-    return sections
-
-
-def _side_channels(contents: Contents) -> Picture:
-    """Alpha and metadata of a file; the colours are still to come."""
-    import numpy as np
-
-    from .images import Picture
-
-    header, sections = contents.header, contents.sections
-    alpha = None
-    if ALPHA in sections:
-        alpha = decode_plane(sections[ALPHA], header.width, header.height)
-    elif header.alpha:
-        alpha = np.full((header.height, header.width), 255, np.uint8)
-    metadata = {
-        name: inflate(sections[kind], MAX_METADATA)
-        for name, kind in METADATA.items()
-        if kind in sections
-    }
-    return Picture(np.empty(0, np.uint8), alpha, metadata)
+def _memory(
+    contents: Contents, wanted: Box, size: tuple[int, int], blocks: list[Box], capacity: int, m: int
+) -> int:
+    """Estimated bytes that decoding takes: the image, the kept latents, the transforms' work."""
+    largest = max(block.width * block.height for block in blocks)
+    tile = contents.side or max(wanted.width, wanted.height)
+    kept = min(capacity, len(contents.boxes)) * tile * tile * m * 4 // 256
+    return 4 * size[0] * size[1] + kept + WINDOW_BYTES * largest
 
 
 _codecs: dict[Path, Codec] = {}
@@ -195,7 +332,14 @@ def encode(image: Image.Image | np.ndarray, quality: float = 50, *, metadata: bo
     return codec_of_bundle(default_bundle().path).encode(image, quality, metadata=metadata)
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(
+    data: bytes | memoryview,
+    *,
+    region: tuple[int, int, int, int] | None = None,
+    scale: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    header = parse(bytes(data)).header
-    return codec_of_bundle(find_bundle(header.model).path).decode(data)
+    contents = parse(data, limits)
+    codec = codec_of_bundle(find_bundle(contents.header.model).path)
+    return codec.decode_contents(contents, region, scale, limits)

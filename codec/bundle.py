@@ -100,6 +100,8 @@ class Bundle:
             self.manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
             self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
             self.name: str = self.manifest["name"]
+            # how many cells of the latents' grid around a window the transforms look at
+            self.halo: int = self.manifest.get("halo", 0)
         except (OSError, ValueError, KeyError, TypeError):
             raise ModelError(
                 f"{self.path}: not a model bundle (no readable manifest.json)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import UnsupportedError
+from ..formats.tiles import Box
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,28 +19,53 @@ EXIF_PREFIX = b"Exif\0\0"
 
 @dataclass
 class Picture:
-    """An image as files hold it.
+    """An image to be encoded, read a rectangle at a time so that a huge one is never copied whole.
 
-    colour: uint8 (H, W, 3), or (H, W) where grey. alpha: uint8 (H, W), or None without an alpha channel.
+    source: a Pillow image of mode L, LA, RGB or RGBA, or a uint8 array (H, W, C) with 1 to 4 channels.
     metadata: `icc_profile`, `exif` (without its "Exif" prefix) and `xmp`, those there are, as bytes.
     """
 
-    colour: np.ndarray
-    alpha: np.ndarray | None = None
+    source: Image.Image | np.ndarray
     metadata: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        if isinstance(self.source, np.ndarray):
+            return self.source.shape[1], self.source.shape[0]
+        return self.source.size
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha."""
+        if isinstance(self.source, np.ndarray):
+            return self.source.shape[2]
+        return len(self.source.getbands())
+
+    def read(self, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+        """Colour, uint8 (h, w, 3) or (h, w, 1), and alpha, uint8 (h, w) or None, of a rectangle."""
+        if isinstance(self.source, np.ndarray):
+            pixels = self.source[box.top : box.bottom, box.left : box.right]
+        else:
+            whole = (0, 0, *self.source.size) == box.corners
+            pixels = np.asarray(self.source if whole else self.source.crop(box.corners))
+            pixels = pixels.reshape(box.height, box.width, -1)
+        if self.channels in (2, 4):
+            return pixels[..., :-1], pixels[..., -1]
+        return pixels, None
 
 
 def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Picture:
-    """Take an image apart.
+    """An image in one of the four modes of files, and its metadata.
 
-    Pillow modes: RGB, L, RGBA and LA as they are; 1 as L; P as RGB (as L if its palette is grey), or
-    as RGBA where it has transparency; RGB and L with a transparent colour as RGBA and LA. Arrays: uint8
-    (H, W), or (H, W, C) with 1 to 4 channels. With `metadata` false none is kept, and Exif's
+    Pillow modes: RGB, L, RGBA and LA as they are; 1 as L; P as RGB (as L if the colours used are grey),
+    or as RGBA where it has transparency; RGB and L with a transparent colour as RGBA and LA. Arrays:
+    uint8 (H, W), or (H, W, C) with 1 to 4 channels. With `metadata` false none is kept, and Exif's
     orientation is applied to the pixels instead. Raises UnsupportedError for all else, since
     this version would lose something: 16-bit depth, CMYK inks, further frames.
     """
     if isinstance(image, np.ndarray):
-        return _array_picture(image)
+        return Picture(_checked_array(image))
     if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedError(f"the image has {image.n_frames} frames: pick one of them first")  # type: ignore[attr-defined]
     kept = _metadata_of(image) if metadata else {}
@@ -51,10 +77,7 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     if "transparency" in image.info or mode in ("PA", "RGBa", "La"):
         image = image.convert("LA" if mode in ("L", "1", "La") else "RGBA")
     elif mode == "P":
-        image = image.convert("RGB")
-        pixels = np.asarray(image)
-        if (pixels == pixels[..., :1]).all():
-            return Picture(np.ascontiguousarray(pixels[..., 0]), None, kept)
+        image = image.convert("L" if _uses_greys_only(image) else "RGB")
     elif mode in ("1", "RGBX"):
         image = image.convert("L" if mode == "1" else "RGB")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
@@ -62,25 +85,28 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
             f"images of mode {mode} are not supported: convert to RGB or L first "
             "(Pillow: image.convert('RGB'))"
         )
-    picture = _array_picture(np.asarray(image))
-    picture.metadata = kept
-    return picture
+    return Picture(image, kept)
 
 
-def _array_picture(a: np.ndarray) -> Picture:
+def _uses_greys_only(image: Image.Image) -> bool:
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = [index for _, index in image.getcolors(256) or []]
+    colours = palette[[index for index in used if index < len(palette)]]  # type: ignore[operator]
+    return bool((colours == colours[:, :1]).all())
+
+
+def _checked_array(a: np.ndarray) -> np.ndarray:
     if a.dtype != np.uint8:
         raise UnsupportedError(
             f"an array of dtype {a.dtype} is not supported: give uint8, 0 to 255"
         )
     if a.ndim == 2:
-        return Picture(a)
+        return a[..., None]
     if a.ndim != 3 or not 1 <= a.shape[2] <= 4:
         raise UnsupportedError(
             f"an array of shape {a.shape} is not an image: give (H, W), or (H, W, C) with 1 to 4 channels"
         )
-    channels = a.shape[2]
-    colour = a[..., 0] if channels <= 2 else a[..., :3]
-    return Picture(colour, a[..., -1] if channels in (2, 4) else None)
+    return a
 
 
 def _metadata_of(image: Image.Image) -> dict[str, bytes]:
@@ -94,20 +120,6 @@ def _metadata_of(image: Image.Image) -> dict[str, bytes]:
         "xmp": xmp.encode() if isinstance(xmp, str) else xmp,
     }
     return {name: bytes(value) for name, value in found.items() if value}
-
-
-def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, its metadata in `info` as other plugins put it."""
-    from PIL import Image
-
-    colour = picture.colour
-    if picture.alpha is not None:
-        colour = np.dstack([colour, picture.alpha])
-    image = Image.fromarray(colour)
-    image.info.update(picture.metadata)
-    if "exif" in image.info:
-        image.info["exif"] = EXIF_PREFIX + image.info["exif"]
-    return image
 
 
 def fill_transparent(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -141,21 +153,41 @@ def _sum2x2(a: np.ndarray) -> np.ndarray:
 
 def to_network(pixels: np.ndarray, multiple: int) -> np.ndarray:
     """float32 (1, 3, H', W') in -0.5..0.5, right and bottom edges repeated to multiples of `multiple`
-    pixels; grey becomes three equal channels. pixels: uint8 (H, W, 3) or (H, W)."""
+    pixels; grey becomes three equal channels. pixels: uint8 (H, W, 3) or (H, W, 1)."""
     h, w = pixels.shape[:2]
-    padded = np.pad(
-        pixels.reshape(h, w, -1), ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge"
-    )
+    padded = np.pad(pixels, ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
     x = np.empty((1, 3, *padded.shape[:2]), np.float32)
     np.multiply(padded.transpose(2, 0, 1), np.float32(1 / 255), out=x[0])
     x -= np.float32(0.5)
     return x
 
 
-def from_network(x: np.ndarray, width: int, height: int, grey: bool) -> np.ndarray:
-    """The inverse: float (H', W', 3) -> uint8 (height, width, 3), or (height, width) where grey."""
-    x = x[:height, :width]
+def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
+    """The inverse: float (h, w, 3) -> uint8 (h, w, 3), or (h, w) where grey."""
     if grey:
         x = x.mean(axis=2)
     x = (x + np.float32(0.5)) * np.float32(255)
     return np.clip(np.rint(x, out=x), 0, 255, out=x).astype(np.uint8)
+
+
+def join_alpha(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """uint8 (h, w), or (h, w, C) with the alpha channel last."""
+    return colour if alpha is None else np.dstack([colour, alpha])
+
+
+def reduced(image: Image.Image, scale: int) -> Image.Image:
+    """The image at 1/scale of its size, rounded up: means of squares, weighted by alpha."""
+    if scale == 1:
+        return image
+    if image.mode in ("LA", "RGBA"):
+        weighted = image.convert(image.mode[:-1] + "a")
+        return weighted.reduce(scale).convert(image.mode)
+    return image.reduce(scale)
+
+
+def info_of(metadata: dict[str, bytes]) -> dict[str, bytes]:
+    """Metadata as Pillow's plugins put it into `Image.info`."""
+    info = dict(metadata)
+    if "exif" in info:
+        info["exif"] = EXIF_PREFIX + info["exif"]
+    return info

@@ -6,7 +6,6 @@ the step grouped by table; escapes after each group of symbols; at the end an 8-
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,12 +38,6 @@ class Latents:
     z_hat: np.ndarray
     y_hat: np.ndarray
     bits: float = float("nan")
-
-    def sha256(self) -> str:
-        """SHA-256 over z_hat, then y_hat, as little-endian int32 in C order (row, column, channel)."""
-        digest = hashlib.sha256(self.z_hat.astype("<i4").tobytes())
-        digest.update(self.y_hat.astype("<i4").tobytes())
-        return digest.hexdigest()
 
 
 def grid_of(program: dict, width: int, height: int) -> tuple[int, int, int, int]:
@@ -323,6 +316,7 @@ def decode_latents(
     z_shape = (hz, wz, prior.program["hyper_latents"])
     z_hat = reader.code(_z_index(prior, row, z_shape), 0).reshape(z_shape)
     first = 0 if code_all else prior.program["skip_below"]
+
     def residuals(mean, index, places):
         return reader.code(index, first)
 

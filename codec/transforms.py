@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import ModelError
+from ..formats.tiles import Box
 
 
 class Transforms:
@@ -47,14 +48,19 @@ class Transforms:
     def _row(self, name: str, row: int) -> np.ndarray:
         return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
 
-    def analysis(self, x: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """g_a and h_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5.
+    def analysis(
+        self, x: np.ndarray, row: int, cells: Box | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """g_a and h_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5; cells: the part
+        of the latents that is wanted, the rest being margin.
 
         Returns y, float32 (h, w, M) in quantisation steps, and z, float32 (hz, wz, Z); not rounded.
         A model without h_a codes y as z.
         """
         y = self._run("g_a", "x", x, row)
-        y *= self._row("gain", row)
+        if cells is not None:
+            y = y[:, :, cells.top : cells.bottom, cells.left : cells.right]
+        y = y * self._row("gain", row)
         if not (self._path / "h_a.onnx").exists():
             return _channels_last(y), _channels_last(y)
         z = self._run("h_a", "y", y, row)

@@ -4,17 +4,22 @@ from .container import Contents, Header, pack, parse, parse_header
 from .errors import (
     AeiError,
     DamagedFileError,
+    LimitError,
     ModelError,
     NotAnAeiFileError,
     UnknownModelError,
     UnsupportedError,
 )
+from .limits import DEFAULT_LIMITS, Limits
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "AeiError",
     "Contents",
     "DamagedFileError",
     "Header",
+    "LimitError",
+    "Limits",
     "ModelError",
     "NotAnAeiFileError",
     "UnknownModelError",

@@ -17,6 +17,10 @@ class UnsupportedError(AeiError):
     """A well-formed request or file that this release cannot serve (version, size, image mode)."""
 
 
+class LimitError(AeiError):
+    """The file asks for more pixels or memory than the caller's Limits allow."""
+
+
 class UnknownModelError(AeiError):
     """The file was written with a model that is not installed."""
 

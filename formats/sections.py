@@ -14,7 +14,6 @@ from .varint import read_varint, varint
 END, ICC, EXIF, XMP, ALPHA = 0, 1, 2, 3, 4
 METADATA = {"icc_profile": ICC, "exif": EXIF, "xmp": XMP}
 CRITICAL = 128
-MAX_METADATA = 16 << 20  # bytes of one piece of metadata, uncompressed
 MAX_LENGTH_BYTES = 4
 
 
@@ -26,7 +25,7 @@ def pack_sections(sections: dict[int, bytes]) -> bytes:
     return b"".join([*parts, bytes([END])])
 
 
-def read_sections(data: bytes, offset: int) -> tuple[dict[int, bytes], int]:
+def read_sections(data: bytes | memoryview, offset: int) -> tuple[dict[int, bytes], int]:
     """Sections by type, unknown ones that may be skipped left out, and the offset after the list.
 
     Raises DamagedFileError where the list is cut short, not in ascending order or repeats a type, and
@@ -51,7 +50,7 @@ def read_sections(data: bytes, offset: int) -> tuple[dict[int, bytes], int]:
         if length > len(data) - offset:
             raise DamagedFileError("a section is longer than the file")
         if kind <= ALPHA:
-            sections[kind] = data[offset : offset + length]
+            sections[kind] = bytes(data[offset : offset + length])
         offset += length
 
 

@@ -15,7 +15,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, offset: int, most: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, offset: int, most: int) -> tuple[int, int]:
     """The number at an offset, in at most `most` bytes, and the offset after it.
 
     Raises DamagedFileError where it is cut short, too long, or not in its shortest form.

@@ -69,7 +69,7 @@ def test_trained_model_codes_real_files(bundle):
     back = np.asarray(codec.decode(data))
     assert back.shape == image.shape
     assert np.mean((back.astype(float) - image) ** 2) < np.var(image.astype(float))
-    _, latents = codec.decode_latents(data)
+    (latents,) = codec.latents(data)
     assert latents.y_hat.shape == (4, 4, 32)
     with pytest.raises(UnsupportedError, match="32x32"):
         codec.encode(synthetic_photo(32, 33))

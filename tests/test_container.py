@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from aei.formats import (
     AeiError,
-    Contents,
     DamagedFileError,
     Header,
+    LimitError,
+    Limits,
     NotAnAeiFileError,
     UnsupportedError,
     pack,
@@ -17,6 +18,7 @@ from aei.formats import (
 )
 from aei.formats.plane import decode_plane, encode_plane
 from aei.formats.sections import inflate
+from aei.formats.tiles import Box
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,29 +26,34 @@ from hypothesis.extra.numpy import arrays
 sides = st.integers(1, 2048)
 headers = st.builds(
     Header, sides, sides, st.integers(0, 255), st.binary(min_size=4, max_size=4),
-    st.booleans(), st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(),
 )  # fmt: skip
+tiles = st.tuples(st.binary(max_size=40), st.booleans())
+START = b"\xaeaei\x20abcd\x05"  # version 1, no flags, a model, a gain index
 
 
 def sealed(body: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-@given(headers, st.binary(max_size=40))
-def test_round_trip(header, payload):
-    data = pack(header, payload)
-    assert parse(data) == Contents(header, payload)
+@given(headers, tiles)
+def test_round_trip(header, tile):
+    data = pack(header, [tile])
+    contents = parse(data)
+    assert contents.header == header
+    assert (contents.tile(0), contents.entries[0].code_all) == tile
+    assert contents.boxes == [Box(0, 0, header.width, header.height)]
     assert parse_header(data[:16])[0] == header
 
 
 @pytest.mark.parametrize(("width", "height", "most"), [(32, 32, 16), (768, 512, 18)])
 def test_overhead(width, height, most):
-    assert len(pack(Header(width, height, 9, b"abcd"), b"")) <= most
+    assert len(pack(Header(width, height, 9, b"abcd"), [(b"", False)])) <= most
 
 
-@given(headers, st.binary(max_size=20), st.data())
-def test_every_flipped_bit_is_found(header, payload, data):
-    file = bytearray(pack(header, payload))
+@given(headers, tiles, st.data())
+def test_every_flipped_bit_is_found(header, tile, data):
+    file = bytearray(pack(header, [tile]))
     bit = data.draw(st.integers(0, 8 * len(file) - 1))
     file[bit // 8] ^= 1 << bit % 8
     with pytest.raises(AeiError):
@@ -54,7 +61,7 @@ def test_every_flipped_bit_is_found(header, payload, data):
 
 
 def test_truncation_and_excess():
-    file = pack(Header(300, 200, 77, b"abcd"), b"payload")
+    file = pack(Header(300, 200, 77, b"abcd"), [(b"payload", False)])
     for n in range(len(file)):
         with pytest.raises(AeiError):
             parse(file[:n])
@@ -68,11 +75,12 @@ def test_truncation_and_excess():
         (b"", NotAnAeiFileError),
         (b"\xff\xd8\xff\xe0 jpeg", NotAnAeiFileError),
         (b"\xae", DamagedFileError),
-        (sealed(b"\xaeaei\x10" + b"abcd" + b"\x05\x10\x10 future"), UnsupportedError),
-        (sealed(b"\xaeaei\x00" + b"abcd" + b"\x05\xff\xff\x7f\x10"), UnsupportedError),
-        (sealed(b"\xaeaei\x00" + b"abcd" + b"\x05\xff\xff\xff\xff\x10"), DamagedFileError),
-        (sealed(b"\xaeaei\x00" + b"abcd" + b"\x05\x80\x00\x10"), DamagedFileError),
-        (sealed(b"\xaeaei\x00" + b"abcd" + b"\x05\x80"), DamagedFileError),
+        (sealed(b"\xaeaei\x40abcd\x05\x10\x10 future"), UnsupportedError),
+        (sealed(b"\xaeaei\x00abcd\x05\x10\x10 draft"), UnsupportedError),
+        (sealed(START + b"\xff\x10\x10 too large without tiles"), DamagedFileError),
+        (sealed(START + b"\xff\xff\xff\xff\x10"), DamagedFileError),
+        (sealed(START + b"\x80\x00\x10"), DamagedFileError),
+        (sealed(START + b"\x80"), DamagedFileError),
     ],
 )
 def test_bad_headers(data, error):
@@ -80,26 +88,35 @@ def test_bad_headers(data, error):
         parse(data)
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5, 0), (2049, 1), (1, 2049)])
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (2**21 + 1, 1), (1, 2**21 + 1)])
 def test_sizes_out_of_range_are_not_written(size):
     with pytest.raises(UnsupportedError, match="pixels"):
-        pack(Header(*size, 0, b"abcd"), b"")
+        pack(Header(*size, 0, b"abcd"), [(b"", False)])
+
+
+def test_limits_are_checked_before_the_rest():
+    file = pack(Header(300, 200, 77, b"abcd"), [(b"payload", False)])
+    assert parse(file, Limits(pixels=60_000)).header.width == 300
+    with pytest.raises(LimitError, match="59999"):
+        parse(file, Limits(pixels=59_999))
 
 
 def test_sections_round_trip():
     sections = {1: b"icc", 2: b"", 4: bytes(300)}
     header = Header(7, 9, 1, b"abcd", alpha=True)
-    assert parse(pack(header, b"rest", sections)) == Contents(header, b"rest", sections)
+    contents = parse(pack(header, [(b"rest", False)], sections))
+    assert contents.sections == sections
+    assert contents.tile(0) == b"rest"
 
 
 def with_sections(listed: bytes) -> bytes:
-    return sealed(b"\xaeaei\x04" + b"abcd" + b"\x05\x10\x10" + listed)
+    return sealed(b"\xaeaei\x24abcd\x05\x10\x10" + listed)
 
 
 def test_unknown_sections_are_skipped():
     contents = parse(with_sections(b"\x01\x01i" + b"\x63\x03xyz" + b"\x00payload"))
     assert contents.sections == {1: b"i"}
-    assert contents.payload == b"payload"
+    assert contents.tile(0) == b"payload"
 
 
 @pytest.mark.parametrize(

@@ -4,29 +4,37 @@ import io
 
 import numpy as np
 import pytest
-from aei.codec.images import fill_transparent, from_network, to_network, to_picture
+from aei.codec.images import fill_transparent, from_network, reduced, to_network, to_picture
 from aei.formats import UnsupportedError
+from aei.formats.tiles import Box
 from conftest import synthetic_photo
 from PIL import Image
 
 RGB = Image.fromarray(synthetic_photo(20, 30))
 
 
+def colour_and_alpha(image):
+    """What a Picture reads of its whole area, grey as (h, w)."""
+    picture = to_picture(image)
+    colour, alpha = picture.read(Box(0, 0, *picture.size))
+    return colour[..., 0] if colour.shape[2] == 1 else colour, alpha
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBX", "P"])
 def test_colour(mode):
     image = RGB.convert(mode)
-    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(colour_and_alpha(image)[0], np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
 def test_grey(mode):
     image = RGB.convert(mode)
-    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(image.convert("L")))
+    np.testing.assert_array_equal(colour_and_alpha(image)[0], np.asarray(image.convert("L")))
 
 
 def test_grey_palette():
     image = RGB.convert("L").convert("P")
-    np.testing.assert_array_equal(to_picture(image).colour, np.asarray(RGB.convert("L")))
+    np.testing.assert_array_equal(colour_and_alpha(image)[0], np.asarray(RGB.convert("L")))
 
 
 def see_through(mode: str) -> Image.Image:
@@ -67,13 +75,40 @@ def test_hidden_colour_costs_hardly_any_bits(codec):
 def test_transparent_colours_and_palettes():
     file = io.BytesIO()
     RGB.save(file, "PNG", transparency=RGB.getpixel((0, 0)))
-    assert to_picture(Image.open(file)).alpha[0, 0] == 0
+    assert colour_and_alpha(Image.open(file))[1][0, 0] == 0
     file = io.BytesIO()
     RGB.convert("P").save(file, "PNG", transparency=0)
-    picture = to_picture(Image.open(file))
-    assert picture.alpha is not None
-    assert picture.colour.shape == (20, 30, 3)
-    assert to_picture(see_through("RGBA").convert("RGBa")).alpha is not None
+    colour, alpha = colour_and_alpha(Image.open(file))
+    assert alpha is not None
+    assert colour.shape == (20, 30, 3)
+    assert to_picture(see_through("RGBA").convert("RGBa")).channels == 4
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_rectangles_are_read_alike_from_images_and_arrays(mode):
+    image = see_through(mode) if "A" in mode else RGB.convert(mode)
+    box = Box(3, 5, 20, 11)
+    for a, b in zip(to_picture(image).read(box), to_picture(np.asarray(image)).read(box)):
+        np.testing.assert_array_equal(a, b)
+    part = np.asarray(image.crop(box.corners)).reshape(11, 20, -1)
+    colour, alpha = to_picture(image).read(box)
+    pieces = [colour] if alpha is None else [colour, alpha[..., None]]
+    np.testing.assert_array_equal(np.concatenate(pieces, 2), part)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_reduction_is_the_mean_weighted_by_alpha(mode):
+    image = Image.new(mode, (4, 2))
+    channels = len(mode)
+    image.putpixel((0, 0), 200 if channels == 1 else (200,) * channels)
+    small = reduced(image, 2)
+    assert (small.mode, small.size) == (mode, (2, 1))
+    value = np.asarray(small).reshape(2, -1)[0]
+    if "A" in mode:  # one of four pixels is seen: its colour, a quarter of its alpha
+        assert value[-1] == 50
+        assert abs(int(value[0]) - 200) <= 3
+    else:
+        assert value[0] == 50
 
 
 def test_fill_continues_what_is_seen():
@@ -143,9 +178,10 @@ def test_other_arrays_are_refused(array):
 @pytest.mark.parametrize("grey", [False, True])
 def test_network_arrays_round_trip(grey):
     pixels = synthetic_photo(21, 37)
-    pixels = pixels[..., 0] if grey else pixels
+    pixels = pixels[..., :1] if grey else pixels
     x = to_network(pixels, 16)
     assert x.shape == (1, 3, 32, 48)
     assert x.dtype == np.float32
     assert (x[0, :, 21:] == x[0, :, 20:21]).all()
-    np.testing.assert_array_equal(from_network(x[0].transpose(1, 2, 0), 37, 21, grey), pixels)
+    back = from_network(x[0].transpose(1, 2, 0)[:21, :37], grey)
+    np.testing.assert_array_equal(back.reshape(pixels.shape), pixels)

@@ -24,7 +24,6 @@ def test_round_trip(codec, size, scale):
     np.testing.assert_array_equal(got.z_hat, sent.z_hat)
     np.testing.assert_array_equal(got.y_hat, sent.y_hat)
     assert code_all == (scale > 0)  # noise where the prior is sure of zero cannot be skipped
-    assert got.sha256() == sent.sha256()
 
 
 def test_payload_is_close_to_the_code_length(codec):

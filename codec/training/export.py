@@ -90,6 +90,7 @@ def export_bundle(
         "fingerprint": mark.hex(),
         "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
         "network": asdict(model.config),
+        "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
         "exponents": prior.exponents,
         "training": training or {},
         "integer_prior": compare_code_lengths(model, runtime, images),

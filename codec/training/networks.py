@@ -46,6 +46,12 @@ class NetworkConfig:
     hyper_latents: int = 96
     anchors: int = 8
 
+    @property
+    def halo(self) -> int:
+        """Cells of the latents' grid that g_a and g_s see beyond a cell: one per 3x3 convolution at
+        1/16, half of one at 1/8."""
+        return self.blocks16 + -(-self.blocks8 // 2)
+
 
 def lambda_of_index(index: Tensor | float) -> Tensor | float:
     """Lagrangian weight of a gain index in 0..255: log-linear from LAMBDA_MIN to LAMBDA_MAX."""

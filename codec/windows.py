@@ -1,0 +1,136 @@
+"""Large images in windows: tiles to latents and back, with margins so that no seam is seen and memory
+is bounded by the window.
+
+The prior works on one tile at a time and sees zeros outside it; the float transforms see the image (or
+the neighbouring tiles' latents) as far as their receptive field reaches, the bundle's `halo`, in cells
+of the latents' grid. So a windowed transform equals that of the whole image up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+
+from ..formats.tiles import Box, tile_boxes, tiles_touching
+from .images import Picture, fill_transparent, to_network
+from .transforms import Transforms
+
+BLOCK = 1024  # pixels on a side that are synthesised at once, at least
+
+
+def cells_of(box: Box, stride: int) -> Box:
+    """The cells of the latents' grid that a box of pixels touches."""
+    left, top = box.left // stride, box.top // stride
+    return Box(left, top, -(-box.right // stride) - left, -(-box.bottom // stride) - top)
+
+
+def analyse_tile(
+    transforms: Transforms, picture: Picture, box: Box, row: int, stride: int, halo: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """y and z of one tile, as `Transforms.analysis`, and its alpha, uint8 (h, w), or None."""
+    window = box.grown(halo * stride, Box(0, 0, *picture.size))
+    colour, alpha = picture.read(window)
+    if alpha is not None:
+        colour = fill_transparent(colour, alpha)
+        alpha = alpha[
+            box.top - window.top : box.bottom - window.top,
+            box.left - window.left : box.right - window.left,
+        ]
+    tile, outer = cells_of(box, stride), cells_of(window, stride)
+    cells = Box(tile.left - outer.left, tile.top - outer.top, tile.width, tile.height)
+    y, z = transforms.analysis(to_network(colour, stride), row, cells)
+    return y, z, alpha
+
+
+class TileCache:
+    """y_hat of tiles, decoded when first asked for; the most recent `capacity` tiles are kept.
+
+    boxes: of the tiles, row by row, `side` pixels wide and high. width: of the image.
+    decode: index of a tile -> int32 (h, w, M).
+    """
+
+    def __init__(
+        self,
+        boxes: list[Box],
+        side: int,
+        width: int,
+        capacity: int,
+        decode: Callable[[int], np.ndarray],
+    ):
+        self.boxes = boxes
+        self._side, self._width = side, width
+        self._capacity = capacity
+        self._decode = decode
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        if i in self._kept:
+            self._kept.move_to_end(i)
+            return self._kept[i]
+        while len(self._kept) >= self._capacity:
+            self._kept.popitem(last=False)
+        self._kept[i] = self._decode(i)
+        return self._kept[i]
+
+    def gather(self, cells: Box, stride: int) -> np.ndarray:
+        """The latents of a rectangle of cells, int32 (h, w, M), out of the tiles it touches."""
+        out = None
+        pixels = Box(*(stride * n for n in (cells.left, cells.top, cells.width, cells.height)))
+        for i in tiles_touching(pixels.intersection(_around(self.boxes)), self._width, self._side):
+            y_hat = self[i]
+            tile = cells_of(self.boxes[i], stride)
+            if tile == cells:
+                return y_hat
+            part = tile.intersection(cells)
+            if out is None:
+                out = np.zeros((cells.height, cells.width, y_hat.shape[2]), np.int32)
+            out[
+                part.top - cells.top : part.bottom - cells.top,
+                part.left - cells.left : part.right - cells.left,
+            ] = y_hat[
+                part.top - tile.top : part.bottom - tile.top,
+                part.left - tile.left : part.right - tile.left,
+            ]
+        assert out is not None  # tiles cover the image
+        return out
+
+
+def rows_of_tiles(wanted: Box, side: int, margin: int) -> int:
+    """How many tiles a row of blocks needs at once, with those above and below it."""
+    rows = -(-(max(BLOCK, side) + 2 * margin) // side) + 1
+    return rows * (-(-wanted.width // side) + 2)
+
+
+def blocks_of(wanted: Box, side: int) -> list[Box]:
+    """The rectangles that are synthesised one after the other: a plain file's at once, else of the size
+    of a tile, or of several where tiles are small, counted from the corner of what is wanted."""
+    if not side:
+        return [wanted]
+    step = side * max(1, BLOCK // side)
+    return [
+        Box(wanted.left + box.left, wanted.top + box.top, box.width, box.height)
+        for box in tile_boxes(wanted.width, wanted.height, step)
+    ]
+
+
+def _around(boxes: list[Box]) -> Box:
+    return Box(0, 0, boxes[-1].right, boxes[-1].bottom)
+
+
+def synthesise(
+    transforms: Transforms,
+    tiles: TileCache,
+    box: Box,
+    image: Box,
+    row: int,
+    program: dict,
+    halo: int,
+) -> np.ndarray:
+    """g_s of a box of the image, with what the tiles around it contribute: float32 (h, w, 3)."""
+    stride = program["stride"]
+    window = cells_of(box, stride).grown(halo, cells_of(image, stride))
+    x = transforms.synthesis(tiles.gather(window, stride), row, program["mean_bits"])
+    top, left = box.top - window.top * stride, box.left - window.left * stride
+    return x[top : top + box.height, left : left + box.width]
