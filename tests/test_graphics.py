@@ -8,7 +8,7 @@ from conftest import synthetic_photo
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 
-from aei.codec.training import data, graphics  # noqa: E402
+from aei.codec.training import data, drawing, graphics  # noqa: E402
 from aei.codec.training.config import TrainConfig, check  # noqa: E402
 
 
@@ -56,7 +56,7 @@ def test_photographs_of_any_size_carry_graphics(size):
 
 
 def test_without_fonts_pillows_own_is_used(monkeypatch):
-    monkeypatch.setattr(graphics, "font_files", tuple)
+    monkeypatch.setattr(drawing, "font_files", tuple)
     for kind in ("text", "code", "plot"):
         assert np.ptp(graphics.draw_page(np.random.default_rng(1), 128, kind=kind)) > 20
 
@@ -97,24 +97,24 @@ def test_the_share_is_kept_and_photographs_stay(photos):
     pool = graphics.PagePool(0, 256, photos.train)
     replaced = total = 0
     for step in range(25):
-        plain, index = data.batch_of(photos, 8, 64, 0, step)
-        mixed, same = data.batch_of(photos, 8, 64, 0, step, pages=pool, graphics=0.25)
+        plain, index = data.batch_of(photos, 8, 128, 0, step)
+        mixed, same = data.batch_of(photos, 8, 128, 0, step, pages=pool, graphics=0.25)
         assert plain.shape == mixed.shape
         assert torch.equal(index, same)
         differs = (plain != mixed).flatten(1).any(1)
         replaced, total = replaced + int(differs.sum()), total + len(differs)
     assert 0.15 < replaced / total < 0.35
-    off, _ = data.batch_of(photos, 8, 64, 0, 3, pages=pool, graphics=0.0)
-    assert torch.equal(off, data.batch_of(photos, 8, 64, 0, 3)[0])
+    off, _ = data.batch_of(photos, 8, 128, 0, 3, pages=pool, graphics=0.0)
+    assert torch.equal(off, data.batch_of(photos, 8, 128, 0, 3)[0])
 
 
 def test_a_batch_depends_on_seed_and_step_only(photos):
     def batch(pool):
-        return data.batch_of(photos, 4, 64, 0, 7, pages=pool, graphics=1.0)[0]
+        return data.batch_of(photos, 4, 128, 0, 7, pages=pool, graphics=1.0)[0]
 
     used = graphics.PagePool(0, 128, photos.train)
     for step in (0, 3, 5000):
-        data.batch_of(photos, 4, 64, 0, step, pages=used, graphics=1.0)
+        data.batch_of(photos, 4, 128, 0, step, pages=used, graphics=1.0)
     assert torch.equal(batch(used), batch(graphics.PagePool(0, 128, photos.train)))
 
 
