@@ -28,6 +28,7 @@ KNOBS: dict[str, tuple] = {
     "ema": (float, "Decay of the weight average that is validated and exported; 0 for none."),
     "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
     "augment": (bool, "Mirror (and turn) training images at random."),
+    "graphics": (float, "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for photographs alone (aei)."),
     "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast."),
     "quantise_prior": (bool, "Quantisation-aware training of the prior: int16 activations in the loop (aei)."),
     "patience": (int, "Stop after so many validations without a better held-out loss; 0 never."),

@@ -42,6 +42,7 @@ class TrainConfig:
     ema: float = 0.999
     balance: float = 0.5
     augment: bool = True
+    graphics: float = 0.1  # share of the crops
     bf16: bool = True
     quantise_prior: bool = False
     patience: int = 0
@@ -85,6 +86,7 @@ def check(config: TrainConfig) -> None:
         (0 <= c.ema < 1, "ema: from 0 to below 1"),
         (c.l1 >= 0 and c.l2 >= 0, "l1 and l2: not negative"),
         (c.lmbda >= 0, "lmbda: not negative (0 trains every quality at once)"),
+        (0 <= c.graphics <= 1, "graphics: a share of the crops, 0 to 1"),
         (c.clip > 0, "clip: above 0"),
         (c.patience >= 0, "patience: not negative (0 never stops early)"),
         (c.validate_every >= 1, "validate_every: at least 1"),

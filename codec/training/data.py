@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .graphics import PagePool
 from .networks import GAIN_LEVELS
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
@@ -103,17 +104,24 @@ def random_crop(
 
 
 def batch_of(
-    photos: Photographs, batch: int, size: int, seed: int, step: int, augment: bool = True
-) -> tuple[Tensor, Tensor]:
+    photos: Photographs, batch: int, size: int, seed: int, step: int, augment: bool = True,
+    pages: PagePool | None = None, graphics: float = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The batch of one step, a pure function of (seed, step), so that a resumed run repeats nothing.
 
     Returns uint8 (batch, 3, size, size) and gain indexes float32 (batch,), stratified over 0..255.
-    With `augment`, crops are turned and mirrored, and a few made grey. In one step of ten the crops are cut into tiles of 32, 64 or 128 pixels, so that small images
-    and image borders are seen.
+    With `augment`, crops are turned and mirrored, and a few made grey. A share `graphics` of the crops,
+    at any gain index, comes from `pages` instead. In one step of ten the crops are cut into tiles of
+    32, 64 or 128 pixels, so that small images and image borders are seen.
     """
     rng = np.random.default_rng([seed, step])
     index = (rng.permutation(batch) + rng.random(batch)) / batch * (GAIN_LEVELS - 1)
-    x = np.stack([random_crop(photos, i, size, rng, augment) for i in index]).transpose(0, 3, 1, 2)
+    crops = [random_crop(photos, i, size, rng, augment) for i in index]
+    if pages is not None and graphics > 0:
+        own = np.random.default_rng([seed, step, 1])  # the photographs stay what they are without
+        for i in np.flatnonzero(own.random(batch) < graphics):
+            crops[i] = pages.crop(size, step, own, augment)
+    x = np.stack(crops).transpose(0, 3, 1, 2)
     index = index.astype(np.float32)
     # NumPy only: a torch operation here would start a second OpenMP team in the loading thread, and
     # with more threads than cores libgomp stops spinning, which costs the training thread 40 %.

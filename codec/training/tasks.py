@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import cifar, data, validate
+from . import cifar, data, graphics, validate
 from .cae import CaeConfig, ConvAutoencoder
 from .config import TrainConfig
 from .klt import klt_basis
@@ -60,6 +60,8 @@ class PhotographTask:
     def __post_init__(self) -> None:
         self.held_out = [validate.crop_to(image) for image in self.photos.held_out[:10]]
         self.jpeg = validate.jpeg_curve(self.held_out)
+        side = max(graphics.PAGE, self.config.patch)
+        self.pages = graphics.PagePool(self.config.seed, side, self.photos.train)
 
     def describe(self) -> str:
         return f"{len(self.photos.train)} images to train on, {len(self.photos.held_out)} held out"
@@ -69,7 +71,9 @@ class PhotographTask:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         c = self.config
-        x, index = data.batch_of(self.photos, c.batch, c.patch, c.seed, step, c.augment)
+        x, index = data.batch_of(
+            self.photos, c.batch, c.patch, c.seed, step, c.augment, self.pages, c.graphics
+        )
         if c.lmbda > 0:
             index = torch.full_like(index, index_of_lambda(c.lmbda))
         return x, index
