@@ -29,8 +29,9 @@ KNOBS: dict[str, tuple] = {
     "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
     "augment": (bool, "Mirror (and turn) training images at random."),
     "graphics": (float, "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for photographs alone (aei)."),
-    "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast."),
+    "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast on GPUs and CPUs that have it.  [default: where the device has it]"),
     "quantise_prior": (bool, "Quantisation-aware training of the prior: int16 activations in the loop (aei)."),
+    "hold_out": (float, "Share of the training images, drawn by --seed, to validate on; 0 takes the data's own held-out images."),
     "patience": (int, "Stop after so many validations without a better held-out loss; 0 never."),
     "validate_every": (int, "Steps between validations on the held-out images."),
     "checkpoint_every": (int, "Steps between checkpoints."),
@@ -100,32 +101,39 @@ def command(
     if not resume and (out / "last.pt").exists():
         raise AeiError(f"{out}/last.pt exists: use --resume to go on, or another --out")
     from ..codec.training.config import CAE_DEFAULTS, TrainConfig, load_toml
-    from ..codec.training.tasks import network_from_dict
-    from ..codec.training.train import train
+    from ..codec.training.tasks import check_same_network, network_from_dict
+    from ..codec.training.train import CHECKPOINT, checkpoint_network, train
 
     try:
         source = out / "config.toml" if resume and toml is None else toml
         settings, shape = load_toml(source) if source is not None and source.exists() else ({}, {})
-        arch = arch or settings.get("arch", "aei")
+        init, existing = None, None
+        if resume:
+            existing = checkpoint_network(out / CHECKPOINT)
+        elif init_from is not None:
+            from ..codec.bundle import Bundle
+            from ..codec.training.export import restore_model
+
+            bundle = Bundle(init_from)
+            existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
+        default = existing[0] if existing else "aei"
+        arch = arch or settings.get("arch", default)
         if arch == "cae":
             settings = CAE_DEFAULTS | settings
         settings |= {name: value for name, value in knobs.items() if value is not None}
         config = TrainConfig(**settings | {"arch": arch})
-        if width is not None or depth is not None:
-            shape |= _shape(arch, width, depth)
+        shape |= _shape(arch, width, depth)
         if quantise is not None:
             shape["quantise"] = quantise
+        if existing is not None:
+            check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
+            shape = existing[1]
         network = network_from_dict(arch, shape)
         folder = data_folder(data)
         if epochs is not None:
             config.steps = epochs * _steps_per_epoch(config, folder)
-        init = None
         if init_from is not None:
-            from ..codec.bundle import Bundle
-            from ..codec.training.export import restore_model
-
-            init = restore_model(Bundle(init_from))
-            network = init.config
+            init = restore_model(bundle)
         train(
             folder, out, network, config, resume=resume, init=init, tensorboard=tensorboard,
             log=click.echo,
@@ -135,6 +143,7 @@ def command(
 
 
 def _shape(arch: str, width: int | None, depth: int | None) -> dict:
+    """The network settings that --width and --depth stand for."""
     if arch == "cae":
         pairs = {"width": width, "depth": depth}
     else:
@@ -166,6 +175,6 @@ def data_folder(data: str) -> Path:
 def _steps_per_epoch(config, folder: Path) -> int:
     if config.arch != "cae":
         raise click.UsageError("--epochs counts passes over CIFAR-10: give --steps for photographs")
-    from ..codec.training.cifar import load_cifar
+    from ..codec.training.tasks import make_task
 
-    return -(-len(load_cifar(folder).train) // config.batch)
+    return -(-len(make_task(config, folder).images.train) // config.batch)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ...formats import AeiError
+from .cae import SIDE
+from .data import list_images
 
 HELP = (
     "put train_3000.npy and eval_1000.npy (uint8, N x 32 x 32 x 3) there, or the official "
@@ -77,7 +81,7 @@ def load_cifar(folder: Path) -> Cifar:
             np.load(folder / name, allow_pickle=False)
             for name in ("train_3000.npy", "eval_1000.npy")
         )
-        return Cifar(train, held_out, "3000 and 1000 images of the training split")
+        return Cifar(train, held_out, "CIFAR-10, 3000 and 1000 images of the training split")
     for unpacked in (folder, folder / "cifar-10-batches-py"):
         if (unpacked / "test_batch").is_file():
 
@@ -87,23 +91,72 @@ def load_cifar(folder: Path) -> Cifar:
             return Cifar(
                 _from_archive(read_file, train_names),
                 _from_archive(read_file, ["test_batch"]),
-                "official training and test split",
+                "CIFAR-10, official training and test split",
             )
     packed = folder / "cifar-10-python.tar.gz"
     if packed.is_file():
-        with tarfile.open(packed) as archive:
+        try:
+            archive = tarfile.open(packed)
+        except (EOFError, OSError, tarfile.TarError) as error:
+            raise CifarMissingError(
+                f"{packed}: not a whole archive ({error}); download it again"
+            ) from None
+        with archive:
 
             def read_member(name: str) -> bytes:
-                member = archive.extractfile(f"cifar-10-batches-py/{name}")
-                assert member is not None
-                return member.read()
+                try:
+                    member = archive.extractfile(f"cifar-10-batches-py/{name}")
+                    assert member is not None
+                    return member.read()
+                except (KeyError, EOFError, OSError, zlib.error, tarfile.TarError) as error:
+                    raise CifarMissingError(
+                        f"{packed}: {name} cannot be read ({error}); download the archive again"
+                    ) from None
 
             return Cifar(
                 _from_archive(read_member, train_names),
                 _from_archive(read_member, ["test_batch"]),
-                "official training and test split",
+                "CIFAR-10, official training and test split",
             )
     raise CifarMissingError(f"{folder}: no CIFAR-10 found; {HELP}")
+
+
+TILES = 16  # of an image larger than 32x32, so that a few large ones do not crowd out the rest
+HOLD_OUT = 0.1
+
+
+def load_images(folder: Path, seed: int) -> Cifar:
+    """CIFAR-10 if the folder holds it, else 32x32 tiles of any images in it: all of an image, or 16
+    drawn by the seed, which also draws the tenth of the images that is held out.
+
+    Raises CifarMissingError where there is neither.
+    """
+    try:
+        return load_cifar(folder)
+    except CifarMissingError as missing:
+        try:
+            files = list_images(folder)
+        except FileNotFoundError:
+            raise missing from None
+    rng = np.random.default_rng(seed)
+    tiles = []
+    for path in files:
+        with Image.open(path) as picture:
+            image = np.asarray(picture.convert("RGB"))
+        rows, columns = image.shape[0] // SIDE, image.shape[1] // SIDE
+        cut = image[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE, 3)
+        cut = cut.swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)
+        if len(cut):
+            tiles.append(cut[np.sort(rng.permutation(len(cut))[:TILES])])
+    if len(tiles) < 2:
+        raise CifarMissingError(f"{folder}: fewer than two images of 32x32 or more; {HELP}")
+    order = rng.permutation(len(tiles))
+    held = max(1, round(HOLD_OUT * len(tiles)))
+    return Cifar(
+        np.concatenate([tiles[i] for i in order[held:]]),
+        np.concatenate([tiles[i] for i in order[:held]]),
+        f"32x32 tiles of {len(tiles)} images",
+    )
 
 
 def batch_of(

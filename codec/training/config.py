@@ -43,8 +43,9 @@ class TrainConfig:
     balance: float = 0.5
     augment: bool = True
     graphics: float = 0.1  # share of the crops
-    bf16: bool = True
+    bf16: bool | None = None  # None: where the device computes it fast
     quantise_prior: bool = False
+    hold_out: float = 0.0
     patience: int = 0
     validate_every: int = 1000
     checkpoint_every: int = 250
@@ -64,6 +65,7 @@ CAE_DEFAULTS: dict = {
     "ema": 0.0,
     "augment": False,
     "bf16": False,
+    "validate_every": 60,
 }
 
 
@@ -87,7 +89,14 @@ def check(config: TrainConfig) -> None:
         (c.l1 >= 0 and c.l2 >= 0, "l1 and l2: not negative"),
         (c.lmbda >= 0, "lmbda: not negative (0 trains every quality at once)"),
         (0 <= c.graphics <= 1, "graphics: a share of the crops, 0 to 1"),
+        (c.arch == "aei" or c.lmbda > 0, "lmbda: above 0 for the cae, which has one quality"),
         (c.clip > 0, "clip: above 0"),
+        (0 <= c.hold_out < 1, "hold_out: a share of the training images, 0 to below 1"),
+        (c.warmup >= 0, "warmup: not negative"),
+        (c.seed >= 0, "seed: not negative"),
+        (c.threads >= 1, "threads: at least 1"),
+        (c.precondition_every >= 1, "precondition_every: at least 1"),
+        (c.checkpoint_every >= 1, "checkpoint_every: at least 1"),
         (c.patience >= 0, "patience: not negative (0 never stops early)"),
         (c.validate_every >= 1, "validate_every: at least 1"),
         ("bce" not in loss_names or c.arch == "cae",
@@ -101,15 +110,24 @@ def check(config: TrainConfig) -> None:
 
 
 def load_toml(path: Path) -> tuple[dict, dict]:
-    """The tables [train] and [network] of a config file. Raises ValueError for unknown knobs."""
+    """The tables [train] and [network] of a config file. Raises ValueError for unknown knobs and
+    for values of another type."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML ({error})") from None
     known = {f.name for f in fields(TrainConfig)}
+    if not all(isinstance(table, dict) for table in tables.values()):
+        raise ValueError(f"{path}: settings stand in the tables [train] and [network]")
     unknown = set(tables) - {"train", "network"} | set(tables.get("train", {})) - known
     if unknown:
         raise ValueError(f"{path}: unknown settings: {', '.join(sorted(unknown))}")
+    for name, value in tables.get("train", {}).items():
+        wanted = type(getattr(TrainConfig(), name))
+        if wanted is type(None):  # bf16, whose default is to find out
+            wanted = bool
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(f"{path}: {name} = {value!r}: a {wanted.__name__} is wanted")
     return tables.get("train", {}), tables.get("network", {})
 
 
@@ -118,7 +136,7 @@ def save_toml(path: Path, config: TrainConfig, network) -> None:
     lines = []
     for table, values in (("train", asdict(config)), ("network", asdict(network))):
         lines.append(f"[{table}]")
-        # JSON's numbers, strings and booleans are TOML's
-        lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        # JSON's numbers, strings and booleans are TOML's; TOML has no null: left out, the default holds
+        lines += [f"{k} = {json.dumps(value)}" for k, value in values.items() if value is not None]
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -40,7 +40,7 @@ def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: s
     arch = state.get("arch", "aei")
     model = model_from_state(network_from_dict(arch, state["network"]), state["ema"])
     if isinstance(model, ConvAutoencoder):
-        images = list(cifar.load_cifar(data_folder).train[:500])
+        images = list(cifar.load_images(data_folder, state["config"]["seed"]).train[:500])
     else:
         files = data.list_images(data_folder)
         images = []

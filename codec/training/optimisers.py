@@ -7,34 +7,47 @@ import math
 import torch
 from torch import nn
 
+from .cae import ConvAutoencoder
 from .config import TrainConfig
 from .networks import LatentCodec, Rows
 
 KLT_LR = 0.1  # the linear path starts near its optimum: full steps would only add noise to it
+PRIOR_LR = 10.0  # the cae's prior has to follow latents that grow: at the rate of the rest it lags behind
+
+
+def named_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The parameters of a model: `matrices`, which alone are regularised; `klt`, the linear path; `prior`,
+    the factorized prior of the cae and its gains; `rows` of gains, and biases."""
+    rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
+    klt, prior = set(), set()
+    if isinstance(model, LatentCodec):
+        klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)}
+    if isinstance(model, ConvAutoencoder):
+        prior = {id(p) for p in (model.log_gain, *model.prior.parameters())}
+    groups: dict[str, list] = {"matrices": [], "klt": [], "prior": [], "rows": []}
+    for p in model.parameters():
+        name = (
+            "klt" if id(p) in klt
+            else "prior" if id(p) in prior
+            else "rows" if id(p) in rows or p.dim() == 1
+            else "matrices"
+        )  # fmt: skip
+        groups[name].append(p)
+    return {name: ps for name, ps in groups.items() if ps}
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
-    """Matrices, the KLT, and rows of gains (and biases with them), each with its learning rate; only
-    matrices are regularised."""
-    rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
-    klt = set()
-    if isinstance(model, LatentCodec):
-        klt = {id(model.g_a.klt.weight), id(model.g_s.klt.weight)}
-    groups: dict[str, list] = {"matrices": [], "klt": [], "rows": []}
-    for p in model.parameters():
-        name = "klt" if id(p) in klt else "rows" if id(p) in rows or p.dim() == 1 else "matrices"
-        groups[name].append(p)
-    scale = {"matrices": 1.0, "klt": KLT_LR, "rows": 1.0}
+    """The groups with their learning rates and weight decay."""
+    scale = {"klt": KLT_LR, "prior": 1.0 if config.optimiser == "sgd" else PRIOR_LR}
     return [
         {
             "params": ps,
-            "lr": config.lr * scale[name],
-            "scale": scale[name],
+            "lr": config.lr * scale.get(name, 1.0),
+            "scale": scale.get(name, 1.0),
             "name": name,
             "weight_decay": config.l2 if name == "matrices" else 0.0,
         }
-        for name, ps in groups.items()
-        if ps
+        for name, ps in named_groups(model).items()
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +39,40 @@ def model_from_state(
 
 
 def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
-    """The network configuration of an architecture. Raises ValueError for unknown settings."""
+    """The network configuration of an architecture. Raises ValueError for settings that are unknown or
+    cannot be built."""
     kind = CaeConfig if arch == "cae" else NetworkConfig
-    try:
-        return kind(**values)
-    except TypeError:
-        unknown = set(values) - set(kind.__dataclass_fields__)
-        raise ValueError(
-            f"network settings unknown to {arch}: {', '.join(sorted(unknown))}"
-        ) from None
+    unknown = set(values) - set(kind.__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"network settings unknown to {arch}: {', '.join(sorted(unknown))}")
+    for name, value in values.items():
+        least = 0 if name == "depth" else 2 if name == "anchors" else 1
+        if name == "quantise":
+            if not isinstance(value, bool):
+                raise ValueError(f"network setting {name} {value!r}: true or false")
+        elif type(value) is not int or value < least:
+            raise ValueError(f"network setting {name} {value!r}: a whole number, at least {least}")
+    latents = values.get("latents", 4)
+    if latents % 4 or latents > 768:
+        raise ValueError(f"network setting latents {latents}: a multiple of 4, at most 768")
+    return kind(**values)
+
+
+def check_same_network(source: str, arch: str, network: dict, asked_arch: str, asked: dict) -> None:
+    """Refuse, by ValueError, a network asked for that is not the one whose weights are to be used.
+
+    source: whose weights; arch, network: what it holds; asked: network settings by name, the rest open.
+    """
+    if asked_arch != arch:
+        raise ValueError(f"{source} holds a network of --arch {arch}, not {asked_arch}")
+    network_from_dict(arch, asked)  # refuses unknown names
+    has = asdict(network_from_dict(arch, network))
+    for name, value in asked.items():
+        if has[name] != value:
+            raise ValueError(
+                f"{source} has {name} {has[name]}, not {value}: its weights fit its own network "
+                "only; leave out --width, --depth, --quantise and [network], or train from nothing"
+            )
 
 
 @dataclass
@@ -79,7 +104,10 @@ class PhotographTask:
         return x, index
 
     def validate(self, model: nn.Module) -> tuple[dict, str]:
-        curve = validate.model_curve(model, self.held_out, device=self.config.device)
+        c = self.config
+        curve = validate.model_curve(
+            model, self.held_out, device=c.device, bf16=bool(c.bf16)
+        )
         value = validate.bd_rate_to_jpeg(self.jpeg, curve)
         lambdas = [lambda_of_index(i) for i in validate.INDEXES]
         terms = [
@@ -103,7 +131,7 @@ class CifarTask:
 
     def describe(self) -> str:
         return (
-            f"CIFAR-10, {self.images.source}: {len(self.images.train)} images to train on, "
+            f"{self.images.source}: {len(self.images.train)} images to train on, "
             f"{len(self.images.held_out)} held out"
         )
 
@@ -141,8 +169,35 @@ def index_of_lambda(lmbda: float) -> float:
     return float(np.clip(position, 0, 1) * (GAIN_LEVELS - 1))
 
 
+def split_by_seed(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indexes of 0..count-1 to train on, and those held out: at least one of each. Both in order."""
+    order = np.random.default_rng(seed).permutation(count)
+    held = min(count - 1, max(1, round(share * count)))
+    if held < 1:
+        raise ValueError("hold_out: two training images or more are needed to hold one out")
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
 def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
-    """The task of an architecture, its data loaded from a folder."""
+    """The task of an architecture, its data loaded from a folder.
+
+    With `hold_out`, a share of the training images, drawn by the seed, is what validation sees; the
+    data's own held-out images are then used for nothing.
+    """
     if config.arch == "cae":
-        return CifarTask(config, cifar.load_cifar(folder))
-    return PhotographTask(config, data.load_photographs(folder))
+        images = cifar.load_images(folder, config.seed)
+        if config.hold_out > 0:
+            train, held = split_by_seed(len(images.train), config.hold_out, config.seed)
+            images = replace(images, train=images.train[train], held_out=images.train[held])
+        return CifarTask(config, images)
+    photos = data.load_photographs(folder)
+    if config.hold_out > 0:
+        train, held = split_by_seed(len(photos.train), config.hold_out, config.seed)
+        kept = {id(photos.train[i]) for i in train}
+        photos = replace(
+            photos,
+            train=[photos.train[i] for i in train],
+            held_out=[photos.train[i] for i in held],
+            lossless=[image for image in photos.lossless if id(image) in kept],
+        )
+    return PhotographTask(config, photos)

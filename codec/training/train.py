@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from .cae import ConvAutoencoder
 from .config import TrainConfig, check, save_toml
+from .devices import fast_bf16, pick_device
 from .losses import Distortion, distortion
 from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, lambda_of_index
-from .optimisers import make_optimiser, schedule
+from .optimisers import make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
 from .tasks import make_task, model_from_state, network_from_dict
 
@@ -48,7 +49,7 @@ def objective(
     else:
         loss = cost.mean()
     if config.l1 > 0:
-        weights = [p for p in model.parameters() if p.dim() > 1]
+        weights = named_groups(model)["matrices"]
         loss = loss + config.l1 * torch.stack([p.abs().sum() for p in weights]).sum()
     mse = (out["x_hat"] - x).square().mean((1, 2, 3))
     return loss, bpp.detach(), mse.detach()
@@ -58,6 +59,12 @@ def atomic_save(state: dict, path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)
+
+
+def checkpoint_network(checkpoint: Path) -> tuple[str, dict]:
+    """Architecture and network settings of a checkpoint, its tensors left on disk."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+    return state.get("arch", "aei"), state["network"]
 
 
 class Log:
@@ -84,27 +91,6 @@ class Log:
                 self.writer.add_scalar(f"{Path(name).stem}/{key}", value, row["step"])
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto`: a GPU if there is one. Raises ValueError where the device asked for is absent."""
-    if name == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
-    absent = {
-        "cuda": not torch.cuda.is_available(),
-        "mps": not torch.backends.mps.is_available(),
-    }
-    if absent.get(name):
-        raise ValueError(
-            f"device {name}: not available on this machine; --device cpu works everywhere"
-        )
-    return torch.device(name)
-
-
 def train(
     folder: Path,
     out: Path,
@@ -127,6 +113,11 @@ def train(
     check(config)
     device = pick_device(config.device)
     config.device = device.type
+    fast = fast_bf16(device)
+    if config.bf16 is None:
+        config.bf16 = fast
+    elif config.bf16 and not fast:
+        log(f"bf16: this {device.type} only emulates it, several times slower than --no-bf16")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
