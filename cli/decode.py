@@ -2,73 +2,96 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
 
+from . import many
 from .files import STREAM, check_output, naming, output_path, read_input, write_output
+
+SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
+            "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
 
 
 @click.command("decode")
-@click.argument("source", metavar="IN")
+@click.argument("sources", metavar="IN...", nargs=-1)
 @click.option(
     "-o", "--output", metavar="OUT",
-    help="Output image, its format by suffix; - for PNG on stdout.  [default: IN with .png]",
+    help="Output image, its format by suffix; - for stdout; for many files a folder.  [default: IN with .png]",
 )  # fmt: skip
+@click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
+              help="Format of the outputs where -o does not name it.  [default: png]")  # fmt: skip
+@many.options
 @click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
 )
-@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
-def command(source: str, output: str | None, model: str | None, force: bool) -> None:
-    """Turn the .aei file IN (- for stdin) back into an image.
+@click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
+def command(
+    sources: tuple[str, ...],
+    output: str | None,
+    to: str | None,
+    recursive: bool,
+    listed: str | None,
+    jobs: int | None,
+    skip_existing: bool,
+    keep_extension: bool,
+    dry_run: bool,
+    model: str | None,
+    force: bool,
+) -> None:
+    """Turn .aei files (- for stdin) back into images.
+
+    IN may be several files, folders and quoted patterns; -o then names a folder, in which the folders'
+    structure is kept. Bad files are listed at the end, and the exit code is then 2. Files' times are kept.
 
     \b
     Examples:
       aei decode photo.aei
-      aei decode photo.aei -o photo.png
+      aei decode photo.aei -o photo.jpg
       aei decode - < photo.aei > photo.png
+      aei decode small/ -o back/ --recursive --to jpg
     """
-    target = output_path(source, output, ".png")
+    if skip_existing and force:
+        raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    suffix = SUFFIXES[(to or "png").lower()]
+    if not many.is_many(sources, output, listed):
+        _one(sources[0], output, suffix, model, keep_extension, skip_existing, dry_run, force)
+        return
+    many.check_usage(sources, output, listed)
+    jobs, threads = many.split_cpus(jobs)
+    from ..codec import batch, convert
+
+    plan = batch.make_plan(
+        sources, many.read_list(listed), suffixes={".aei"}, new_suffix=suffix,
+        output=None if output is None else Path(output), recursive=recursive,
+        keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
+    )  # fmt: skip
+    format_ = convert.output_format(suffix)
+
+    def load():
+        decoders = convert.Decoders(model, threads)
+        return lambda data: convert.decode_file(data, decoders, format_)
+
+    many.execute(plan, load, jobs, verb="decode", overwrite=force, dry_run=dry_run)
+
+
+def _one(source, output, suffix, model, keep_extension, skip_existing, dry_run, force) -> None:
+    target = output_path(source, output, Path(source).suffix * keep_extension + suffix)
+    if many.is_settled(source, target, skip_existing, dry_run, "decode"):
+        return
     check_output(target, source, force)
-    format_ = _format_of(target)
+    from ..codec import batch, convert
+
+    wanted = suffix if target == STREAM or output is None else Path(target).suffix
+    format_ = convert.output_format(wanted)
     with naming(source):
-        data = read_input(source)
-        from ..codec import Codec, decode
-
-        image = decode(data) if model is None else Codec(model).decode(data)
-    write_output(target, _image_file(image, format_))
-
-
-def _image_file(image, format_: str) -> bytes:
-    """The image in another format, with its metadata where Pillow can write it."""
-    options = {name: image.info[name] for name in ("exif", "icc_profile") if name in image.info}
-    xmp = image.info.get("xmp")
-    if format_ == "PNG":
-        options["compress_level"] = 2  # twice as fast as the default, and no larger
-        if xmp:
-            from PIL.PngImagePlugin import PngInfo
-
-            options["pnginfo"] = PngInfo()
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    elif format_ in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = 95
-        if xmp:
-            options["xmp"] = xmp
-    out = io.BytesIO()
-    image.save(out, format_, **options)
-    return out.getvalue()
-
-
-def _format_of(target: str) -> str:
-    from PIL import Image
-
-    from ..formats import UnsupportedError
-
-    suffix = Path(target).suffix.lower()
-    if target == STREAM or suffix == ".png":
-        return "PNG"
-    format_ = Image.registered_extensions().get(suffix)
-    if format_ is None or format_ not in Image.SAVE:
-        raise UnsupportedError(f"cannot write {target}: end its name in .png, .jpg, .webp or .tif")
-    return format_
+        decoders = convert.Decoders(model)
+        if STREAM in (source, target):
+            made = convert.decode_file(read_input(source), decoders, format_)
+            write_output(target, made.data, force)
+            return
+        task = batch.Task(Path(source), Path(target))
+        outcome = batch.convert_task(
+            task, lambda data: convert.decode_file(data, decoders, format_), force
+        )
+    many.report(outcome)

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-import io
-import warnings
+import logging
+from pathlib import Path
 
 import click
 
-from .files import check_output, naming, output_path, read_input, write_output
+from . import many
+from . import output as out
+from .files import STREAM, check_output, naming, output_path, read_input, write_output
+
+log = logging.getLogger(__name__)
 
 
 @click.command("encode")
-@click.argument("source", metavar="IN")
+@click.argument("sources", metavar="IN...", nargs=-1)
 @click.option(
-    "-o", "--output", metavar="OUT", help="Output file; - for stdout.  [default: IN with .aei]"
-)
+    "-o", "--output", metavar="OUT",
+    help="Output file, - for stdout; for many files a folder.  [default: IN with .aei]",
+)  # fmt: skip
 @click.option(
     "-q", "--quality", default=50.0, show_default=True, type=click.FloatRange(1, 100),
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
+@click.option("--max-side", type=click.IntRange(1), metavar="PIXELS",
+              help="Scale larger images down to this width and height at most.")  # fmt: skip
+@click.option(
+    "--keep-smaller", is_flag=True,
+    help="Where the source is smaller than the result, copy the source instead (not with --strip).",
+)  # fmt: skip
+@many.options
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
 @click.option(
     "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
 )
-@click.option("-f", "--force", is_flag=True, help="Replace the output if it exists.")
+@click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
-    source: str, output: str | None, quality: float, model: str | None, strip: bool, force: bool
+    sources: tuple[str, ...],
+    output: str | None,
+    quality: float,
+    max_side: int | None,
+    keep_smaller: bool,
+    recursive: bool,
+    listed: str | None,
+    jobs: int | None,
+    skip_existing: bool,
+    keep_extension: bool,
+    dry_run: bool,
+    model: str | None,
+    strip: bool,
+    force: bool,
 ) -> None:
-    """Compress the image IN (any format Pillow reads; - for stdin) to an .aei file.
+    """Compress images (any format Pillow reads; - for stdin) to .aei files.
+
+    IN may be several files, folders and quoted patterns; -o then names a folder, in which the folders'
+    structure is kept. Bad files are listed at the end, and the exit code is then 2. Files' times are kept.
 
     Transparency is kept without loss; the colour profile, Exif and XMP are kept unless --strip is given.
 
@@ -36,30 +64,61 @@ def command(
       aei encode photo.png
       aei encode photo.jpg -q 30 -o small.aei
       cat photo.png | aei encode - > photo.aei
+      aei encode photos/ -o small/ --recursive --skip-existing
+      find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
     """
-    target = output_path(source, output, ".aei")
+    if skip_existing and force:
+        raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    if keep_smaller and strip:
+        raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
+    from ..codec.convert import EncodeOptions
+
+    options = EncodeOptions(quality, max_side, strip, keep_smaller)
+    if many.is_many(sources, output, listed):
+        many.check_usage(sources, output, listed)
+        jobs, threads = many.split_cpus(jobs)
+        from ..codec import batch, convert
+
+        plan = batch.make_plan(
+            sources, many.read_list(listed), suffixes=convert.image_suffixes(), new_suffix=".aei",
+            output=None if output is None else Path(output), recursive=recursive,
+            keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
+            copies=keep_smaller,
+        )  # fmt: skip
+
+        def load():
+            codec = convert.load_codec(model, threads)
+            return lambda data: convert.encode_file(data, codec, options)
+
+        many.execute(plan, load, jobs, verb="encode", overwrite=force, dry_run=dry_run)
+    else:
+        _one(sources[0], output, options, model, keep_extension, skip_existing, dry_run, force)
+
+
+def _one(source, output, options, model, keep_extension, skip_existing, dry_run, force) -> None:
+    suffix = Path(source).suffix + ".aei" if keep_extension else ".aei"
+    target = output_path(source, output, suffix)
+    if many.is_settled(source, target, skip_existing, dry_run, "encode"):
+        return
     check_output(target, source, force)
-    with naming(source):
-        encoded = _encode(read_input(source), quality, model, strip)
-    write_output(target, encoded)
-
-
-def _encode(data: bytes, quality: float, model: str | None, strip: bool) -> bytes:
-    from PIL import Image, UnidentifiedImageError
-
-    from ..codec import Codec
-    from ..formats import DamagedFileError, UnsupportedError
-    from ..formats.container import check_size
+    from ..codec import Codec, batch
+    from ..codec.convert import encode_file
 
     codec = Codec(model)
-    try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            check_size(*opened.size)
-            return codec.encode(opened, quality, metadata=not strip)
-    except UnidentifiedImageError:
-        raise UnsupportedError("not an image that Pillow can read") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnsupportedError("the image is too large") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DamagedFileError(f"the image cannot be read ({error})") from None
+    with naming(source):
+        if STREAM in (source, target):
+            data = read_input(source)
+            made = encode_file(data, codec, options)
+            write_output(target, made.data, force)
+            return
+        task = batch.Task(Path(source), Path(target))
+        outcome = batch.convert_task(task, lambda data: encode_file(data, codec, options), force)
+    many.report(outcome)
+    if outcome.bytes_out >= outcome.bytes_in and outcome.status == batch.DONE:
+        log.warning(
+            "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q makes it so, "
+            "--keep-smaller keeps the source instead",
+            source, outcome.bytes_out, outcome.bytes_in,
+        )  # fmt: skip
+    elif outcome.status == batch.KEPT:
+        out.tell(f"{outcome.target}: the source as it is, which is smaller than an .aei file of it")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..codec.storage import OutputError, write_atomic
 from ..formats import AeiError, UnsupportedError
 
 STREAM = "-"
-
-
-class OutputError(AeiError):
-    """The output exists and --force was not given, or it cannot be written."""
 
 
 @contextlib.contextmanager
@@ -54,30 +50,14 @@ def check_output(output: str, source: str, force: bool) -> None:
         raise OutputError(f"{output} is a directory: name a file with -o")
     if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
         raise OutputError(f"{output} is the input itself: name another output with -o")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise OutputError(f"{output} exists: choose another name with -o, or --force to replace it")
 
 
-def write_output(output: str, data: bytes) -> None:
-    """Write through a temporary file in the same folder and a rename, or to stdout for `-`."""
+def write_output(output: str, data: bytes, force: bool = True) -> None:
+    """Write completely or not at all, or to stdout for `-`."""
     if output == STREAM:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return
-    path = Path(output)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise OutputError(f"{output} cannot be written: {error.strerror}") from None
-        raise
+    else:
+        write_atomic(Path(output), data, overwrite=force)

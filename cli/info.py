@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from . import output
 from .files import naming, read_input
 
 
 @click.command("info")
 @click.argument("source", metavar="FILE")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--check", is_flag=True,
     help="Decode the entropy-coded part too and print the latents' SHA-256.",
@@ -19,7 +17,7 @@ from .files import naming, read_input
 @click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
 )
-def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
+def command(source: str, check: bool, model: str | None) -> None:
     """Show what the .aei file FILE (- for stdin) holds.
 
     With --check, two machines that print the same latents_sha256 decoded exactly the same latents.
@@ -65,9 +63,8 @@ def command(source: str, as_json: bool, check: bool, model: str | None) -> None:
 
             codec = Codec(model if model is not None else find_bundle(header.model).path)
             facts["latents_sha256"] = codec.latents_sha256(data)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
+    output.emit(**facts)
+    if not output.MODE.json:
         for name, value in facts.items():
             if isinstance(value, dict):
                 value = ", ".join(f"{n} {size}" for n, size in value.items()) or "none"

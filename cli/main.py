@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from . import output
+
 COMMANDS = {
     "encode": "Compress an image to an .aei file.",
     "decode": "Turn an .aei file back into an image.",
@@ -29,7 +31,10 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"aei.cli.{name}").command
+        command = importlib.import_module(f"aei.cli.{name}").command
+        if not any(option.name == "quiet" for option in command.params):
+            command.params += output.common_options()
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -45,6 +50,7 @@ def cli() -> None:
     Examples:
       aei encode photo.png                 writes photo.aei
       aei encode photo.jpg -q 30 -o s.aei
+      aei encode photos/ -o small/ --recursive
       aei decode photo.aei -o back.png
       aei info photo.aei --check
     """
@@ -54,27 +60,31 @@ def main() -> None:
     """Entry point: mistakes and bad files end in one sentence and exit code 1, not in a traceback."""
     from ..formats import AeiError
 
+    output.reset()
     try:
-        cli.main(standalone_mode=False)
+        sys.exit(cli.main(standalone_mode=False) or 0)  # the code of Exit, if a command raised it
     except click.exceptions.Abort:
-        print("aei: interrupted", file=sys.stderr)
+        output.complain("interrupted", "Interrupt")
         sys.exit(130)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        if output.MODE.json:
+            output.complain(error.format_message(), "UsageError")
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
     except AeiError as error:
-        print(f"aei: {error}", file=sys.stderr)
+        output.complain(str(error), type(error).__name__)
         sys.exit(1)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        print(f"aei: {name}{error.strerror or error}", file=sys.stderr)
+        output.complain(f"{name}{error.strerror or error}", type(error).__name__)
         sys.exit(1)
     except ImportError as error:
-        print(f"aei: {error.name or error} is not installed{_extra(error.name)}", file=sys.stderr)
+        output.complain(
+            f"{error.name or error} is not installed{_extra(error.name)}", "ImportError"
+        )
         sys.exit(1)
 
 

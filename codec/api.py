@@ -56,11 +56,13 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. Safe to use from
+    model: folder of a bundle; by default the one that ships with the package. threads: of the float
+    transforms, by default one per core; 1 is best where several images are coded at a time. Safe to use from
     several threads. Raises ModelError where the folder is not a bundle.
     """
 
-    def __init__(self, model: str | Path | None = None):
+    def __init__(self, model: str | Path | None = None, threads: int | None = None):
+        self.threads = threads
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
         self._transforms = None
@@ -72,7 +74,7 @@ class Codec:
             if self._transforms is None:
                 from .transforms import Transforms
 
-                self._transforms = Transforms(self.bundle.path, self.bundle.rows)
+                self._transforms = Transforms(self.bundle.path, self.bundle.rows, self.threads)
             return self._transforms
 
     def encode(

@@ -13,11 +13,12 @@ from ..formats.tiles import Box
 class Transforms:
     """Sessions for one bundle, each created when first used.
 
-    rows: float32 (256, C) arrays by name, the bundle's gain rows.
+    rows: float32 (256, C) arrays by name, the bundle's gain rows. threads: of one run; by default one per core.
     """
 
-    def __init__(self, path: Path, rows: dict[str, np.ndarray]):
+    def __init__(self, path: Path, rows: dict[str, np.ndarray], threads: int | None = None):
         self._path = path
+        self._threads = threads
         self._rows = rows
         self._sessions: dict = {}
 
@@ -27,6 +28,7 @@ class Transforms:
 
             options = ort.SessionOptions()
             options.log_severity_level = 3
+            options.intra_op_num_threads = self._threads or 0
             file = self._path / f"{name}.onnx"
             try:
                 self._sessions[name] = ort.InferenceSession(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -42,3 +46,32 @@ def codec():
 def aei_file(codec, photo) -> bytes:
     """A small, real .aei file."""
     return codec.encode(photo[:40, :48], quality=40)
+
+
+@dataclass
+class Result:
+    """What a command did: exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_aei(monkeypatch, capsys):
+    """Run an `aei` command in this process: run_aei("encode", path, stdin=b"")."""
+    from aei.cli.main import main
+
+    def run(*args, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr(sys, "argv", ["aei", *map(str, args)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = 0
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run

@@ -139,7 +139,8 @@ def test_bad_images_give_one_line(tmp_path, png):
     one_line_error(aei("encode", tmp_path / "none.png"), "none.png")
     one_line_error(aei("encode", "-", stdin=b"not an image"), "stdin")
     one_line_error(aei("encode", "-", stdin=png.read_bytes()[:3000]), "stdin")
-    one_line_error(aei("encode", tmp_path), str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    one_line_error(aei("encode", tmp_path / "folder"), "no images found")
     one_line_error(
         aei("encode", png, "-o", tmp_path / "no folder" / "x.aei"), "no folder", "No such"
     )

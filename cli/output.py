@@ -1,0 +1,100 @@
+"""What every command says and how: -v, --quiet, --json, and the logging module behind them.
+
+Results for machines go to stdout, words for people to stderr, so that both can be had at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+
+import click
+
+from ..codec.storage import shown
+
+
+@dataclass
+class Mode:
+    """What the user asked for. verbose: 0, 1 (-v) or more."""
+
+    verbose: int = 0
+    quiet: bool = False
+    json: bool = False
+
+
+MODE = Mode()
+
+
+class _Handler(logging.Handler):
+    """To today's sys.stderr, which a progress bar replaces while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if MODE.json:
+            line = json.dumps({"log": record.levelname.lower(), "message": record.getMessage()})
+        else:
+            line = f"aei: {record.getMessage()}"
+        print(line, file=sys.stderr)
+
+
+def reset() -> None:
+    """Back to what no option at all means."""
+    MODE.verbose, MODE.quiet, MODE.json = 0, False, False
+    configure()
+
+
+def configure() -> None:
+    """Send the log of aei to stderr: warnings, more with -v (INFO) and -vv (DEBUG), errors only with --quiet."""
+    log = logging.getLogger("aei")
+    if not any(isinstance(handler, _Handler) for handler in log.handlers):
+        log.addHandler(_Handler())
+        log.propagate = False
+    if MODE.quiet:
+        log.setLevel(logging.ERROR)
+    else:
+        log.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(MODE.verbose, 2)])
+
+
+def _set(context: click.Context, option: click.Parameter, value: int | bool) -> None:
+    if value:
+        setattr(MODE, str(option.name), value)
+        configure()
+
+
+def common_options() -> list[click.Option]:
+    """Options that every command has."""
+    return [
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_set,
+                     help="Say more; -vv for everything."),
+        click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_set,
+                     help="Say nothing but errors."),
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_set,
+                     help="Results as JSON, one object a line, on stdout; messages too on stderr."),
+    ]  # fmt: skip
+
+
+def emit(**facts: object) -> None:
+    """One JSON object on a line of stdout, with --json only."""
+    if MODE.json:
+        print(json.dumps(facts), flush=True)
+
+
+def say(text: str) -> None:
+    """A result in words on stdout; nothing with --json or --quiet."""
+    if not MODE.json and not MODE.quiet:
+        click.echo(text)
+
+
+def tell(text: str) -> None:
+    """News in words on stderr; nothing with --json or --quiet."""
+    if not MODE.json and not MODE.quiet:
+        click.echo(text, err=True)
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """The one line of an error, on stderr, whatever was asked for."""
+    if MODE.json:
+        print(json.dumps({"error": message, "kind": kind}), file=sys.stderr)
+    else:
+        print(f"aei: {shown(message)}", file=sys.stderr)

@@ -1,0 +1,241 @@
+"""Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
+
+Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
+animations, 16-bit images and transparency that an output format cannot hold are refused by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
+from ..formats.container import FIXED, MAX_VARINT_BYTES, SIGNATURE, check_size
+from .api import Codec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+# Pillow opens these by name only, or needs other programs for them; or they are no pictures.
+NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+ALPHA_FORMATS = {"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA"}
+LOSSY_QUALITY = 95  # of JPEG, WebP and AVIF outputs
+XMP_TAG = 700  # TIFF
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How to encode.
+
+    quality: 1..100. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
+    Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
+    they are no more than the result; never with strip, nor where the image was scaled.
+    """
+
+    quality: float = 50
+    max_side: int | None = None
+    strip: bool = False
+    keep_smaller: bool = False
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The bytes of an output file; width, height of the image in pixels; kept: they are the source's."""
+
+    data: bytes
+    width: int
+    height: int
+    kept: bool = False
+
+
+def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
+    """An .aei file from the bytes of an image file.
+
+    Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
+    """
+    image, scaled = open_image(data, options.max_side)
+    encoded = codec.encode(image, options.quality, metadata=not options.strip)
+    width, height = image.size
+    if options.keep_smaller and not (options.strip or scaled) and len(data) <= len(encoded):
+        return Converted(data, width, height, kept=True)
+    return Converted(encoded, width, height)
+
+
+def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, bool]:
+    """The image in a file, its pixels read, and whether it was scaled down to `max_side`."""
+    from PIL import Image
+
+    if data.startswith(SIGNATURE):
+        raise UnsupportedError("already an .aei file: decode it first")
+    register_heic()
+    with _pillow_errors(), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(data))
+        if getattr(image, "n_frames", 1) > 1:
+            if image.format != "MPO":
+                raise UnsupportedError(
+                    f"the image has {image.n_frames} frames: pick one of them first"  # type: ignore[attr-defined]
+                )
+            # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
+            log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+            image = image.copy()
+        if max_side is None:
+            check_size(*image.size)
+        scaled = max_side is not None and max(image.size) > max_side
+        if scaled:
+            image = _scale_down(image, max_side)  # type: ignore[arg-type]
+        check_size(*image.size)
+        image.load()
+    return image, scaled
+
+
+def _scale_down(image: Image.Image, side: int) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "1":
+        image = image.convert("L")
+    elif "transparency" in image.info or image.mode in ("P", "PA"):
+        clear = "transparency" in image.info or image.mode == "PA"
+        image = image.convert("LA" if clear and image.mode == "L" else "RGBA" if clear else "RGB")
+    # thumbnail() keeps the proportions, and lets JPEG decode at a fraction of its size first
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image
+
+
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Whatever Pillow's readers throw at bad data, as one of our errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except (AeiError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise UnsupportedError("not an image that Pillow can read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnsupportedError("the image is too large") from None
+    except Exception as error:  # readers raise nearly everything on damaged data
+        raise DamagedFileError(f"the image cannot be read ({error})") from None
+
+
+@functools.cache
+def register_heic() -> bool:
+    """Let Pillow open HEIC, where pillow-heif is installed; whether it is."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes, like ".jpg", of the files that `encode_file` can be expected to read."""
+    from PIL import Image
+
+    register_heic()
+    extensions = Image.registered_extensions()
+    return frozenset(
+        suffix
+        for suffix, format_ in extensions.items()
+        if format_ in Image.OPEN and format_ not in NOT_PICTURES
+    )
+
+
+def output_format(suffix: str) -> str:
+    """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
+    from PIL import Image
+
+    if suffix.lower() == ".png":  # without loading Pillow's other plugins
+        return "PNG"
+    format_ = Image.registered_extensions().get(suffix.lower())
+    if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
+        raise UnsupportedError(
+            f"cannot write {suffix or 'files without a suffix'}: choose .png, .jpg, .webp or .tif"
+        )
+    return format_
+
+
+def load_codec(model: str | Path | None, threads: int | None) -> Codec:
+    """A codec with all that encoding needs read at once, so that threads need not wait for each other."""
+    codec = Codec(model, threads)
+    _ = codec.bundle.prior.tables, codec.bundle.prior.costs, codec.bundle.rows, codec.transforms
+    return codec
+
+
+class Decoders:
+    """Codecs by model, each loaded once, for files of any installed model.
+
+    model: folder of a bundle, for files written with one not installed. threads: see Codec.
+    Safe to use from several threads.
+    """
+
+    def __init__(self, model: str | Path | None = None, threads: int | None = None):
+        self._only = None if model is None else Codec(model, threads)
+        self._threads = threads
+        self._codecs: dict[bytes, Codec] = {}
+        self._lock = threading.Lock()
+
+    def codec(self, data: bytes) -> Codec:
+        """The codec for a file. Raises UnknownModelError."""
+        if self._only is not None:
+            return self._only
+        from .bundle import find_bundle
+
+        model = parse_header(data[: FIXED + 2 * MAX_VARINT_BYTES])[0].model
+        with self._lock:
+            if model not in self._codecs:
+                self._codecs[model] = Codec(find_bundle(model).path, self._threads)
+            return self._codecs[model]
+
+
+def decode_file(data: bytes, decoders: Decoders, format_: str = "PNG") -> Converted:
+    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can write.
+
+    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of Codec.decode.
+    """
+    image = decoders.codec(data).decode(data)
+    return Converted(image_file(image, format_), *image.size)
+
+
+def image_file(image: Image.Image, format_: str) -> bytes:
+    """The bytes of an image in one of Pillow's formats."""
+    options: dict = {n: image.info[n] for n in ("exif", "icc_profile") if n in image.info}
+    xmp = image.info.get("xmp")
+    if format_ == "PNG":
+        options["compress_level"] = 2  # twice as fast as the default, and no larger
+        if xmp:
+            from PIL.PngImagePlugin import PngInfo
+
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif format_ in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = LOSSY_QUALITY
+        if xmp:
+            options["xmp"] = xmp
+    elif format_ == "TIFF" and xmp:
+        options["tiffinfo"] = {XMP_TAG: xmp}
+    if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
+        if image.getchannel("A").getextrema()[0] < 255:
+            raise UnsupportedError(
+                f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
+            )
+        image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
+    out = io.BytesIO()
+    try:
+        image.save(out, format_, **options)
+    except OSError as error:
+        raise UnsupportedError(f"cannot be written as {format_} ({error})") from None
+    return out.getvalue()
