@@ -13,6 +13,16 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
 
 
+def _region(context, parameter, value: str | None) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    try:
+        left, top, width, height = (int(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter("four numbers with commas: left,top,width,height") from None
+    return left, top, width, height
+
+
 @click.command("decode")
 @click.argument("sources", metavar="IN...", nargs=-1)
 @click.option(
@@ -21,6 +31,12 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
 )  # fmt: skip
 @click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
               help="Format of the outputs where -o does not name it.  [default: png]")  # fmt: skip
+@click.option("--region", metavar="LEFT,TOP,WIDTH,HEIGHT", callback=_region, default=None,
+              help="Decode this rectangle of pixels only.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), default="1", callback=lambda c, p, v: int(v),
+              help="Write the image at a half, a quarter or an eighth of its size.")  # fmt: skip
+@click.option("--salvage", is_flag=True,
+              help="Decode the good tiles of a damaged file, and say which are lost.")  # fmt: skip
 @many.options
 @click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
@@ -30,6 +46,9 @@ def command(
     sources: tuple[str, ...],
     output: str | None,
     to: str | None,
+    region: tuple[int, int, int, int] | None,
+    scale: int,
+    salvage: bool,
     recursive: bool,
     listed: str | None,
     jobs: int | None,
@@ -50,12 +69,19 @@ def command(
       aei decode photo.aei -o photo.jpg
       aei decode - < photo.aei > photo.png
       aei decode small/ -o back/ --recursive --to jpg
+      aei decode huge.aei --region 4000,3000,512,512 -o corner.png
+      aei decode small/ -o previews/ --scale 8
     """
     if skip_existing and force:
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    if salvage and (region or scale > 1):
+        raise click.UsageError("--salvage decodes the whole: leave --region and --scale away")
     suffix = SUFFIXES[(to or "png").lower()]
+    wanted = {"region": region, "scale": scale, "salvage": salvage}
     if not many.is_many(sources, output, listed):
-        _one(sources[0], output, suffix, model, keep_extension, skip_existing, dry_run, force)
+        _one(
+            sources[0], output, suffix, wanted, model, keep_extension, skip_existing, dry_run, force
+        )
         return
     many.check_usage(sources, output, listed)
     jobs, threads = many.split_cpus(jobs)
@@ -67,31 +93,36 @@ def command(
         keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
     )  # fmt: skip
     format_ = convert.output_format(suffix)
+    options = convert.DecodeOptions(**wanted)
 
     def load():
         decoders = convert.Decoders(model, threads)
-        return lambda data: convert.decode_file(data, decoders, format_)
+        return lambda data: convert.decode_file(data, decoders, format_, options)
 
     many.execute(plan, load, jobs, verb="decode", overwrite=force, dry_run=dry_run)
 
 
-def _one(source, output, suffix, model, keep_extension, skip_existing, dry_run, force) -> None:
+def _one(
+    source, output, suffix, wanted, model, keep_extension, skip_existing, dry_run, force
+) -> None:
     target = output_path(source, output, Path(source).suffix * keep_extension + suffix)
     if many.is_settled(source, target, skip_existing, dry_run, "decode"):
         return
     check_output(target, source, force)
     from ..codec import batch, convert
 
-    wanted = suffix if target == STREAM or output is None else Path(target).suffix
-    format_ = convert.output_format(wanted)
+    format_ = convert.output_format(
+        suffix if target == STREAM or output is None else Path(target).suffix
+    )
+    options = convert.DecodeOptions(**wanted)
     with naming(source):
         decoders = convert.Decoders(model)
         if STREAM in (source, target):
-            made = convert.decode_file(read_input(source), decoders, format_)
+            made = convert.decode_file(read_input(source), decoders, format_, options)
             write_output(target, made.data, force)
             return
         task = batch.Task(Path(source), Path(target))
         outcome = batch.convert_task(
-            task, lambda data: convert.decode_file(data, decoders, format_), force
+            task, lambda data: convert.decode_file(data, decoders, format_, options), force
         )
     many.report(outcome)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
-from ..formats.container import FIXED, MAX_VARINT_BYTES, SIGNATURE, check_size
+from ..formats.container import HEAD_BYTES, SIGNATURE, check_size
 from .api import Codec
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
         raise UnsupportedError("already an .aei file: decode it first")
     register_heic()
     with _pillow_errors(), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(io.BytesIO(data))
         if getattr(image, "n_frames", 1) > 1:
             if image.format != "MPO":
@@ -123,8 +124,9 @@ def _pillow_errors() -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise UnsupportedError("not an image that Pillow can read") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnsupportedError("the image is too large") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise UnsupportedError(f"Pillow refuses images of over {most} megapixels") from None
     except Exception as error:  # readers raise nearly everything on damaged data
         raise DamagedFileError(f"the image cannot be read ({error})") from None
 
@@ -194,19 +196,44 @@ class Decoders:
             return self._only
         from .bundle import find_bundle
 
-        model = parse_header(data[: FIXED + 2 * MAX_VARINT_BYTES])[0].model
+        model = parse_header(data[:HEAD_BYTES])[0].model
         with self._lock:
             if model not in self._codecs:
                 self._codecs[model] = Codec(find_bundle(model).path, self._threads)
             return self._codecs[model]
 
 
-def decode_file(data: bytes, decoders: Decoders, format_: str = "PNG") -> Converted:
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged file."""
+
+    region: tuple[int, int, int, int] | None = None
+    scale: int = 1
+    salvage: bool = False
+
+
+def decode_file(
+    data: bytes,
+    decoders: Decoders,
+    format_: str = "PNG",
+    options: DecodeOptions = DecodeOptions(),
+) -> Converted:
     """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can write.
 
-    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of Codec.decode.
+    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
+    Codec.decode, or of Codec.salvage.
     """
-    image = decoders.codec(data).decode(data)
+    codec = decoders.codec(data)
+    if options.salvage:
+        saved = codec.salvage(data)
+        for box in saved.lost:
+            log.warning(
+                "lost: %d,%d,%d,%d (left, top, width, height)",
+                box.left, box.top, box.width, box.height,
+            )  # fmt: skip
+        image = saved.image
+    else:
+        image = codec.decode(data, region=options.region, scale=options.scale)
     return Converted(image_file(image, format_), *image.size)
 
 

@@ -16,11 +16,9 @@ from typing import IO
 from PIL import Image, ImageFile
 
 from ..formats import AeiError, parse_header
-from ..formats.container import FIXED, MAX_VARINT_BYTES, SIGNATURE
+from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
-
-HEADER_BYTES = FIXED + 2 * MAX_VARINT_BYTES
 
 
 class AeiImageFile(ImageFile.ImageFile):
@@ -33,7 +31,7 @@ class AeiImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         try:
-            header, _ = parse_header(self.fp.read(HEADER_BYTES))
+            header, _ = parse_header(self.fp.read(HEAD_BYTES))
         except AeiError as error:
             raise SyntaxError(str(error)) from None  # Pillow: not ours, try the next plugin
         self._size = header.width, header.height
