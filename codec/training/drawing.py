@@ -22,7 +22,7 @@ FONT_FOLDERS = (
     "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
 )  # fmt: skip
 # fonts whose Latin letters are not letters
-SYMBOL_FONTS = ("math", "siz", "nonuni", "lastresort", "cmex", "cmsy", "display", "symbol",
+SYMBOL_FONTS = ("math", "siz", "nonuni", "lastresort", "cmex", "cmsy", "cmmi", "display", "symbol",
                 "emoji", "dingbat", "icon", "awesome")  # fmt: skip
 
 

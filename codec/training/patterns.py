@@ -98,12 +98,13 @@ def pattern(rng: Generator, height: int, width: int) -> Image.Image:
                 canvas.line(p, pen, float(rng.choice([0.7, 1, 1, 2])))
             elif shape == 1:
                 r = rng.uniform(3, 60)
-                canvas.ellipse(*p[0], r, r * rng.uniform(0.5, 1), None, pen, 1)
+                canvas.ellipse(p[0, 0], p[0, 1], r, r * rng.uniform(0.5, 1), None, pen, 1)
             elif rng.random() < 0.5:
                 canvas.polygon(np.concatenate([p[:1], p[:1] + rng.uniform(-60, 60, (2, 2))]), pen)
             else:
-                a, b = p[0].astype(int), p[1].astype(int)
-                canvas.box(*np.minimum(a, b).tolist(), *np.maximum(a, b).tolist(), None, pen)
+                x0, y0 = p[:2].min(0).astype(int).tolist()
+                x1, y1 = p[:2].max(0).astype(int).tolist()
+                canvas.box(x0, y0, x1, y1, None, pen)
     return canvas.finish()
 
 
