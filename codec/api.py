@@ -164,7 +164,8 @@ class Codec:
         LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
-        or 8, for an image of 1/scale of the size (of the region), rounded up. limits: what the file may cost.
+        or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes from
+        the latents by a linear map, without the network. limits: what the file may cost.
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or UnknownModelError.
         """
         return self.decode_contents(parse(data, limits), region, scale, limits)
@@ -192,7 +193,7 @@ class Codec:
         from PIL import Image
 
         from . import images
-        from .windows import blocks_of, synthesise
+        from .windows import blocks_of, preview, synthesise
 
         self._check_model(contents)
         header = contents.header
@@ -207,16 +208,23 @@ class Codec:
         size = -(-wanted.width // scale), -(-wanted.height // scale)
         limits.check_memory(_memory(contents, wanted, size, blocks, capacity, program["latents"]))
         canvas = Image.new(header.mode, size)
+        # Small images come straight from the latents where the model has a matrix for it.
+        linear = (
+            scale in self.transforms.preview_scales(program["stride"])
+            and wanted.left % scale == wanted.top % scale == 0
+        )
         for block in blocks:
-            pixels = synthesise(
-                self.transforms, tiles, block, whole, header.gain_index, program, halo
-            )
+            row = header.gain_index
+            if linear:
+                pixels = preview(self.transforms, tiles, block, row, program, scale)
+            else:
+                pixels = synthesise(self.transforms, tiles, block, whole, row, program, halo)
             colour = images.from_network(pixels, header.grey)
             alpha = read_alpha(contents, block, lost) if header.alpha else None
-            part = Image.fromarray(images.join_alpha(colour, alpha))
-            canvas.paste(images.reduced(part, scale), (
-                (block.left - wanted.left) // scale, (block.top - wanted.top) // scale,
-            ))  # fmt: skip
+            part = images.joined(colour, alpha, scale, linear)
+            canvas.paste(
+                part, ((block.left - wanted.left) // scale, (block.top - wanted.top) // scale)
+            )
         canvas.info.update(images.info_of(metadata))
         return canvas
 

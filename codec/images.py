@@ -170,19 +170,25 @@ def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
     return np.clip(np.rint(x, out=x), 0, 255, out=x).astype(np.uint8)
 
 
-def join_alpha(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """uint8 (h, w), or (h, w, C) with the alpha channel last."""
-    return colour if alpha is None else np.dstack([colour, alpha])
+def joined(
+    colour: np.ndarray, alpha: np.ndarray | None, scale: int = 1, small: bool = False
+) -> Image.Image:
+    """A Pillow image of colour, uint8 (h, w) or (h, w, 3), and alpha, (h, w), at 1/scale of its size, rounded
+    up: means of squares, weighted by alpha. small: the colour is reduced already."""
+    from PIL import Image
 
-
-def reduced(image: Image.Image, scale: int) -> Image.Image:
-    """The image at 1/scale of its size, rounded up: means of squares, weighted by alpha."""
+    if alpha is None:
+        image = Image.fromarray(colour)
+        return image if scale == 1 or small else image.reduce(scale)
+    if small:
+        plane = Image.fromarray(alpha).reduce(scale)
+        image = Image.fromarray(colour)
+        image.putalpha(plane)
+        return image
+    image = Image.fromarray(np.dstack([colour, alpha]))
     if scale == 1:
         return image
-    if image.mode in ("LA", "RGBA"):
-        weighted = image.convert(image.mode[:-1] + "a")
-        return weighted.reduce(scale).convert(image.mode)
-    return image.reduce(scale)
+    return image.convert(image.mode[:-1] + "a").reduce(scale).convert(image.mode)
 
 
 def info_of(metadata: dict[str, bytes]) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ import numpy as np
 from ..formats import ModelError
 from ..formats.tiles import Box
 
+PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
+
 
 class Transforms:
     """Sessions for one bundle, each created when first used.
@@ -78,6 +80,31 @@ class Transforms:
         y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
         x = self._run("g_s", "y", y, row)
         return x[0].transpose(1, 2, 0)
+
+    def preview_scales(self, stride: int) -> tuple[int, ...]:
+        """Reductions that `preview` can make: none for a model without one."""
+        if "preview.weight" not in self._rows:
+            return ()
+        finest = stride // PREVIEW_CELL
+        return (finest, 2 * finest)
+
+    def preview(self, y_hat: np.ndarray, row: int, mean_bits: int, cell: int) -> np.ndarray:
+        """A small image straight from the latents, by one matrix, without the network.
+
+        y_hat: as in `synthesis`; cell: pixels in a cell of the grid, each way, 4 or 2.
+        Returns float32 (cell h, cell w, 3), about -0.5..0.5, not clipped.
+        """
+        gain = self._rows["inverse_gain"][row] * np.float32(2.0**-mean_bits)
+        weight, bias = self._rows["preview.weight"], self._rows["preview.bias"]
+        n = PREVIEW_CELL // cell
+        weight, bias = (
+            a.reshape(-1, 3, cell, n, cell, n).mean((3, 5)).reshape(-1, 3 * cell * cell)
+            for a in (weight, bias[None])
+        )
+        h, w, m = y_hat.shape
+        x = (y_hat.reshape(h * w, m) * gain) @ weight + bias
+        x = x.reshape(h, w, 3, cell, cell).transpose(0, 3, 1, 4, 2)
+        return x.reshape(h * cell, w * cell, 3)
 
 
 def _channels_last(a: np.ndarray) -> np.ndarray:

@@ -134,3 +134,16 @@ def synthesise(
     x = transforms.synthesis(tiles.gather(window, stride), row, program["mean_bits"])
     top, left = box.top - window.top * stride, box.left - window.left * stride
     return x[top : top + box.height, left : left + box.width]
+
+
+def preview(
+    transforms: Transforms, tiles: TileCache, box: Box, row: int, program: dict, scale: int
+) -> np.ndarray:
+    """A box of the image, its corner on multiples of `scale`, at 1/scale of its size, straight from the
+    latents: float32 (ceil(h / scale), ceil(w / scale), 3)."""
+    stride = program["stride"]
+    cells = cells_of(box, stride)
+    y_hat = tiles.gather(cells, stride)
+    x = transforms.preview(y_hat, row, program["mean_bits"], stride // scale)
+    top, left = (box.top - cells.top * stride) // scale, (box.left - cells.left * stride) // scale
+    return x[top : top - (-box.height // scale), left : left - (-box.width // scale)]

@@ -21,6 +21,7 @@ from . import cifar, data, validate
 from .cae import SIDE, STRIDE, ConvAutoencoder
 from .graphs import analysis_graph, hyper_analysis_graph, sequential_graph, synthesis_graph
 from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, Rows
+from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 
@@ -123,6 +124,7 @@ def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
     modules = dict(model.named_modules())
     with torch.no_grad():
         rows = {k: modules[k](index)[:, :, 0, 0].numpy() for k in RUN_TIME_ROWS}
+    rows |= fit_preview(model, images)
     anchors = {
         f"{n}.anchors": m.anchors.detach().numpy()
         for n, m in modules.items()
