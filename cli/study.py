@@ -28,10 +28,11 @@ def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
       aei study --out study/
     """
     from ..benchmarks.plots import plot_study
-    from ..codec.training.cifar import load_cifar
+    from ..codec.training.cifar import load_images
     from ..codec.training.study import study
 
     folder = data_folder(data)
-    rows = study(folder, len(load_cifar(folder).train), out, epochs, seed, threads, log=click.echo)
+    count = len(load_images(folder, seed).train)
+    rows = study(folder, count, out, epochs, seed, threads, log=click.echo)
     plot_study(rows, out / "study.png")
     click.echo(f"wrote {out / 'study.csv'} and {out / 'study.png'}")

@@ -37,6 +37,8 @@ def fast_bf16(device: torch.device) -> bool:
     else:  # older releases of torch know it of x86 only, and privately
         names = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
         capabilities = {
-            name: getattr(torch.cpu, ask)() for name, ask in names.items() if hasattr(torch.cpu, ask)
+            name: getattr(torch.cpu, ask)()
+            for name, ask in names.items()
+            if hasattr(torch.cpu, ask)
         }
     return any(capabilities.get(name, False) for name in CPU_BF16)

@@ -12,7 +12,9 @@ from .config import TrainConfig
 from .networks import LatentCodec, Rows
 
 KLT_LR = 0.1  # the linear path starts near its optimum: full steps would only add noise to it
-PRIOR_LR = 10.0  # the cae's prior has to follow latents that grow: at the rate of the rest it lags behind
+PRIOR_LR = (
+    10.0  # the cae's prior has to follow latents that grow: at the rate of the rest it lags behind
+)
 
 
 def named_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -101,9 +101,7 @@ class PhotographTask:
 
     def validate(self, model: nn.Module) -> tuple[dict, str]:
         c = self.config
-        curve = validate.model_curve(
-            model, self.held_out, device=c.device, bf16=bool(c.bf16)
-        )
+        curve = validate.model_curve(model, self.held_out, device=c.device, bf16=bool(c.bf16))
         value = validate.bd_rate_to_jpeg(self.jpeg, curve)
         lambdas = [lambda_of_index(i) for i in validate.INDEXES]
         terms = [
