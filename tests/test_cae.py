@@ -372,6 +372,7 @@ def test_a_model_of_one_quality_is_one_point(bundle):
 
 
 def test_study_runs_and_resumes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SEEDS", (1,))
     monkeypatch.setattr(study, "LOSSES", ("mse", "l1"))
     monkeypatch.setattr(study, "RATES", {"sgd": (0.1,)})
     monkeypatch.setattr(study, "BATCHES", (40,))
@@ -379,12 +380,21 @@ def test_study_runs_and_resumes(folder, tmp_path, monkeypatch):
     first = study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None)
     assert [row["factor"] for row in first] == [
         "text",
+        "chance",
         "loss",
         "optimiser",
         "batch",
         "regularisation",
     ]
     assert study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None) == first
+    assert [row["seed"] for row in first] == [0, 1, 0, 0, 0, 0]
+    assert first[0]["change_percent"] == 0
+    assert first[1]["held_out_mse"] != first[0]["held_out_mse"]
+    with pytest.raises(ValueError, match="another study"):
+        study.study(folder, 80, tmp_path, 2, 0, 1, log=lambda _: None)
+    lines = study.summary(first)
+    assert [line.split()[0] for line in lines] == [row["factor"] for row in first[1:]]
+    assert f"{first[2]['change_percent']:+.1f} %" in lines[1]
     from aei.benchmarks.plots import plot_run, plot_study
 
     plot_study(first, tmp_path / "study.png")
