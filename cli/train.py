@@ -174,6 +174,6 @@ def data_folder(data: str) -> Path:
 def _steps_per_epoch(config, folder: Path) -> int:
     if config.arch != "cae":
         raise click.UsageError("--epochs counts passes over CIFAR-10: give --steps for photographs")
-    from ..codec.training.tasks import make_task
+    from ..codec.training.tasks import cae_images
 
-    return -(-len(make_task(config, folder).images.train) // config.batch)
+    return -(-len(cae_images(config, folder).train) // config.batch)

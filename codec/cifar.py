@@ -78,9 +78,9 @@ def load_cifar(folder: Path) -> Cifar:
     if all(path.is_file() for path in arrays):
         train, held_out = (_array(path) for path in arrays)
         return Cifar(train, held_out, "CIFAR-10, two parts of the training split")
-    for unpacked in (folder, folder / "cifar-10-batches-py"):
-        if (unpacked / "test_batch").is_file():
-            return _splits(lambda name, unpacked=unpacked: (unpacked / name).read_bytes())
+    unpacked = folder if (folder / "test_batch").is_file() else folder / "cifar-10-batches-py"
+    if (unpacked / "test_batch").is_file():
+        return _splits(lambda name: (unpacked / name).read_bytes())
     packed = folder / "cifar-10-python.tar.gz"
     if not packed.is_file():
         raise CifarMissingError(f"{folder}: no CIFAR-10 found; {HELP}")

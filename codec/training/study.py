@@ -76,7 +76,7 @@ def study(
     folder: CIFAR-10; images: how many training images it has; out: gets one folder per run, and
     `study.csv` with the rows that are returned. Raises ValueError where it holds other runs.
     """
-    rows = []
+    rows: list[dict] = []
     out.mkdir(parents=True, exist_ok=True)
     base = TrainConfig(**CAE_DEFAULTS | {"arch": "cae", "seed": seed, "threads": threads})
     for number, (factor, setting, changes) in enumerate(grid()):
