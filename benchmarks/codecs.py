@@ -96,14 +96,16 @@ def aei_payload(data: bytes) -> int:
 
 
 def aei_codec(model: str | None = None, qualities: tuple[int, ...] = AEI_QUALITIES) -> PeerCodec:
-    """aei with the shipped model, or with a bundle."""
+    """aei with the shipped model, or with a bundle; one of a single quality gives a single point."""
     from importlib.metadata import version
 
     from ..codec import Codec
 
     codec = Codec(model)
+    if codec.bundle.manifest.get("arch") == "cae":
+        qualities = (50,)
     return PeerCodec(
-        "aei",
+        "aei" if model is None else f"aei ({codec.bundle.name})",
         f"model {codec.bundle.name} {codec.bundle.fingerprint.hex()}",
         qualities,
         codec.encode,

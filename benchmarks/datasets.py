@@ -13,7 +13,8 @@ from ..formats import AeiError
 SUFFIXES = {".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".jpg", ".jpeg"}
 HINTS = {
     "kodak": "kodak/kodim01.png to kodim24.png, the Kodak Lossless True Color Image Suite",
-    "cifar10": "cifar10/eval_1000.npy, uint8 (1000, 32, 32, 3), CIFAR-10 images held out of training",
+    "cifar10": "cifar10/eval_1000.npy and train_3000.npy, uint8 (N, 32, 32, 3), or the official "
+    "cifar10/cifar-10-python.tar.gz",
 }
 
 
@@ -64,10 +65,9 @@ def load_dataset(name: str, limit: int | None = None) -> Dataset:
         if root is None:
             raise missing
         if name == "cifar10":
-            file = root / "cifar10" / "eval_1000.npy"
-            if not file.is_file():
-                raise missing
-            return Dataset(name, [], np.load(file, mmap_mode="r", allow_pickle=False)[:limit])
+            from ..codec.cifar import load_cifar
+
+            return Dataset(name, [], load_cifar(root / "cifar10").held_out[:limit])
         folder = root / name
     else:
         folder = Path(name)

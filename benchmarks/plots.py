@@ -37,7 +37,7 @@ def plot(results: Path, out: Path) -> None:
                 [rate[i] for i in order],
                 [quality[i] for i in order],
                 marker="o",
-                markersize=3.5,
+                markersize=3.5 if len(rate) > 1 else 9,
                 linewidth=2.2 if name == "aei" else 1.4,
                 color=COLOURS.get(name),
                 label=name,

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import click
 
+SHIPPED = "shipped"
+
 
 @click.command("bench")
 @click.argument("dataset", metavar="kodak|cifar10|DIR")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Results as JSON, with a CSV beside it.  [default: DATASET.json]")  # fmt: skip
-@click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
+@click.option("--model", "models", metavar="BUNDLE", multiple=True,
+              help="Model bundle to use instead of the one shipped; give it several times to compare "
+              "several, `shipped` being that one.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--jobs", type=click.IntRange(1), default=lambda: os.cpu_count() or 1,
               help="Images at a time.  [default: one per CPU]")  # fmt: skip
@@ -20,7 +24,7 @@ import click
 def command(
     dataset: str,
     output: Path | None,
-    model: str | None,
+    models: tuple[str, ...],
     limit: int | None,
     jobs: int,
     force: bool,
@@ -33,6 +37,7 @@ def command(
     Examples:
       aei bench kodak -o results/kodak.json
       aei bench photos/ --limit 20
+      aei bench cifar10 --model shipped --model cae.bundle
       aei plot results/kodak.json
     """
     from ..benchmarks import codecs, datasets
@@ -43,7 +48,10 @@ def command(
     path = output or Path(f"{data.name}.json")
     if path.exists() and not force:
         raise AeiError(f"{path} exists: choose another name with -o, or --force to replace it")
-    chosen = [codecs.aei_codec(model), *codecs.peer_codecs()]
+    ours = [codecs.aei_codec(None if m == SHIPPED else m) for m in models or (SHIPPED,)]
+    if len({c.name for c in ours}) < len(ours):
+        raise click.UsageError("two of the models have one name: export them with different --name")
+    chosen = [*ours, *codecs.peer_codecs()]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

@@ -20,18 +20,27 @@ from .train import data_folder
 def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
     """Measure which training choices matter for the convolutional autoencoder, and by how much.
 
-    Changes loss, optimiser and learning rate, batch size and regularisation one at a time, and writes
-    study.csv and study.png. A stopped study goes on where it was.
+    Changes loss, optimiser and learning rate, batch size and regularisation one at a time (and the
+    seed, to show what is chance), and writes study.csv and study.png. A stopped study goes on where it
+    was.
 
     \b
     Example:
       aei study --out study/
     """
     from ..benchmarks.plots import plot_study
-    from ..codec.training.cifar import load_cifar
-    from ..codec.training.study import study
+    from ..codec.training.cifar import load_images
+    from ..codec.training.study import study, summary
+    from ..formats import AeiError
 
     folder = data_folder(data)
-    rows = study(folder, len(load_cifar(folder).train), out, epochs, seed, threads, log=click.echo)
+    count = len(load_images(folder, seed).train)
+    try:
+        rows = study(folder, count, out, epochs, seed, threads, log=click.echo)
+    except ValueError as error:
+        raise AeiError(str(error)) from None
     plot_study(rows, out / "study.png")
+    click.echo("held-out MSE against the text's setting, by what was changed:")
+    for line in summary(rows):
+        click.echo(line)
     click.echo(f"wrote {out / 'study.csv'} and {out / 'study.png'}")

@@ -53,7 +53,7 @@ def _knobs(function):
 
 @click.command("train")
 @click.option("--arch", type=click.Choice(["aei", "cae"]), help="aei, the codec (default), or cae, the convolutional autoencoder for 32x32 images.")  # fmt: skip
-@click.option("--data", required=True, help="Folder of photographs (every 50th is held out), or cifar10 for $AEI_DATA/cifar10.")  # fmt: skip
+@click.option("--data", required=True, help="Folder of photographs, every 50th of them held out; for the cae cifar10 ($AEI_DATA/cifar10), a folder with CIFAR-10, or any folder of images.")  # fmt: skip
 @click.option("--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs.")  # fmt: skip
 @click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
@@ -175,6 +175,6 @@ def data_folder(data: str) -> Path:
 def _steps_per_epoch(config, folder: Path) -> int:
     if config.arch != "cae":
         raise click.UsageError("--epochs counts passes over CIFAR-10: give --steps for photographs")
-    from ..codec.training.tasks import make_task
+    from ..codec.training.tasks import cae_images
 
-    return -(-len(make_task(config, folder).images.train) // config.batch)
+    return -(-len(cae_images(config, folder).train) // config.batch)

@@ -12,10 +12,13 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
+from aei.benchmarks.datasets import load_dataset  # noqa: E402
 from aei.cli import train as train_cli  # noqa: E402
-from aei.codec import Codec, UnsupportedError  # noqa: E402
+from aei.codec import AeiError, Codec, UnsupportedError  # noqa: E402
 from aei.codec.bundle import Bundle  # noqa: E402
 from aei.codec.training import cae, cifar, config, export, losses, study  # noqa: E402
+from aei.codec.training.optimisers import named_groups  # noqa: E402
+from aei.codec.training.tasks import make_task, network_from_dict  # noqa: E402
 from aei.codec.training.train import train  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 
@@ -134,7 +137,18 @@ def test_each_optimiser_learns(optimiser, lr, folder, tmp_path):
 
 
 def weights(model) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters() if p.dim() > 1])
+    return torch.cat([p.detach().flatten() for p in named_groups(model)["matrices"]])
+
+
+def test_the_prior_is_not_regularised():
+    model = cae.ConvAutoencoder(cae.CaeConfig(width=8))
+    groups = named_groups(model)
+    assert {p.shape for p in groups["matrices"]} == {
+        m.weight.shape for m in model.modules() if isinstance(m, torch.nn.Conv2d)
+    }
+    prior = {id(p) for p in (model.log_gain, *model.prior.parameters())}
+    assert {id(p) for p in groups["prior"]} == prior
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize("penalty", [{"l1": 1e-3}, {"l2": 0.5}])
@@ -188,16 +202,17 @@ def official(path, seed=0):
     return arrays
 
 
-def test_official_archive(tmp_path):
-    inner = tmp_path / "cifar-10-batches-py"
-    inner.mkdir()
+def test_official_archive(tmp_path, monkeypatch):
+    home = tmp_path / "cifar10"
+    inner = home / "cifar-10-batches-py"
+    inner.mkdir(parents=True)
     arrays = official(inner)
-    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+    with tarfile.open(home / "cifar-10-python.tar.gz", "w:gz") as archive:
         archive.add(inner, "cifar-10-batches-py")
-    unpacked = cifar.load_cifar(tmp_path)
+    unpacked = cifar.load_cifar(home)
     for path in inner.iterdir():
         path.unlink()
-    packed = cifar.load_cifar(tmp_path)
+    packed = cifar.load_cifar(home)
     for loaded in (unpacked, packed):
         assert loaded.train.shape == (100, 32, 32, 3)
         assert (
@@ -205,6 +220,27 @@ def test_official_archive(tmp_path):
             == arrays["test_batch"][3].reshape(3, 32, 32)[:, 4, 5].tolist()
         )
         assert "test split" in loaded.source
+    monkeypatch.setenv("AEI_DATA", str(tmp_path))
+    np.testing.assert_array_equal(load_dataset("cifar10").array, packed.held_out)
+
+
+def test_truncated_archive_is_named(tmp_path):
+    inner = tmp_path / "cifar-10-batches-py"
+    inner.mkdir()
+    official(inner)
+    packed = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(inner, "cifar-10-batches-py")
+    for path in inner.iterdir():
+        path.unlink()
+    whole = packed.read_bytes()
+    for size in (100, len(whole) // 2, len(whole) - 40_000):
+        packed.write_bytes(whole[:size])
+        with pytest.raises(cifar.CifarMissingError, match=r"tar\.gz.*again"):
+            cifar.load_cifar(tmp_path)
+    packed.write_bytes(b"nothing of the kind")
+    with pytest.raises(cifar.CifarMissingError, match="again"):
+        cifar.load_cifar(tmp_path)
 
 
 def test_archives_cannot_run_code(tmp_path):
@@ -219,9 +255,48 @@ def test_missing_data_says_what_to_do(tmp_path):
         cifar.load_cifar(tmp_path)
 
 
+def test_any_folder_of_images_will_do(tmp_path):
+    for i in range(12):
+        side = 32 if i < 6 else 200
+        Image.fromarray(synthetic_photo(side, side + 3, seed=i)).save(tmp_path / f"{i}.png")
+    Image.new("RGB", (20, 90)).save(tmp_path / "narrow.png")
+    first, again, other = (cifar.load_images(tmp_path, seed) for seed in (0, 0, 1))
+    assert first.train.shape[1:] == (32, 32, 3)
+    assert len(first.train) + len(first.held_out) == 6 + 6 * cifar.TILES
+    np.testing.assert_array_equal(first.held_out, again.held_out)
+    assert first.held_out.shape != other.held_out.shape or (first.held_out != other.held_out).any()
+    seen = {tile.tobytes() for tile in first.train}
+    assert not any(tile.tobytes() in seen for tile in first.held_out)
+    small = np.asarray(Image.open(tmp_path / "0.png"))[:32, :32]
+    assert small.tobytes() in seen | {tile.tobytes() for tile in first.held_out}
+
+
+def test_validation_split_by_seed(folder):
+    every = {tile.tobytes() for tile in cifar.load_cifar(folder).train}
+    held = []
+    for seed in (0, 1):
+        images = make_task(settings(hold_out=0.25, seed=seed), folder).images
+        assert (len(images.train), len(images.held_out)) == (60, 20)
+        held.append({tile.tobytes() for tile in images.held_out})
+        assert held[-1] | {tile.tobytes() for tile in images.train} == every
+    assert held[0] != held[1]
+
+
+@pytest.mark.parametrize(
+    ("arch", "values", "word"),
+    [("cae", {"width": 0}, "width"), ("cae", {"depth": -1}, "depth"), ("cae", {"heads": 8}, "heads"),
+     ("cae", {"quantise": 1}, "quantise"), ("aei", {"width16": "wide"}, "width16"),
+     ("aei", {"latents": 30}, "latents"), ("aei", {"quantise": False}, "quantise")],
+)  # fmt: skip
+def test_networks_that_cannot_be_built_are_refused(arch, values, word):
+    with pytest.raises(ValueError, match=word):
+        network_from_dict(arch, values)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [({"loss": "mse+huber"}, "huber"), ({"loss": "-1*mse"}, "loss"), ({"lr": 0}, "lr"),
+    [({"lmbda": 0}, "lmbda"), ({"hold_out": 1.0}, "hold_out"), ({"threads": 0}, "threads"),
+     ({"seed": -1}, "seed"), ({"loss": "mse+huber"}, "huber"), ({"loss": "-1*mse"}, "loss"), ({"lr": 0}, "lr"),
      ({"lr": 7}, "lr"), ({"batch": 0}, "batch"), ({"patience": -1}, "patience"),
      ({"optimiser": "lion"}, "lion"), ({"arch": "aei", "loss": "bce"}, "sigmoid"),
      ({"arch": "aei", "patch": 100}, "patch"), ({"quantise_prior": True}, "table"),
@@ -243,12 +318,61 @@ def test_toml_config_with_overrides(folder, tmp_path):
     used, shape = config.load_toml(tmp_path / "run" / "config.toml")
     assert (used["lr"], used["loss"], used["batch"], used["steps"]) == (0.002, "mse", 40, 2)
     assert shape == {"width": 8, "depth": 0, "quantise": True}
-    toml.write_text("[train]\nlearning_rate = 1\n")
-    with pytest.raises(ValueError, match="learning_rate"):
-        config.load_toml(toml)
+    for text, word in [("[train]\nlearning_rate = 1", "learning_rate"), ("lr = 1", "tables"),
+                       ("[train]\nlr = 'high'", "float"), ("[train]\nbf16 = 1", "bool")]:  # fmt: skip
+        toml.write_text(text)
+        with pytest.raises(ValueError, match=word):
+            config.load_toml(toml)
+
+
+def test_weights_fit_their_own_network_only(bundle, folder, tmp_path):
+    def train_with(*options):
+        arguments = ["--data", str(folder), "--steps", "1", "--threads", "1", *map(str, options)]
+        return CliRunner().invoke(train_cli.command, arguments)
+
+    out = tmp_path / "run"
+    start = ["--init-from", bundle, "--out", out]
+    for wrong, word in [(["--width", 16], "width 8, not 16"), (["--depth", 1], "depth 0, not 1"),
+                        (["--no-quantise"], "quantise"), (["--arch", "aei"], "arch cae")]:  # fmt: skip
+        result = train_with(*start, *wrong)
+        assert isinstance(result.exception, AeiError), result.exception
+        assert word in str(result.exception)
+        assert not out.exists()
+    toml = tmp_path / "c.toml"
+    toml.write_text("[network]\nwidth = 16\n")
+    assert "width" in str(train_with(*start, "--config", toml).exception)
+    # what agrees is no mistake, and the bundle says which architecture it is
+    result = train_with(*start, "--width", 8)
+    assert result.exit_code == 0, (result.output, result.exception)
+    result = train_with("--out", out, "--resume", "--width", 16)
+    assert "width 8, not 16" in str(result.exception)
+    assert train_with("--out", out, "--resume", "--steps", 2).exit_code == 0
+
+
+def test_tensorboard_has_the_same_numbers(folder, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    network = cae.CaeConfig(width=8, quantise=False)
+    train(folder, tmp_path, network, settings(), tensorboard=True, log=lambda _: None)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    with (tmp_path / "held_out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    logged = events.Scalars("held_out/mse")
+    assert [e.step for e in logged] == [int(row["step"]) for row in rows] == [20, 40]
+    assert [e.value for e in logged] == pytest.approx([float(row["mse"]) for row in rows])
+
+
+def test_a_model_of_one_quality_is_one_point(bundle):
+    from aei.benchmarks.codecs import aei_codec
+
+    codec = aei_codec(str(bundle))
+    assert (codec.name, len(codec.qualities)) == ("aei (cae)", 1)
+    assert aei_codec().name == "aei"
 
 
 def test_study_runs_and_resumes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SEEDS", (1,))
     monkeypatch.setattr(study, "LOSSES", ("mse", "l1"))
     monkeypatch.setattr(study, "RATES", {"sgd": (0.1,)})
     monkeypatch.setattr(study, "BATCHES", (40,))
@@ -256,12 +380,21 @@ def test_study_runs_and_resumes(folder, tmp_path, monkeypatch):
     first = study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None)
     assert [row["factor"] for row in first] == [
         "text",
+        "chance",
         "loss",
         "optimiser",
         "batch",
         "regularisation",
     ]
     assert study.study(folder, 80, tmp_path, 1, 0, 1, log=lambda _: None) == first
+    assert [row["seed"] for row in first] == [0, 1, 0, 0, 0, 0]
+    assert first[0]["change_percent"] == 0
+    assert first[1]["held_out_mse"] != first[0]["held_out_mse"]
+    with pytest.raises(ValueError, match="another study"):
+        study.study(folder, 80, tmp_path, 2, 0, 1, log=lambda _: None)
+    lines = study.summary(first)
+    assert [line.split()[0] for line in lines] == [row["factor"] for row in first[1:]]
+    assert f"{first[2]['change_percent']:+.1f} %" in lines[1]
     from aei.benchmarks.plots import plot_run, plot_study
 
     plot_study(first, tmp_path / "study.png")

@@ -168,3 +168,81 @@ def test_held_out_images_are_never_trained_on(tmp_path):
     held = {image[0, 0, 0] for image in photos.held_out}
     assert held == {0, 50}
     assert held.isdisjoint(image[0, 0, 0] for image in photos.train)
+
+
+def test_bf16_where_the_device_has_it(folder, tmp_path, monkeypatch):
+    from aei.codec.training import devices
+    from aei.codec.training.config import load_toml
+
+    cpu = torch.device("cpu")
+    for capabilities, fast in [({"avx2": True, "avx512_f": True, "avx512_bf16": False}, False),
+                               ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True),
+                               ({"neon": True, "bf16": True}, False)]:  # fmt: skip
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert devices.fast_bf16(cpu) is fast
+    lines = []
+    train(folder, tmp_path / "found", TINY, config(1), log=lines.append)
+    assert load_toml(tmp_path / "found" / "config.toml")[0]["bf16"] is False
+    train(folder, tmp_path / "asked", TINY, config(1, bf16=True), log=lines.append)
+    assert load_toml(tmp_path / "asked" / "config.toml")[0]["bf16"] is True
+    assert next(line for line in lines if "--no-bf16" in line).startswith("bf16: this cpu")
+    assert sum("--no-bf16" in line for line in lines) == 1
+
+
+def test_quantisation_aware_training_goes_on_from_the_same_rate(bundle, folder, tmp_path):
+    from aei.codec.training.quantise import fake_quantise
+
+    model, aware = (export.restore_model(Codec().bundle).eval() for _ in range(2))
+    fake_quantise(aware)
+    x = torch.from_numpy(synthetic_photo(128, 192, seed=5)).permute(2, 0, 1)[None] / 255.0 - 0.5
+    for index in (20.0, 130.0, 240.0):
+        with torch.no_grad():
+            a, b = (m(x, torch.tensor([index]), noisy=False) for m in (model, aware))
+        bits = [float(o["y_bits"] + o["z_bits"]) for o in (a, b)]
+        assert bits[0] != bits[1]
+        assert bits[1] == pytest.approx(bits[0], rel=2e-3)
+    aware(x, torch.tensor([130.0]))["y_bits"].sum().backward()
+    gradients = [p.grad.abs().sum() for p in aware.context.parameters()]
+    assert all(torch.isfinite(g) and g > 0 for g in gradients)
+    start = export.restore_model(Bundle(bundle))
+    train(folder, tmp_path, start.config, config(2, quantise_prior=True), init=start, log=silent)
+    export.export_checkpoint(tmp_path / "last.pt", folder, tmp_path / "again.bundle", "again")
+
+
+def test_width_and_depth_of_the_codec(folder, tmp_path):
+    from aei.cli import train as train_cli
+    from click.testing import CliRunner
+
+    options = [
+        "--steps",
+        "1",
+        "--batch",
+        "1",
+        "--patch",
+        "128",
+        "--width",
+        "64",
+        "--depth",
+        "2",
+        "--threads",
+        "1",
+    ]
+    result = CliRunner().invoke(
+        train_cli.command, ["--data", str(folder), "--out", str(tmp_path), *options]
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    shape = torch.load(tmp_path / "last.pt", weights_only=False)["network"]
+    assert [shape[k] for k in ("width16", "width8", "blocks16", "blocks8")] == [64, 24, 2, 1]
+
+
+def test_photographs_held_out_by_seed(folder):
+    from aei.codec.training.tasks import make_task
+
+    held = []
+    for seed in range(4):
+        photos = make_task(config(1, hold_out=0.5, seed=seed), folder).photos
+        assert (len(photos.train), len(photos.held_out)) == (2, 2)
+        kept = {id(image) for image in photos.train}
+        assert {id(image) for image in photos.lossless} == kept
+        held.append(tuple(image.tobytes() for image in photos.held_out))
+    assert len(set(held)) > 1

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 SIDE = 32
 STRIDE = 8
 INITIAL_GAIN = 8.0
+INITIAL_SCALE = 3.0  # spread of the prior before training, in quantisation steps
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ConvAutoencoder(nn.Module):
             nn.Conv2d(w, 3, 3, padding=1), nn.Sigmoid(),
         )  # fmt: skip
         self.log_gain = nn.Parameter(torch.full((1, 4 * w, 1, 1), math.log(INITIAL_GAIN)))
-        self.prior = EntropyBottleneck(4 * w)
+        self.prior = EntropyBottleneck(4 * w, init_scale=INITIAL_SCALE)
 
     def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
         """x: (B, 3, 32, 32) in -0.5..0.5; index is not used (one rate). Returns x_hat, y_bits, z_bits."""

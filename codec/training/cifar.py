@@ -1,12 +1,7 @@
-"""CIFAR-10 (Krizhevsky 2009): loading it from arrays or from the official archive, and batches of it."""
+"""The 32x32 images that the cae trains on, and batches of them."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import tarfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,112 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...formats import AeiError
+from ..cifar import HELP, Cifar, CifarMissingError, load_cifar
 from .cae import SIDE
 from .data import list_images
-
-HELP = (
-    "put train_3000.npy and eval_1000.npy (uint8, N x 32 x 32 x 3) there, or the official "
-    "'CIFAR-10 python version', cifar-10-python.tar.gz or its unpacked cifar-10-batches-py"
-)
-
-
-class CifarMissingError(AeiError):
-    """No CIFAR-10 where it was looked for."""
-
-
-@dataclass
-class Cifar:
-    """train, held_out: uint8 (N, 32, 32, 3). source: what was found, to be stated with results."""
-
-    train: np.ndarray
-    held_out: np.ndarray
-    source: str
-
-
-# The archive's batches are pickles: allow what plain arrays and dicts need, nothing else.
-PICKLE_NAMES = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str):
-        if (module, name) not in PICKLE_NAMES:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR-10 batch")
-        if name == "_reconstruct":  # its module was renamed in NumPy 2
-            new = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
-            module = "numpy._core.multiarray" if new else "numpy.core.multiarray"
-        return super().find_class(module, name)
-
-
-def _batch(data: bytes, name: str) -> np.ndarray:
-    try:
-        pixels = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()[b"data"]
-        return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    except Exception as error:
-        raise CifarMissingError(f"{name}: not a CIFAR-10 batch ({error})") from None
-
-
-def _from_archive(read, names: list[str]) -> np.ndarray:
-    return np.concatenate([_batch(read(name), name) for name in names])
-
-
-def load_cifar(folder: Path) -> Cifar:
-    """CIFAR-10 from a folder: two .npy files, or the official archive, packed or not.
-
-    With the official archive the test split is held out; with the arrays, `eval_1000.npy` (a part of
-    the training split). Raises CifarMissingError that says what to put where.
-    """
-    train_names = [f"data_batch_{i}" for i in range(1, 6)]
-    if (folder / "train_3000.npy").is_file() and (folder / "eval_1000.npy").is_file():
-        train, held_out = (
-            np.load(folder / name, allow_pickle=False)
-            for name in ("train_3000.npy", "eval_1000.npy")
-        )
-        return Cifar(train, held_out, "CIFAR-10, 3000 and 1000 images of the training split")
-    for unpacked in (folder, folder / "cifar-10-batches-py"):
-        if (unpacked / "test_batch").is_file():
-
-            def read_file(name: str, unpacked: Path = unpacked) -> bytes:
-                return (unpacked / name).read_bytes()
-
-            return Cifar(
-                _from_archive(read_file, train_names),
-                _from_archive(read_file, ["test_batch"]),
-                "CIFAR-10, official training and test split",
-            )
-    packed = folder / "cifar-10-python.tar.gz"
-    if packed.is_file():
-        try:
-            archive = tarfile.open(packed)
-        except (EOFError, OSError, tarfile.TarError) as error:
-            raise CifarMissingError(
-                f"{packed}: not a whole archive ({error}); download it again"
-            ) from None
-        with archive:
-
-            def read_member(name: str) -> bytes:
-                try:
-                    member = archive.extractfile(f"cifar-10-batches-py/{name}")
-                    assert member is not None
-                    return member.read()
-                except (KeyError, EOFError, OSError, zlib.error, tarfile.TarError) as error:
-                    raise CifarMissingError(
-                        f"{packed}: {name} cannot be read ({error}); download the archive again"
-                    ) from None
-
-            return Cifar(
-                _from_archive(read_member, train_names),
-                _from_archive(read_member, ["test_batch"]),
-                "CIFAR-10, official training and test split",
-            )
-    raise CifarMissingError(f"{folder}: no CIFAR-10 found; {HELP}")
-
 
 TILES = 16  # of an image larger than 32x32, so that a few large ones do not crowd out the rest
 HOLD_OUT = 0.1

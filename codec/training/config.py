@@ -57,7 +57,7 @@ class TrainConfig:
 # What the introductory text trains with: Adam on MSE, batches of 256.
 CAE_DEFAULTS: dict = {
     "batch": 256,
-    "lmbda": 0.01,
+    "lmbda": 0.003,
     "optimiser": "adam",
     "lr": 1e-3,
     "schedule": "constant",

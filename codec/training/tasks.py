@@ -176,6 +176,15 @@ def split_by_seed(count: int, share: float, seed: int) -> tuple[np.ndarray, np.n
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def cae_images(config: TrainConfig, folder: Path) -> cifar.Cifar:
+    """The images of the cae, split as `hold_out` asks."""
+    images = cifar.load_images(folder, config.seed)
+    if config.hold_out == 0:
+        return images
+    train, held = split_by_seed(len(images.train), config.hold_out, config.seed)
+    return replace(images, train=images.train[train], held_out=images.train[held])
+
+
 def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
     """The task of an architecture, its data loaded from a folder.
 
@@ -183,11 +192,7 @@ def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
     data's own held-out images are then used for nothing.
     """
     if config.arch == "cae":
-        images = cifar.load_images(folder, config.seed)
-        if config.hold_out > 0:
-            train, held = split_by_seed(len(images.train), config.hold_out, config.seed)
-            images = replace(images, train=images.train[train], held_out=images.train[held])
-        return CifarTask(config, images)
+        return CifarTask(config, cae_images(config, folder))
     photos = data.load_photographs(folder)
     if config.hold_out > 0:
         train, held = split_by_seed(len(photos.train), config.hold_out, config.seed)

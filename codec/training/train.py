@@ -25,7 +25,8 @@ from .optimisers import make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
 from .tasks import make_task, model_from_state, network_from_dict
 
-CHECKPOINT, BEST, STEPS_LOG, HELD_OUT_LOG = "last.pt", "best.pt", "steps.csv", "held_out.csv"
+CHECKPOINT, BEST, CONFIG = "last.pt", "best.pt", "config.toml"
+STEPS_LOG, HELD_OUT_LOG = "steps.csv", "held_out.csv"
 
 
 def objective(
@@ -150,7 +151,7 @@ def train(
         best, since_best = state.get("best", math.inf), state.get("since_best", 0)
         log(f"resumed at step {step}, {pixels:.3g} pixels seen")
         state = None
-    save_toml(out / "config.toml", config, network)
+    save_toml(out / CONFIG, config, network)
     measure = distortion(config.loss)
     logs = Log(out, tensorboard)
 
