@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..codec.quality import psnr
 from .codecs import PeerCodec
 from .datasets import Dataset
-from .metrics import bd_rate, ms_ssim, ms_ssim_db, psnr
+from .metrics import bd_rate, ms_ssim, ms_ssim_db
 
 ANCHOR = "JPEG"
 

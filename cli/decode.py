@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import many
-from .files import STREAM, check_output, naming, output_path, read_input, write_output
+from .files import STREAM, check_output, output_path
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
@@ -79,19 +79,13 @@ def _one(source, output, suffix, model, keep_extension, skip_existing, dry_run, 
     target = output_path(source, output, Path(source).suffix * keep_extension + suffix)
     if many.is_settled(source, target, skip_existing, dry_run, "decode"):
         return
+    many.check_stream(source, target)
     check_output(target, source, force)
-    from ..codec import batch, convert
+    from ..codec import convert
 
     wanted = suffix if target == STREAM or output is None else Path(target).suffix
     format_ = convert.output_format(wanted)
-    with naming(source):
-        decoders = convert.Decoders(model)
-        if STREAM in (source, target):
-            made = convert.decode_file(read_input(source), decoders, format_)
-            write_output(target, made.data, force)
-            return
-        task = batch.Task(Path(source), Path(target))
-        outcome = batch.convert_task(
-            task, lambda data: convert.decode_file(data, decoders, format_), force
-        )
-    many.report(outcome)
+    decoders = convert.Decoders(model)
+    many.execute_one(
+        source, target, lambda data: convert.decode_file(data, decoders, format_), force
+    )

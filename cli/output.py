@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import click
 
-from ..codec.storage import shown
-
 
 @dataclass
 class Mode:
@@ -97,4 +95,6 @@ def complain(message: str, kind: str = "error") -> None:
     if MODE.json:
         print(json.dumps({"error": message, "kind": kind}), file=sys.stderr)
     else:
+        from ..formats.errors import shown
+
         print(f"aei: {shown(message)}", file=sys.stderr)
