@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+MAX_PSNR = 100.0  # of identical images
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: (11 - 1) * 2^4 < side
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR in dB over all channels of two uint8 images; 100 where they are identical."""
+    mse = float(np.mean(np.square(a.astype(np.float32) - b.astype(np.float32)), dtype=np.float64))
+    return MAX_PSNR if mse == 0 else min(MAX_PSNR, float(10 * np.log10(255.0**2 / mse)))
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:

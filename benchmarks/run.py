@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..codec.quality import psnr
 from .codecs import PeerCodec
 from .datasets import Dataset
-from .metrics import bd_rate, ms_ssim, ms_ssim_db
+from .metrics import bd_rate, ms_ssim, ms_ssim_db, psnr
 
 ANCHOR = "JPEG"
 

@@ -14,16 +14,19 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
 
 
 @click.command("decode")
-@click.argument("sources", metavar="IN...", nargs=-1)
+@click.argument("sources", metavar="IN...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", metavar="OUT",
+    "-o", "--output", metavar="OUT", type=click.Path(),
     help="Output image, its format by suffix; - for stdout; for many files a folder.  [default: IN with .png]",
 )  # fmt: skip
 @click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
               help="Format of the outputs where -o does not name it.  [default: png]")  # fmt: skip
 @many.options
 @click.option(
-    "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
+    "--model",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Model bundle, for files written with one not shipped.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
@@ -58,7 +61,7 @@ def command(
         _one(sources[0], output, suffix, model, keep_extension, skip_existing, dry_run, force)
         return
     many.check_usage(sources, output, listed)
-    jobs, threads = many.split_cpus(jobs)
+    workers, threads = many.split_cpus(jobs)
     from ..codec import batch, convert
 
     plan = batch.make_plan(
@@ -72,7 +75,7 @@ def command(
         decoders = convert.Decoders(model, threads)
         return lambda data: convert.decode_file(data, decoders, format_)
 
-    many.execute(plan, load, jobs, verb="decode", overwrite=force, dry_run=dry_run)
+    many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
 
 
 def _one(source, output, suffix, model, keep_extension, skip_existing, dry_run, force) -> None:

@@ -32,9 +32,9 @@ class ByteCount(click.ParamType):
 
 
 @click.command("encode")
-@click.argument("sources", metavar="IN...", nargs=-1)
+@click.argument("sources", metavar="IN...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", metavar="OUT",
+    "-o", "--output", metavar="OUT", type=click.Path(),
     help="Output file, - for stdout; for many files a folder.  [default: IN with .aei]",
 )  # fmt: skip
 @click.option(
@@ -53,7 +53,12 @@ class ByteCount(click.ParamType):
     help="Where the source is smaller than the result, copy the source instead (not with --strip).",
 )  # fmt: skip
 @many.options
-@click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
+@click.option(
+    "--model",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Model bundle to use instead of the one shipped.",
+)
 @click.option(
     "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
 )
@@ -98,11 +103,11 @@ def command(
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
     if keep_smaller and strip:
         raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
-    threads = None
+    workers, threads = 1, None
     is_many = many.is_many(sources, output, listed)
     if is_many:
         many.check_usage(sources, output, listed)
-        jobs, threads = many.split_cpus(jobs)
+        workers, threads = many.split_cpus(jobs)
     from ..codec.convert import EncodeOptions
     from ..codec.targets import Target
 
@@ -127,7 +132,7 @@ def command(
             codec = convert.load_codec(model, threads)
             return lambda data: convert.encode_file(data, codec, options)
 
-        many.execute(plan, load, jobs, verb="encode", overwrite=force, dry_run=dry_run)
+        many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)
     else:
         _one(sources[0], output, options, model, keep_extension, skip_existing, dry_run, force)
 

@@ -29,7 +29,7 @@ def options(function):
     """The options for many files, with `recursive`, `listed`, `jobs`, `skip_existing`, `keep_extension`, `dry_run`."""
     for option in reversed([
         click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
-        click.option("--from-list", "listed", metavar="FILE",
+        click.option("--from-list", "listed", metavar="FILE", type=click.Path(),
                      help="Names of more files, one a line (- for stdin; NUL-separated as `find -print0` has them)."),
         click.option("-j", "--jobs", type=click.IntRange(1),
                      help="Files at a time.  [default: one per CPU, fewer if memory is short]"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import output
 from .train import data_folder
 
 
@@ -32,6 +33,7 @@ def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
     from ..codec.training.study import study
 
     folder = data_folder(data)
-    rows = study(folder, len(load_cifar(folder).train), out, epochs, seed, threads, log=click.echo)
+    rows = study(folder, len(load_cifar(folder).train), out, epochs, seed, threads, log=output.say)
     plot_study(rows, out / "study.png")
-    click.echo(f"wrote {out / 'study.csv'} and {out / 'study.png'}")
+    output.emit(table=str(out / "study.csv"), plot=str(out / "study.png"))
+    output.say(f"wrote {out / 'study.csv'} and {out / 'study.png'}")

@@ -93,7 +93,7 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
     register_heic()
     with _pillow_errors(), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
         if getattr(image, "n_frames", 1) > 1:
             if image.format != "MPO":
                 raise UnsupportedError(
@@ -104,9 +104,9 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
             image = image.copy()
         if max_side is None:
             check_size(*image.size)
-        scaled = max_side is not None and max(image.size) > max_side
-        if scaled:
-            image = _scale_down(image, max_side)  # type: ignore[arg-type]
+        scaled = False
+        if max_side is not None and max(image.size) > max_side:
+            image, scaled = _scale_down(image, max_side), True
         check_size(*image.size)
         image.load()
     return image, scaled
@@ -241,7 +241,7 @@ def image_file(image: Image.Image, format_: str) -> bytes:
     elif format_ == "TIFF" and xmp:
         options["tiffinfo"] = {XMP_TAG: xmp}
     if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
-        if image.getchannel("A").getextrema()[0] < 255:
+        if any(image.getchannel("A").histogram()[:255]):
             raise UnsupportedError(
                 f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
             )

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import UnsupportedError
-from . import images
 from .api import GAIN_LEVELS, Codec
+from .quality import psnr, ssim
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,18 +88,18 @@ def encode_to_target(
     image, metadata: see Codec.encode. Raises UnsupportedError where even the smallest file is too large, or the best
     not good enough; a size that the best file does not fill is no error.
     """
-    picture = images.to_picture(image, metadata)
-    colour = picture.colour
-    if picture.alpha is not None:
-        colour = images.fill_transparent(colour, picture.alpha)
-    pixels = colour.shape[0] * colour.shape[1]
+    shape = image.shape if isinstance(image, np.ndarray) else image.size
+    pixels = max(1, math.prod(shape[:2]))
     low, high = _window(target, pixels)
 
     files: dict[int, bytes] = {}
 
     def measure(index: int) -> float:
-        files[index] = codec.encode(image, gain_index=index, metadata=metadata)
-        return _measure(codec, colour, target.kind, files[index])
+        data = files[index] = codec.encode(image, gain_index=index, metadata=metadata)
+        if target.kind in (SIZE, BPP):
+            return math.log(8 * len(data) / pixels)
+        seen = _seen(image, codec.decode(data), metadata)
+        return psnr(*seen) if target.kind == PSNR else _ssim_db(ssim(*seen))
 
     index, values = _search(measure, target.kind, (low, high))
     data = files[index]
@@ -123,7 +123,7 @@ def encode_to_target(
 
 
 def _window(target: Target, pixels: int) -> tuple[float, float]:
-    """The values that will do, on the scale of `_measure`."""
+    """The values that will do, as the search sees them: log of bits per pixel, dB of PSNR, dB of SSIM."""
     if target.kind in (SIZE, BPP):
         bpp = target.value if target.kind == BPP else 8 * target.value / pixels
         return math.log(bpp * (1 - SIZE_TOLERANCE)), math.log(bpp)
@@ -131,14 +131,24 @@ def _window(target: Target, pixels: int) -> tuple[float, float]:
     return goal, goal + DB_TOLERANCE
 
 
-def _measure(codec: Codec, colour: np.ndarray, kind: str, data: bytes) -> float:
-    """What a file is on the scale of `kind`: log of bits per pixel, dB of PSNR, dB of SSIM."""
-    if kind in (SIZE, BPP):
-        return math.log(8 * len(data) / (colour.shape[0] * colour.shape[1]))
-    from .quality import psnr, ssim
+def _seen(
+    image: Image.Image | np.ndarray, decoded: Image.Image, metadata: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a viewer sees of an image and of its decoded file: uint8 (H, W, C) without alpha; pixels that are fully
+    transparent are made equal."""
+    if not isinstance(image, np.ndarray):
+        if not metadata:  # the file has its orientation applied
+            from PIL import ImageOps
 
-    decoded = images.to_picture(codec.decode(data)).colour
-    return psnr(colour, decoded) if kind == PSNR else _ssim_db(ssim(colour, decoded))
+            image = ImageOps.exif_transpose(image)
+        image = np.asarray(image.convert(decoded.mode))
+    back = np.array(decoded)
+    a, b = (x.reshape(*x.shape[:2], -1) for x in (image, back))
+    if a.shape[2] in (2, 4):
+        hidden = a[..., -1] == 0
+        a, b = a[..., :-1], b[..., :-1]
+        b[hidden] = a[hidden]
+    return (a, b) if a.shape[2] == 3 else (a[..., 0], b[..., 0])
 
 
 def _ssim_db(value: float) -> float:

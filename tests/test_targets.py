@@ -215,3 +215,23 @@ def test_ssim_agrees_with_scikit_image(photo):
     assert quality.ssim(photo, noisy) == pytest.approx(theirs, abs=1e-5)
     assert quality.ssim(photo[..., 0], photo[..., 0]) == pytest.approx(1)
     assert quality.ssim(photo[:5, :7], photo[:5, :7]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "L"])
+def test_quality_counts_what_is_seen(codec, large, mode):
+    image = Image.fromarray(large).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: max(0, v - 60)))
+    image = image.convert("RGB").convert(mode) if mode in ("P", "1") else image.convert(mode)
+    reached = targets.encode_to_target(codec, image, Target(PSNR, {"1": 8, "P": 18}.get(mode, 33)))
+    back = codec.decode(reached.data)
+    a, b = targets._seen(image, back, True)
+    assert quality.psnr(a, b) == reached.achieved
+
+
+def test_quality_of_a_turned_image(codec, large):
+    image = Image.fromarray(large)
+    image.getexif()[0x0112] = 6
+    for metadata, size in ((True, (320, 256)), (False, (256, 320))):
+        reached = targets.encode_to_target(codec, image, Target(PSNR, 32), metadata)
+        assert codec.decode(reached.data).size == size
+        assert 32 <= reached.achieved <= 32.1
