@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import many
-from .files import STREAM, check_output, naming, output_path, read_input, write_output
+from .files import STREAM, check_output, output_path
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
@@ -24,9 +24,9 @@ def _region(context, parameter, value: str | None) -> tuple[int, int, int, int] 
 
 
 @click.command("decode")
-@click.argument("sources", metavar="IN...", nargs=-1)
+@click.argument("sources", metavar="IN...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", metavar="OUT",
+    "-o", "--output", metavar="OUT", type=click.Path(),
     help="Output image, its format by suffix; - for stdout; for many files a folder.  [default: IN with .png]",
 )  # fmt: skip
 @click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
@@ -39,7 +39,10 @@ def _region(context, parameter, value: str | None) -> tuple[int, int, int, int] 
               help="Decode the good tiles of a damaged file, and say which are lost.")  # fmt: skip
 @many.options
 @click.option(
-    "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
+    "--model",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Model bundle, for files written with one not shipped.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
@@ -84,7 +87,7 @@ def command(
         )
         return
     many.check_usage(sources, output, listed)
-    jobs, threads = many.split_cpus(jobs)
+    workers, threads = many.split_cpus(jobs)
     from ..codec import batch, convert
 
     plan = batch.make_plan(
@@ -99,7 +102,7 @@ def command(
         decoders = convert.Decoders(model, threads)
         return lambda data: convert.decode_file(data, decoders, format_, options)
 
-    many.execute(plan, load, jobs, verb="decode", overwrite=force, dry_run=dry_run)
+    many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
 
 
 def _one(
@@ -108,21 +111,15 @@ def _one(
     target = output_path(source, output, Path(source).suffix * keep_extension + suffix)
     if many.is_settled(source, target, skip_existing, dry_run, "decode"):
         return
+    many.check_stream(source, target)
     check_output(target, source, force)
-    from ..codec import batch, convert
+    from ..codec import convert
 
     format_ = convert.output_format(
         suffix if target == STREAM or output is None else Path(target).suffix
     )
     options = convert.DecodeOptions(**wanted)
-    with naming(source):
-        decoders = convert.Decoders(model)
-        if STREAM in (source, target):
-            made = convert.decode_file(read_input(source), decoders, format_, options)
-            write_output(target, made.data, force)
-            return
-        task = batch.Task(Path(source), Path(target))
-        outcome = batch.convert_task(
-            task, lambda data: convert.decode_file(data, decoders, format_, options), force
-        )
-    many.report(outcome)
+    decoders = convert.Decoders(model)
+    many.execute_one(
+        source, target, lambda data: convert.decode_file(data, decoders, format_, options), force
+    )

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import click
 
 from . import many
 from . import output as out
-from .files import STREAM, check_output, naming, output_path, read_input, write_output
+from .files import check_output, output_path
 
 log = logging.getLogger(__name__)
 
 
+class ByteCount(click.ParamType):
+    """A size in bytes: 200000, 200KB, 1.5 MB, 64KiB."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kmg])(i?))?b?\s*", value, re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r}: give a size like 200KB, 1.5MB or 64KiB")
+        number, prefix, binary = match.groups()
+        power = " kmg".index(prefix.lower()) if prefix else 0
+        return int(float(number) * (1024 if binary else 1000) ** power)
+
+
 @click.command("encode")
-@click.argument("sources", metavar="IN...", nargs=-1)
+@click.argument("sources", metavar="IN...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", metavar="OUT",
+    "-o", "--output", metavar="OUT", type=click.Path(),
     help="Output file, - for stdout; for many files a folder.  [default: IN with .aei]",
 )  # fmt: skip
 @click.option(
     "-q", "--quality", default=50.0, show_default=True, type=click.FloatRange(1, 100),
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
+@click.option("--target-size", type=ByteCount(), metavar="SIZE",
+              help="Best quality in at most this size, as in 200KB, 1.5MB or 64KiB.")  # fmt: skip
+@click.option("--target-bpp", type=float, help="Best quality in at most so many bits per pixel.")
+@click.option("--target-psnr", type=float, help="Smallest file with at least this PSNR, in dB.")
+@click.option("--target-ssim", type=float, help="Smallest file with at least this SSIM, below 1.")
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS",
               help="Scale larger images down to this width and height at most.")  # fmt: skip
 @click.option(
@@ -31,7 +53,12 @@ log = logging.getLogger(__name__)
     help="Where the source is smaller than the result, copy the source instead (not with --strip).",
 )  # fmt: skip
 @many.options
-@click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
+@click.option(
+    "--model",
+    metavar="BUNDLE",
+    type=click.Path(),
+    help="Model bundle to use instead of the one shipped.",
+)
 @click.option(
     "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
 )
@@ -40,6 +67,10 @@ def command(
     sources: tuple[str, ...],
     output: str | None,
     quality: float,
+    target_size: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    target_ssim: float | None,
     max_side: int | None,
     keep_smaller: bool,
     recursive: bool,
@@ -64,6 +95,7 @@ def command(
       aei encode photo.png
       aei encode photo.jpg -q 30 -o small.aei
       cat photo.png | aei encode - > photo.aei
+      aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photos/ -o small/ --recursive --skip-existing
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
     """
@@ -71,12 +103,22 @@ def command(
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
     if keep_smaller and strip:
         raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
-    from ..codec.convert import EncodeOptions
-
-    options = EncodeOptions(quality, max_side, strip, keep_smaller)
-    if many.is_many(sources, output, listed):
+    workers, threads = 1, None
+    is_many = many.is_many(sources, output, listed)
+    if is_many:
         many.check_usage(sources, output, listed)
-        jobs, threads = many.split_cpus(jobs)
+        workers, threads = many.split_cpus(jobs)
+    from ..codec.convert import EncodeOptions
+    from ..codec.targets import Target
+
+    asked = {"size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim}
+    targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
+    given = click.get_current_context().get_parameter_source("quality")
+    if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:
+        raise click.UsageError("-q and the --target options exclude each other: give one")
+    target = targets[0] if targets else None
+    options = EncodeOptions(quality, target, max_side, strip, keep_smaller)
+    if is_many:
         from ..codec import batch, convert
 
         plan = batch.make_plan(
@@ -90,7 +132,7 @@ def command(
             codec = convert.load_codec(model, threads)
             return lambda data: convert.encode_file(data, codec, options)
 
-        many.execute(plan, load, jobs, verb="encode", overwrite=force, dry_run=dry_run)
+        many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)
     else:
         _one(sources[0], output, options, model, keep_extension, skip_existing, dry_run, force)
 
@@ -100,20 +142,15 @@ def _one(source, output, options, model, keep_extension, skip_existing, dry_run,
     target = output_path(source, output, suffix)
     if many.is_settled(source, target, skip_existing, dry_run, "encode"):
         return
+    many.check_stream(source, target, options.keep_smaller)
     check_output(target, source, force)
     from ..codec import Codec, batch
     from ..codec.convert import encode_file
 
     codec = Codec(model)
-    with naming(source):
-        if STREAM in (source, target):
-            data = read_input(source)
-            made = encode_file(data, codec, options)
-            write_output(target, made.data, force)
-            return
-        task = batch.Task(Path(source), Path(target))
-        outcome = batch.convert_task(task, lambda data: encode_file(data, codec, options), force)
-    many.report(outcome)
+    outcome = many.execute_one(
+        source, target, lambda data: encode_file(data, codec, options), force
+    )
     if outcome.bytes_out >= outcome.bytes_in and outcome.status == batch.DONE:
         log.warning(
             "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q makes it so, "
@@ -121,4 +158,4 @@ def _one(source, output, options, model, keep_extension, skip_existing, dry_run,
             source, outcome.bytes_out, outcome.bytes_in,
         )  # fmt: skip
     elif outcome.status == batch.KEPT:
-        out.tell(f"{outcome.target}: the source as it is, which is smaller than an .aei file of it")
+        out.tell(f"{outcome.target}: the source as it is, smaller than an .aei file of it")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import output as out
 from .train import data_folder
 
 
@@ -41,7 +42,8 @@ def command(checkpoint: Path, data: str, output: Path, name: str, force: bool) -
         manifest = export_checkpoint(checkpoint, data_folder(data), output, name)
     except (ValueError, FileNotFoundError) as error:
         raise AeiError(str(error)) from None
-    click.echo(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
+    out.emit(output=str(output), **manifest)
+    out.say(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
     for index, row in manifest["integer_prior"].items():
         lost = f"{row['lost_percent']:+.3f} % of the float prior's rate"
-        click.echo(f"  gain index {index:>3}: integer prior {lost}")
+        out.say(f"  gain index {index:>3}: integer prior {lost}")

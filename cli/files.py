@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..codec.storage import OutputError, write_atomic
 from ..formats import AeiError, UnsupportedError
 
 STREAM = "-"
@@ -45,6 +44,8 @@ def check_output(output: str, source: str, force: bool) -> None:
         if sys.stdout.isatty():
             raise UnsupportedError("not writing binary data to a terminal: name an output with -o")
         return
+    from ..codec.storage import OutputError
+
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"{output} is a directory: name a file with -o")
@@ -60,4 +61,6 @@ def write_output(output: str, data: bytes, force: bool = True) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
+        from ..codec.storage import write_atomic
+
         write_atomic(Path(output), data, overwrite=force)

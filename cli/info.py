@@ -9,7 +9,7 @@ from .files import naming, read_input
 
 
 @click.command("info")
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="FILE", type=click.Path())
 @click.option(
     "--check", is_flag=True,
     help="Decode the entropy-coded part too and print the latents' SHA-256.",

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Train a model (needs the [train] extra).",
     "study": "Measure which training choices matter (needs [train]).",
     "export": "Turn a training checkpoint into a model bundle (needs [train]).",
+    "completion": "Print the script that completes aei's commands in your shell.",
 }
 
 

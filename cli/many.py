@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..formats import AeiError
+from ..formats.errors import shown
 from . import output as out
-from .files import STREAM
+from .files import STREAM, naming, read_input, write_output
 
 if TYPE_CHECKING:
     from ..codec.batch import Outcome, Plan, Task
@@ -28,7 +29,7 @@ def options(function):
     """The options for many files, with `recursive`, `listed`, `jobs`, `skip_existing`, `keep_extension`, `dry_run`."""
     for option in reversed([
         click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
-        click.option("--from-list", "listed", metavar="FILE",
+        click.option("--from-list", "listed", metavar="FILE", type=click.Path(),
                      help="Names of more files, one a line (- for stdin; NUL-separated as `find -print0` has them)."),
         click.option("-j", "--jobs", type=click.IntRange(1),
                      help="Files at a time.  [default: one per CPU, fewer if memory is short]"),
@@ -53,6 +54,14 @@ def is_many(sources: tuple[str, ...], output: str | None, listed: str | None) ->
 
 def _means_folder(output: str) -> bool:
     return os.path.isdir(output) or output.endswith(("/", os.sep))
+
+
+def check_stream(source: str, target: str, kept: bool = False) -> None:
+    """Refuse what stdin and stdout cannot do. Raises UsageError."""
+    if target == STREAM and out.MODE.json:
+        raise click.UsageError("--json and the output both want stdout: name a file with -o")
+    if STREAM in (source, target) and kept:
+        raise click.UsageError("--keep-smaller may copy the source: name files, not -")
 
 
 def check_usage(sources: tuple[str, ...], output: str | None, listed: str | None) -> None:
@@ -82,15 +91,14 @@ def read_list(listed: str | None) -> list[str]:
 
 
 def split_cpus(jobs: int | None) -> tuple[int, int]:
-    """Files at a time, and threads for each. Call before NumPy is imported: its BLAS reads the number
-    of threads then, and more threads than CPUs make each other wait."""
+    """Files at a time, and threads for each. Call before anything that imports NumPy: its BLAS reads the
+    number of threads then, and several users of its threads only wait for each other."""
+    if jobs != 1:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..codec.batch import available_cpus, default_jobs
 
     jobs = jobs or default_jobs()
-    threads = max(1, available_cpus() // jobs)
-    if "numpy" not in sys.modules:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))
-    return jobs, threads
+    return jobs, max(1, available_cpus() // jobs)
 
 
 def execute(
@@ -149,24 +157,18 @@ def _dry_run(plan: Plan, verb: str) -> None:
     from ..codec import batch
 
     for task in plan.tasks:
-        out.say(f"would {verb} {_shown(task.source)} -> {_shown(task.target)}")
+        out.say(f"would {verb} {shown(task.source)} -> {shown(task.target)}")
         out.emit(file=str(task.source), output=str(task.target), status="planned")
     for outcome in plan.settled:
         out.emit(**_facts(outcome))
         if outcome.status == batch.SKIPPED:
-            out.say(f"would skip {_shown(outcome.source)}: {_shown(outcome.target)} exists")
+            out.say(f"would skip {shown(outcome.source)}: {shown(outcome.target)} exists")
     failed = [o for o in plan.settled if o.status == batch.FAILED]
     total = sum(_size(task.source) for task in plan.tasks)
     out.tell(f"would {verb} {len(plan.tasks)} files, {_amount(total)}{_left_out(plan)}")
     _list_failures(failed)
     if failed:
         raise click.exceptions.Exit(SOME_FAILED)
-
-
-def _shown(path: object) -> str:
-    from ..codec.storage import shown
-
-    return shown(str(path))
 
 
 def _size(path: Path) -> int:
@@ -187,6 +189,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
             "width": outcome.width,
             "height": outcome.height,
             "seconds": round(outcome.seconds, 3),
+            **outcome.details,
         }
     if outcome.message:
         facts["message"] = outcome.message
@@ -204,7 +207,29 @@ def report(outcome: Outcome) -> None:
     if outcome.status == batch.DONE:
         log.info("%s", described(outcome))
     elif outcome.status in (batch.KEPT, batch.SKIPPED):
-        log.info("%s: %s (%s)", _shown(outcome.source), outcome.status, outcome.message)
+        log.info("%s: %s (%s)", shown(outcome.source), outcome.status, outcome.message)
+
+
+def execute_one(
+    source: str, target: str, convert: Callable[[bytes], Converted], force: bool
+) -> Outcome:
+    """Convert a single file, either side of which may be a stream, and report."""
+    from ..codec import batch
+
+    with naming(source):
+        if STREAM not in (source, target):
+            outcome = batch.convert_task(batch.Task(Path(source), Path(target)), convert, force)
+        else:
+            data = read_input(source)
+            made = convert(data)
+            write_output(target, made.data, force)
+            outcome = batch.Outcome(
+                Path(source), Path(target), batch.DONE, len(data), len(made.data), made.width,
+                made.height, details=made.details,
+            )  # fmt: skip
+    if target != STREAM:
+        report(outcome)
+    return outcome
 
 
 def is_settled(source: str, target: str, skip_existing: bool, dry_run: bool, verb: str) -> bool:
@@ -215,7 +240,7 @@ def is_settled(source: str, target: str, skip_existing: bool, dry_run: bool, ver
     if dry_run:
         if source != STREAM:
             Path(source).stat()  # an error now rather than in earnest
-        out.say(f"would {verb} {_shown(source)} -> {_shown(target)}")
+        out.say(f"would {verb} {shown(source)} -> {shown(target)}")
         out.emit(file=source, output=target, status="planned")
     return dry_run
 
@@ -223,9 +248,10 @@ def is_settled(source: str, target: str, skip_existing: bool, dry_run: bool, ver
 def described(outcome: Outcome) -> str:
     """One line about a file that was converted."""
     share = 100 * outcome.bytes_out / max(1, outcome.bytes_in)
+    details = "".join(f", {name} {value:g}" for name, value in outcome.details.items())
     return (
-        f"{_shown(outcome.source)} -> {_shown(outcome.target)}: {outcome.width}x{outcome.height}, "
-        f"{outcome.bytes_in} -> {outcome.bytes_out} bytes ({share:.1f} %), {outcome.seconds:.2f} s"
+        f"{shown(outcome.source)} -> {shown(outcome.target)}: {outcome.width}x{outcome.height}, "
+        f"{outcome.bytes_in} -> {outcome.bytes_out} bytes ({share:.1f} %), {outcome.seconds:.2f} s{details}"
     )
 
 
@@ -329,4 +355,4 @@ def _list_failures(failed: list[Outcome]) -> None:
     if out.MODE.json:
         return
     for outcome in failed:
-        print(f"aei: {_shown(outcome.source)}: {outcome.message}", file=sys.stderr)
+        print(f"aei: {shown(outcome.source)}: {outcome.message}", file=sys.stderr)

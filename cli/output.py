@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import click
 
-from ..codec.storage import shown
-
 
 @dataclass
 class Mode:
@@ -65,11 +63,11 @@ def _set(context: click.Context, option: click.Parameter, value: int | bool) -> 
 def common_options() -> list[click.Option]:
     """Options that every command has."""
     return [
-        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_set,
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, is_eager=True, callback=_set,
                      help="Say more; -vv for everything."),
-        click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_set,
+        click.Option(["--quiet"], is_flag=True, expose_value=False, is_eager=True, callback=_set,
                      help="Say nothing but errors."),
-        click.Option(["--json"], is_flag=True, expose_value=False, callback=_set,
+        click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=_set,
                      help="Results as JSON, one object a line, on stdout; messages too on stderr."),
     ]  # fmt: skip
 
@@ -97,4 +95,6 @@ def complain(message: str, kind: str = "error") -> None:
     if MODE.json:
         print(json.dumps({"error": message, "kind": kind}), file=sys.stderr)
     else:
+        from ..formats.errors import shown
+
         print(f"aei: {shown(message)}", file=sys.stderr)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from . import output as out
+
 
 @click.command("plot")
 @click.argument("source", metavar="RESULTS|RUN", type=click.Path(exists=True, path_type=Path))
@@ -31,4 +33,5 @@ def command(source: Path, output: Path | None, force: bool) -> None:
         (plot_run if source.is_dir() else plot)(source, path)
     except ValueError as error:
         raise AeiError(str(error)) from None
-    click.echo(f"wrote {path}")
+    out.emit(output=str(path))
+    out.say(f"wrote {path}")

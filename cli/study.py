@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import output
 from .train import data_folder
 
 
@@ -36,11 +37,12 @@ def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
     folder = data_folder(data)
     count = len(load_images(folder, seed).train)
     try:
-        rows = study(folder, count, out, epochs, seed, threads, log=click.echo)
+        rows = study(folder, count, out, epochs, seed, threads, log=output.say)
     except ValueError as error:
         raise AeiError(str(error)) from None
     plot_study(rows, out / "study.png")
-    click.echo("held-out MSE against the text's setting, by what was changed:")
+    output.say("held-out MSE against the text's setting, by what was changed:")
     for line in summary(rows):
-        click.echo(line)
-    click.echo(f"wrote {out / 'study.csv'} and {out / 'study.png'}")
+        output.say(line)
+    output.emit(table=str(out / "study.csv"), plot=str(out / "study.png"))
+    output.say(f"wrote {out / 'study.csv'} and {out / 'study.png'}")

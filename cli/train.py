@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from . import output
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 # name: (type, one sentence). Defaults live in aei.codec.training.config and may come from --config.
@@ -136,8 +138,9 @@ def command(
             init = restore_model(bundle)
         train(
             folder, out, network, config, resume=resume, init=init, tensorboard=tensorboard,
-            log=click.echo,
+            log=output.say,
         )  # fmt: skip
+        output.emit(checkpoint=str(out / "last.pt"))
     except (ValueError, FileNotFoundError) as error:
         raise AeiError(str(error)) from None
 

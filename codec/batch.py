@@ -8,14 +8,15 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..formats import AeiError
+from ..formats.errors import shown
 from .convert import Converted
-from .storage import DiskError, OutputError, remove_stale_parts, shown, write_atomic
+from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Outcome:
 
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun). Sizes in bytes, width and
     height in pixels, seconds of work; zero where nothing was made. message: why, where it is not DONE.
+    details: as in Converted.
     """
 
     source: Path
@@ -49,6 +51,7 @@ class Outcome:
     height: int = 0
     seconds: float = 0.0
     message: str = ""
+    details: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -226,7 +229,10 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
 
 
 def convert_task(
-    task: Task, convert: Callable[[bytes], Converted], overwrite: bool = False
+    task: Task,
+    convert: Callable[[bytes], Converted],
+    overwrite: bool = False,
+    make_folders: bool = False,
 ) -> Outcome:
     """Read, convert and write one file; the output gets the source's times. Raises AeiError and OSError."""
     start = time.perf_counter()
@@ -241,13 +247,14 @@ def convert_task(
     if made.kept:
         target = _copy_name(task)
     if not (made.kept and target.exists() and target.samefile(task.source)):
-        _make_folder(target.parent)
+        if make_folders:
+            _make_folder(target.parent)
         write_atomic(
             target, made.data, overwrite=overwrite, times=(status.st_atime_ns, status.st_mtime_ns)
         )
     return Outcome(
         task.source, target, KEPT if made.kept else DONE, len(data), len(made.data), made.width,
-        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else "",
+        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else "", made.details,
     )  # fmt: skip
 
 
@@ -272,7 +279,7 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Convert files with `jobs` threads; outcomes as they come, not in order.
 
     A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
@@ -284,7 +291,7 @@ def run(
 
     def one(task: Task) -> Outcome:
         try:
-            return convert_task(task, convert, overwrite)
+            return convert_task(task, convert, overwrite, make_folders=True)
         except DiskError as error:
             message = str(error)
             broken.append(message)

@@ -13,13 +13,14 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE, check_size
 from .api import Codec
+from .targets import Target, encode_to_target
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,12 +38,13 @@ XMP_TAG = 700  # TIFF
 class EncodeOptions:
     """How to encode.
 
-    quality: 1..100. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
+    quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
     Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
     they are no more than the result; never with strip, nor where the image was scaled.
     """
 
     quality: float = 50
+    target: Target | None = None
     max_side: int | None = None
     strip: bool = False
     keep_smaller: bool = False
@@ -50,12 +52,14 @@ class EncodeOptions:
 
 @dataclass(frozen=True)
 class Converted:
-    """The bytes of an output file; width, height of the image in pixels; kept: they are the source's."""
+    """The bytes of an output file; width, height of the image in pixels; kept: they are the source's;
+    details: how a target was met."""
 
     data: bytes
     width: int
     height: int
     kept: bool = False
+    details: dict[str, float] = field(default_factory=dict)
 
 
 def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
@@ -64,11 +68,20 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
     image, scaled = open_image(data, options.max_side)
-    encoded = codec.encode(image, options.quality, metadata=not options.strip)
+    details: dict[str, float] = {}
+    if options.target is None:
+        encoded = codec.encode(image, options.quality, metadata=not options.strip)
+    else:
+        reached = encode_to_target(codec, image, options.target, not options.strip)
+        encoded = reached.data
+        details = {
+            "gain_index": reached.gain_index,
+            options.target.kind: round(reached.achieved, 5),
+        }
     width, height = image.size
     if options.keep_smaller and not (options.strip or scaled) and len(data) <= len(encoded):
         return Converted(data, width, height, kept=True)
-    return Converted(encoded, width, height)
+    return Converted(encoded, width, height, details=details)
 
 
 def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, bool]:
@@ -81,7 +94,7 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
     with _pillow_errors(), warnings.catch_warnings():
         # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
         if getattr(image, "n_frames", 1) > 1:
             if image.format != "MPO":
                 raise UnsupportedError(
@@ -92,9 +105,9 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
             image = image.copy()
         if max_side is None:
             check_size(*image.size)
-        scaled = max_side is not None and max(image.size) > max_side
-        if scaled:
-            image = _scale_down(image, max_side)  # type: ignore[arg-type]
+        scaled = False
+        if max_side is not None and max(image.size) > max_side:
+            image, scaled = _scale_down(image, max_side), True
         check_size(*image.size)
         image.load()
     return image, scaled
@@ -255,7 +268,7 @@ def image_file(image: Image.Image, format_: str) -> bytes:
     elif format_ == "TIFF" and xmp:
         options["tiffinfo"] = {XMP_TAG: xmp}
     if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
-        if image.getchannel("A").getextrema()[0] < 255:
+        if any(image.getchannel("A").histogram()[:255]):
             raise UnsupportedError(
                 f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
             )

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ..formats import AeiError
+from ..formats.errors import shown
 
 PART_PREFIX, PART_SUFFIX = ".aei-", ".part"
 # Contents are in memory before a file is opened, so a write takes moments: a part this old belongs
@@ -84,12 +85,3 @@ def remove_stale_parts(folder: Path) -> int:
                     entry.unlink()
                     deleted += 1
     return deleted
-
-
-def shown(name: str | Path) -> str:
-    """A file name fit for a message: control characters and undecodable bytes escaped, so that it stays
-    on its line and cannot steer the terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in str(name)
-    )

@@ -1,0 +1,114 @@
+"""-v, --quiet and --json, the logging behind them, and shell completion."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+from aei.cli import output
+from aei.cli.main import COMMANDS, cli
+from PIL import Image
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS])
+def test_every_command_has_the_common_options_and_an_example(name):
+    command = cli.get_command(click.Context(cli), name)
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"-v", "--verbose", "--quiet", "--json"} <= options
+    assert "Example" in command.help
+
+
+@pytest.fixture
+def file(tmp_path, aei_file):
+    path = tmp_path / "x.aei"
+    path.write_bytes(aei_file)
+    return path
+
+
+def test_json_of_a_single_file(run_aei, file, tmp_path):
+    result = run_aei("decode", file, "--json")
+    facts = json.loads(result.out)
+    assert facts["status"] == "done"
+    assert facts["output"] == str(tmp_path / "x.png")
+    assert facts["bytes_out"] == (tmp_path / "x.png").stat().st_size
+    assert json.loads(run_aei("info", file, "--json").out)["width"] == 48
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        (["decode", "none.aei"], "FileNotFoundError"),
+        (["decode", "-"], "NotAnAeiFileError"),
+        (["encode", "-q", "900", "x"], "UsageError"),
+        (["encode", "-", "-o", "-"], "UsageError"),
+    ],
+)
+def test_errors_as_json(run_aei, args, kind):
+    result = run_aei(*args, "--json", stdin=b"bad")
+    assert result.code in (1, 2)
+    lines = result.err.strip().splitlines()
+    assert len(lines) == 1
+    assert json.loads(lines[0])["error"]
+    if kind != "NotAnAeiFileError" or "stdout" not in lines[0]:
+        assert json.loads(lines[0])["kind"] == kind
+
+
+def test_verbose_tells_what_was_done(run_aei, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "x.png")
+    result = run_aei("encode", tmp_path / "x.png")
+    assert (result.code, result.out, result.err) == (0, "", "")
+    result = run_aei("encode", tmp_path / "x.png", "-v", "-f")
+    assert "203x150" in result.err
+    assert result.out == ""
+    result = run_aei("encode", tmp_path / "x.png", "-f", "-vv", "--target-bpp", "0.5")
+    assert "gain index" in result.err
+
+
+def test_quiet_hides_warnings_but_not_errors(run_aei, tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "x.jpg", quality=3)
+    assert "not smaller" in run_aei("encode", tmp_path / "x.jpg", "-q", 95).err
+    assert run_aei("encode", tmp_path / "x.jpg", "-q", 95, "--quiet", "-f").err == ""
+    assert "exists" in run_aei("encode", tmp_path / "x.jpg", "--quiet").err
+
+
+def test_the_library_logs_without_printing(codec, photo, capsys, caplog):
+    from aei.codec.targets import Target, encode_to_target
+
+    logger = logging.getLogger("aei")
+    before = logger.propagate, list(logger.handlers)
+    logger.propagate, logger.handlers = True, []
+    try:
+        with caplog.at_level(logging.DEBUG, logger="aei"):
+            encode_to_target(codec, photo, Target("bpp", 0.3))
+    finally:
+        logger.propagate, logger.handlers = before
+    assert "gain index" in caplog.text
+    assert capsys.readouterr().err == ""
+
+
+def test_log_lines_as_json(capsys):
+    output.reset()
+    output.MODE.json = True
+    logging.getLogger("aei.test").warning("careful: %d", 3)
+    assert json.loads(capsys.readouterr().err) == {"log": "warning", "message": "careful: 3"}
+    output.reset()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(run_aei, shell):
+    result = run_aei("completion", shell)
+    assert result.code == 0
+    assert "_AEI_COMPLETE" in result.out
+
+
+def test_completion_completes():
+    env = os.environ | {"COMP_WORDS": "aei encode --target-", "COMP_CWORD": "2",
+                        "_AEI_COMPLETE": "bash_complete"}  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'aei'; from aei.cli.main import main; main()"],
+        capture_output=True, text=True, env=env, check=False,
+    )  # fmt: skip
+    assert "plain,--target-size" in result.stdout.splitlines(), result.stderr
