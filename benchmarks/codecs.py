@@ -1,101 +1,65 @@
-"""The codecs compared: each encodes an image at a quality to real bytes, and decodes them."""
+"""A codec under test, and how the ones to compare are chosen: aei, the peers, a third party's."""
 
 from __future__ import annotations
 
-import io
+import hashlib
+import runpy
+import shlex
+import subprocess
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-JPEG_QUALITIES = (5, 10, 15, 25, 40, 55, 70, 80, 88, 94)
-WEBP_QUALITIES = (1, 5, 15, 30, 45, 60, 75, 85, 92, 97)
-AVIF_QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+from ..formats import AeiError
+from . import payload
+
+SHIPPED = "shipped"  # stands for the model of the package
 AEI_QUALITIES = (1, 5, 15, 30, 45, 60, 75, 90, 100)
+
+
+class CodecError(AeiError):
+    """A codec of the benchmark is unknown, cannot be used here, or failed."""
 
 
 @dataclass
 class PeerCodec:
     """A codec under test.
 
-    settings: what a reader needs to reproduce it. encode: (uint8 (H, W, 3), quality) -> bytes.
-    decode: bytes -> uint8 (H, W, 3). payload: bytes of the file that are not headers.
+    encode: (uint8 (H, W, 3), quality) -> bytes of a whole file. decode: those bytes -> uint8 (H, W, 3).
+    settings: what a reader needs to reproduce it; version: of the library. Both, with `build`, say
+    what cached results belong to, so change one of them whenever the bytes change.
+    qualities: the points of the curve. scale: every setting worth trying where a file has to meet a
+    size, in order of rising size; empty for `qualities`. payload: bytes of a file that are not headers;
+    None where they cannot be told apart. family: variants of one codec share it. mime: what a browser
+    calls the files, where browsers show them. slow: seconds per photograph. lossless: for reference.
+    build: anything else that the bytes depend on.
     """
 
     name: str
     settings: str
-    qualities: tuple[int, ...]
-    encode: Callable[[np.ndarray, int], bytes]
+    qualities: tuple[float, ...]
+    encode: Callable[[np.ndarray, float], bytes]
     decode: Callable[[bytes], np.ndarray]
-    payload: Callable[[bytes], int]
-    version: str = field(default="")
+    payload: Callable[[bytes], int] | None = None
+    version: str = ""
+    scale: tuple[float, ...] = ()
+    family: str = ""
+    mime: str = ""
+    slow: bool = False
+    lossless: bool = False
+    build: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the files of this codec depend on, besides the image and the quality."""
+        text = "\n".join((self.settings, self.version, self.build))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _pillow_decode(data: bytes) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def _pillow_encoder(format_: str, **options) -> Callable[[np.ndarray, int], bytes]:
-    def encode(image: np.ndarray, quality: int) -> bytes:
-        from PIL import Image
-
-        out = io.BytesIO()
-        Image.fromarray(image).save(out, format_, quality=quality, **options)
-        return out.getvalue()
-
-    return encode
-
-
-def jpeg_payload(data: bytes) -> int:
-    """Bytes of the entropy-coded segments: what stands between each SOS header and the next marker."""
-    total, i = 0, 2
-    while i + 4 <= len(data):
-        marker = data[i + 1]
-        length = int.from_bytes(data[i + 2 : i + 4], "big")
-        i += 2 + length
-        if marker == 0xDA:
-            start = i
-            while data[i] != 0xFF or data[i + 1] == 0 or 0xD0 <= data[i + 1] <= 0xD7:
-                i += 1
-            total += i - start
-        if data[i + 1] == 0xD9:
-            break
-    return total
-
-
-def riff_payload(data: bytes) -> int:
-    """Bytes of WebP's VP8 or VP8L chunk."""
-    i = 12
-    while i + 8 <= len(data):
-        size = int.from_bytes(data[i + 4 : i + 8], "little")
-        if data[i : i + 4] in (b"VP8 ", b"VP8L"):
-            return size
-        i += 8 + size + size % 2
-    return len(data)
-
-
-def isobmff_payload(data: bytes) -> int:
-    """Bytes inside AVIF's `mdat` boxes."""
-    total, i = 0, 0
-    while i + 8 <= len(data):
-        size = int.from_bytes(data[i : i + 4], "big") or len(data) - i
-        if data[i + 4 : i + 8] == b"mdat":
-            total += size - 8
-        i += max(size, 8)
-    return total
-
-
-def aei_payload(data: bytes) -> int:
-    """Bytes of the entropy-coded part of an .aei file."""
-    from ..formats import parse
-
-    return len(parse(data).payload)
-
-
-def aei_codec(model: str | None = None, qualities: tuple[int, ...] = AEI_QUALITIES) -> PeerCodec:
+def aei_codec(model: str | None = None, qualities: tuple[float, ...] = AEI_QUALITIES) -> PeerCodec:
     """aei with the shipped model, or with a bundle; one of a single quality gives a single point."""
     from importlib.metadata import version
 
@@ -110,42 +74,145 @@ def aei_codec(model: str | None = None, qualities: tuple[int, ...] = AEI_QUALITI
         qualities,
         codec.encode,
         lambda data: np.asarray(codec.decode(data).convert("RGB")),
-        aei_payload,
+        payload.aei,
         f"aei-codec {version('aei-codec')}",
+        scale=tuple((1 + 99 * np.arange(256) / 255).tolist()),  # the gain indices
+        family="aei",
+        build=_aei_build(codec.bundle.path),
     )
 
 
-def peer_codecs() -> list[PeerCodec]:
-    """JPEG (two ways), WebP and AVIF as the installed Pillow has them."""
-    from PIL import __version__, features
-
-    pillow = f"Pillow {__version__}"
-    jpeg = f"{pillow}, libjpeg-turbo {features.version('libjpeg_turbo')}"
-    codecs = [
-        PeerCodec(
-            "JPEG", "Pillow's default: 4:2:0, standard Huffman tables", JPEG_QUALITIES,
-            _pillow_encoder("JPEG"), _pillow_decode, jpeg_payload, jpeg,
-        ),
-        PeerCodec(
-            "JPEG optimised", "optimize=True, progressive=True, 4:2:0", JPEG_QUALITIES,
-            _pillow_encoder("JPEG", optimize=True, progressive=True),
-            _pillow_decode, jpeg_payload, jpeg,
-        ),
-        PeerCodec(
-            "WebP", "Pillow's default: method 4", WEBP_QUALITIES, _pillow_encoder("WEBP"),
-            _pillow_decode, riff_payload, f"{pillow}, libwebp {features.version('webp')}",
-        ),
-    ]  # fmt: skip
-    if features.check("avif"):
-        codecs.append(
-            PeerCodec(
-                "AVIF",
-                "Pillow's default: speed 6, 4:2:0",
-                AVIF_QUALITIES,
-                _pillow_encoder("AVIF"),
-                _pillow_decode,
-                isobmff_payload,
-                f"{pillow}, libavif {features.version('avif')}",
-            )
-        )
+def aei_codecs(models: tuple[str, ...]) -> list[PeerCodec]:
+    """aei with each of some bundles, `shipped` being the package's. Raises CodecError for equal names."""
+    codecs = [aei_codec(None if model == SHIPPED else model) for model in models]
+    if len({codec.name for codec in codecs}) < len(codecs):
+        raise CodecError("two of the models have one name: export them with different --name")
     return codecs
+
+
+def _aei_build(bundle: Path) -> str:
+    """Hash of the model's files and of the code that turns images into bytes and back."""
+    package = Path(__file__).parent.parent
+    files = [p for folder in ("codec", "formats") for p in (package / folder).glob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(files) + sorted(p for p in bundle.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def command_codec(
+    name: str, encode: str, decode: str, qualities: tuple[float, ...] = (10, 30, 50, 70, 90)
+) -> PeerCodec:
+    """A codec that is two commands, such as "cjpeg -quality {q} -outfile {out} {in}".
+
+    encode: reads the PNG file {in} at quality {q} and writes {out}; decode: reads the coded file {in}
+    and writes the PNG file {out}. Run without a shell. Raises CodecError where a placeholder is
+    missing; the codec raises it where a command fails.
+    """
+    for template, wanted in ((encode, ("{in}", "{out}", "{q}")), (decode, ("{in}", "{out}"))):
+        for placeholder in wanted:
+            if placeholder not in template:
+                raise CodecError(f"{name}: no {placeholder} in the command {template!r}")
+
+    def run(template: str, source: Path, target: Path, quality: float = 0) -> None:
+        values = {"{in}": str(source), "{out}": str(target), "{q}": f"{quality:g}"}
+        words = shlex.split(template)
+        for placeholder, value in values.items():
+            words = [word.replace(placeholder, value) for word in words]
+        try:
+            result = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            raise CodecError(f"{name}: {words[0]} cannot be run ({error.strerror})") from None
+        if result.returncode or not target.is_file():
+            said = result.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"exit code {result.returncode}, no output file"
+            raise CodecError(f"{name}: {shlex.join(words)} failed: {reason}")
+
+    def do_encode(image: np.ndarray, quality: float) -> bytes:
+        from PIL import Image
+
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, "image.png"), Path(folder, "image.coded")
+            Image.fromarray(image).save(source, compress_level=1)
+            run(encode, source, target, quality)
+            return target.read_bytes()
+
+    def do_decode(data: bytes) -> np.ndarray:
+        from PIL import Image
+
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, "image.coded"), Path(folder, "image.png")
+            source.write_bytes(data)
+            run(decode, source, target)
+            with Image.open(target) as image:
+                return np.asarray(image.convert("RGB"))
+
+    return PeerCodec(
+        name, f"{encode} | {decode}", qualities, do_encode, do_decode,
+        version=_program_version(encode), family=name,
+    )  # fmt: skip
+
+
+def _program_version(template: str) -> str:
+    """First line that a command prints for --version, or the date of the program's file."""
+    import shutil
+
+    program = shutil.which(shlex.split(template)[0])
+    if program is None:
+        return ""
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=10
+        )
+        lines = (said.stdout or said.stderr).decode(errors="replace").strip().splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        lines = []
+    return lines[0][:100] if lines else f"{program} of {Path(program).stat().st_mtime_ns}"
+
+
+def plugin_codecs(path: Path) -> list[PeerCodec]:
+    """The list `CODECS` of PeerCodec that a Python file defines. Raises CodecError without one."""
+    try:
+        found = runpy.run_path(str(path)).get("CODECS")
+    except Exception as error:  # somebody else's code: say which file, whatever it raised
+        raise CodecError(f"{path}: {type(error).__name__}: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(c, PeerCodec) for c in found):
+        raise CodecError(f"{path}: defines no list CODECS of aei.benchmarks.codecs.PeerCodec")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for codec in found:
+        codec.build = codec.build or digest
+    return found
+
+
+def choose(
+    names: str, added: list[PeerCodec], models: tuple[str, ...] = (SHIPPED,)
+) -> tuple[list[PeerCodec], dict[str, str]]:
+    """The codecs to run, and why each of the others that were asked for is left out.
+
+    names: `default` (all but the slow ones), `all`, or names with commas between them; `added`, a third
+    party's, always run. Raises CodecError for a name that no codec has, or for a named one that is not
+    installed.
+    """
+    from .peers import peer_codecs
+
+    peers, missing = peer_codecs()
+    if names in ("default", "all"):
+        left_out = dict(missing)
+        if names == "default":
+            left_out |= {c.name: "slow: run it with --codecs all" for c in peers if c.slow}
+        chosen = [c for c in peers if c.name not in left_out]
+        return [*aei_codecs(models), *chosen, *added], left_out
+    by_name = {c.name.lower(): c for c in peers}
+    absent = {name.lower(): reason for name, reason in missing.items()}
+    chosen = []
+    for name in (n.strip() for n in names.split(",")):
+        if name.lower() == "aei":
+            chosen += aei_codecs(models)
+        elif name.lower() in by_name:
+            chosen.append(by_name[name.lower()])
+        elif name.lower() in absent:
+            raise CodecError(f"{name}: {absent[name.lower()]}")
+        elif name.lower() not in {c.name.lower() for c in added}:
+            known = ", ".join(["aei", *(c.name for c in peers)])
+            raise CodecError(f"{name!r}: no such codec; there are {known}")
+    return [*chosen, *added], {}

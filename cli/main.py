@@ -13,8 +13,10 @@ COMMANDS = {
     "encode": "Compress an image to an .aei file.",
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
-    "bench": "Compare aei with JPEG, WebP and AVIF on real files.",
+    "compare": "Make a page that shows a photo by aei and others at the same bytes.",
+    "bench": "Compare image codecs on real files: bytes, quality, speed.",
     "plot": "Draw the curves of benchmark results or of a training run.",
+    "report": "Make an interactive page of benchmark results.",
     "train": "Train a model (needs the [train] extra).",
     "study": "Measure which training choices matter (needs [train]).",
     "export": "Turn a training checkpoint into a model bundle (needs [train]).",
@@ -91,7 +93,7 @@ def main() -> None:
 
 def _extra(module: str | None) -> str:
     train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
-    bench = {"matplotlib", "bjontegaard", "scipy"}
+    bench = {"matplotlib", "bjontegaard", "scipy", "ssimulacra2"}
     for extra, names in {"train": train, "bench": bench}.items():
         if module in names:
             return f": pip install 'aei-codec[{extra}]'"
