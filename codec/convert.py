@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE, check_size
 from .api import Codec
-from .targets import Target, encode_to_target
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from .targets import Target
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     if options.target is None:
         encoded = codec.encode(image, options.quality, metadata=not options.strip)
     else:
+        from .targets import encode_to_target
+
         reached = encode_to_target(codec, image, options.target, not options.strip)
         encoded = reached.data
         details = {
@@ -250,6 +253,10 @@ def decode_file(
     return Converted(image_file(image, format_), *image.size)
 
 
+class _NamedFile(io.BytesIO):
+    name = "image.png"
+
+
 def image_file(image: Image.Image, format_: str) -> bytes:
     """The bytes of an image in one of Pillow's formats."""
     options: dict = {n: image.info[n] for n in ("exif", "icc_profile") if n in image.info}
@@ -273,9 +280,10 @@ def image_file(image: Image.Image, format_: str) -> bytes:
                 f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
             )
         image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
-    out = io.BytesIO()
+    out = _NamedFile() if format_ == "PNG" else io.BytesIO()
     try:
-        image.save(out, format_, **options)
+        # told the format by a name, Pillow loads the one plugin instead of five
+        image.save(out, None if format_ == "PNG" else format_, **options)
     except OSError as error:
         raise UnsupportedError(f"cannot be written as {format_} ({error})") from None
     return out.getvalue()
