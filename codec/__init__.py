@@ -16,6 +16,8 @@ from ..formats import (
     UnsupportedError,
 )
 from .api import Codec, decode, encode
+from .streams import decode_many, encode_many
+from .targets import Target, encode_to_target
 
 __all__ = [
     "AeiError",
@@ -23,8 +25,12 @@ __all__ = [
     "DamagedFileError",
     "ModelError",
     "NotAnAeiFileError",
+    "Target",
     "UnknownModelError",
     "UnsupportedError",
     "decode",
+    "decode_many",
     "encode",
+    "encode_many",
+    "encode_to_target",
 ]

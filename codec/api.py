@@ -10,6 +10,7 @@ from ..formats import Contents, Header, UnknownModelError, UnsupportedError, pac
 from ..formats.container import check_size
 from ..formats.plane import decode_plane, encode_plane
 from ..formats.sections import ALPHA, MAX_METADATA, METADATA, deflate, inflate
+from .arrays import as_pixels
 from .bundle import Bundle, default_bundle, find_bundle
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Codec:
         """The .aei file of an image.
 
         image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
-        (H, W, 4), sides 1..2048. quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the
+        (H, W, 4), sides 1..2048; or a torch tensor (see arrays.as_pixels). quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the
         ICC profile, Exif and XMP of a Pillow image; without, Exif's orientation is applied instead.
         Raises UnsupportedError for images this version cannot hold.
         """
@@ -74,6 +75,7 @@ class Codec:
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
+        image = as_pixels(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
                 f"cannot encode a {type(image).__name__}: give a Pillow image or array"
@@ -192,9 +194,14 @@ def codec_of_bundle(path: Path) -> Codec:
     return _codecs[path]
 
 
+def default_codec() -> Codec:
+    """The shared Codec of the model that ships with the package."""
+    return codec_of_bundle(default_bundle().path)
+
+
 def encode(image: Image.Image | np.ndarray, quality: float = 50, *, metadata: bool = True) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
-    return codec_of_bundle(default_bundle().path).encode(image, quality, metadata=metadata)
+    return default_codec().encode(image, quality, metadata=metadata)
 
 
 def decode(data: bytes) -> Image.Image:
