@@ -13,6 +13,7 @@ COMMANDS = {
     "encode": "Compress an image to an .aei file.",
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
+    "view": "Show an .aei file, and where its bits went, as a web page.",
     "bench": "Compare aei with JPEG, WebP and AVIF on real files.",
     "plot": "Draw the curves of benchmark results or of a training run.",
     "train": "Train a model (needs the [train] extra).",
