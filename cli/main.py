@@ -14,6 +14,7 @@ COMMANDS = {
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
     "view": "Show an .aei file, and where its bits went, as a web page.",
+    "thumbnail": "Write a small PNG of an .aei file, for file managers.",
     "bench": "Compare aei with JPEG, WebP and AVIF on real files.",
     "plot": "Draw the curves of benchmark results or of a training run.",
     "train": "Train a model (needs the [train] extra).",
