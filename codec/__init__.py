@@ -7,6 +7,8 @@
 (64, 48)
 """
 
+from typing import TYPE_CHECKING
+
 from ..formats import (
     AeiError,
     DamagedFileError,
@@ -19,6 +21,27 @@ from ..formats import (
 )
 from .api import Codec, Salvaged, decode, encode
 
+if TYPE_CHECKING:
+    from .streams import decode_many, encode_many
+    from .targets import Target, encode_to_target
+
+# Loaded when first asked for: a single encode or decode needs none of them.
+_LATER = {
+    "decode_many": "streams",
+    "encode_many": "streams",
+    "Target": "targets",
+    "encode_to_target": "targets",
+}
+
+
+def __getattr__(name: str):
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "AeiError",
     "Codec",
@@ -28,8 +51,12 @@ __all__ = [
     "ModelError",
     "NotAnAeiFileError",
     "Salvaged",
+    "Target",
     "UnknownModelError",
     "UnsupportedError",
     "decode",
+    "decode_many",
     "encode",
+    "encode_many",
+    "encode_to_target",
 ]

@@ -24,6 +24,7 @@ from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
+from .arrays import as_pixels
 from .bundle import Bundle, default_bundle, find_bundle
 from .side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 
@@ -89,10 +90,11 @@ class Codec:
         """The .aei file of an image.
 
         image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
-        (H, W, 4). quality: 1..100; gain_index, 0..255, overrides it. metadata: keep the ICC profile,
-        Exif and XMP of a Pillow image; without, Exif's orientation is applied instead. tile_side: side
-        of tiles, a multiple of 64 up to 16384; by default 1024 for images over 2048 pixels on a side,
-        else none. Raises UnsupportedError for images this version cannot hold.
+        (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100; gain_index, 0..255,
+        overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
+        orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
+        default 1024 for images over 2048 pixels on a side, else none. Raises UnsupportedError for
+        images this version cannot hold.
         """
         from . import images
         from .latents import encode_latents, grid_of
@@ -101,6 +103,7 @@ class Codec:
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
+        image = as_pixels(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
                 f"cannot encode a {type(image).__name__}: give a Pillow image or array"
@@ -337,9 +340,14 @@ def codec_of_bundle(path: Path) -> Codec:
     return _codecs[path]
 
 
+def default_codec() -> Codec:
+    """The shared Codec of the model that ships with the package."""
+    return codec_of_bundle(default_bundle().path)
+
+
 def encode(image: Image.Image | np.ndarray, quality: float = 50, *, metadata: bool = True) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
-    return codec_of_bundle(default_bundle().path).encode(image, quality, metadata=metadata)
+    return default_codec().encode(image, quality, metadata=metadata)
 
 
 def decode(

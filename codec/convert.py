@@ -287,3 +287,23 @@ def image_file(image: Image.Image, format_: str) -> bytes:
     except OSError as error:
         raise UnsupportedError(f"cannot be written as {format_} ({error})") from None
     return out.getvalue()
+
+
+def thumbnail(data: bytes, size: int) -> bytes:
+    """A PNG of an .aei file, upright and at most `size` pixels a side; without metadata.
+
+    Raises NotAnAeiFileError or DamagedFileError.
+    """
+    from PIL import Image, ImageOps
+
+    parse_header(data)  # the error that names the fault, where Pillow would only say "not an image"
+    from . import pillow  # noqa: F401  (registers .aei)
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except OSError as error:
+        raise DamagedFileError(str(error)) from None
+    image = ImageOps.exif_transpose(image)
+    image.info.clear()
+    return image_file(image, "PNG")

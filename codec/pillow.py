@@ -7,44 +7,73 @@
 >>> Image.new("RGB", (40, 30), "teal").save(file, "AEI", quality=40)
 >>> Image.open(file).size
 (40, 30)
+
+Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB) and
+`target_ssim`; `icc_profile`, `exif` and `xmp` in place of the image's own; `metadata=False` for none.
+`info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the
+file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
+imageio reads and writes .aei files through this plugin too, once it is imported.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import IO
 
 from PIL import Image, ImageFile
 
-from ..formats import AeiError, parse_header
+from ..formats import DEFAULT_LIMITS, AeiError, parse, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
+from .images import info_of
+from .side_channels import read_metadata
+from .targets import BPP, PSNR, SIZE, SSIM, Target, encode_to_target
+
+TARGETS = {"target_size": SIZE, "target_bpp": BPP, "target_psnr": PSNR, "target_ssim": SSIM}
 
 
 class AeiImageFile(ImageFile.ImageFile):
-    """Reads the header on open; decodes on load. `info["quality"]` is left to the encoder's caller:
-    files carry a gain index, given as `info["gain_index"]`."""
+    """Reads header and metadata on open; decodes on load."""
 
     format = "AEI"
     format_description = "aei learned image"
 
     def _open(self) -> None:
         assert self.fp is not None
+        data = self.fp.read(HEAD_BYTES)
         try:
-            header, _ = parse_header(self.fp.read(HEAD_BYTES))
+            header, _ = parse_header(data)
         except AeiError as error:
             raise SyntaxError(str(error)) from None  # Pillow: not ours, try the next plugin
         self._size = header.width, header.height
         self._mode = header.mode
+        self._scale = 1
         self.info["gain_index"] = header.gain_index
+        with contextlib.suppress(AeiError):  # of a damaged file: load() says it
+            contents = parse(data + self.fp.read())
+            self.info.update(info_of(read_metadata(contents.sections, DEFAULT_LIMITS)))
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode at 1/2, 1/4 or 1/8, the smallest that is no smaller than `size`; modes are left alone."""
+        if not self.tile or self._scale != 1 or not size:
+            return None
+        width, height = self._size
+        ratio = min(width // max(1, size[0]), height // max(1, size[1]))
+        self._scale = next(s for s in (8, 4, 2, 1) if s <= max(1, ratio))
+        self._size = -(-width // self._scale), -(-height // self._scale)
+        self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
+        return self.mode, (0, 0, width / self._scale, height / self._scale)
 
     def load(self):
         if self.tile:
             assert self.fp is not None
             self.fp.seek(0)
             try:
-                decoded = api.decode(self.fp.read())
+                decoded = api.decode(self.fp.read(), scale=self._scale)
             except AeiError as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
@@ -68,14 +97,33 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if given:  # metadata named in save() replaces the image's own
         image = image.copy()
         image.info.update(given)
+    metadata = options.get("metadata", True)
     try:
-        data = api.encode(image, options.get("quality", 50), metadata=options.get("metadata", True))
+        targets = [
+            Target(kind, options[name])
+            for name, kind in TARGETS.items()
+            if options.get(name) is not None
+        ]
+        if len(targets) + ("quality" in options) > 1:
+            raise ValueError("quality and the targets exclude each other: give one")
+        if targets:
+            data = encode_to_target(api.default_codec(), image, targets[0], metadata).data
+        else:
+            data = api.encode(image, options.get("quality", 50), metadata=metadata)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)
 
 
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    frames = getattr(image, "n_frames", 1) + len(list(image.encoderinfo.get("append_images", [])))
+    if frames > 1:
+        raise OSError(f"{frames} frames: an .aei file holds one picture")
+    _save(image, file, filename)
+
+
 Image.register_open(AeiImageFile.format, AeiImageFile, _accept)
 Image.register_save(AeiImageFile.format, _save)
+Image.register_save_all(AeiImageFile.format, _save_all)
 Image.register_extension(AeiImageFile.format, ".aei")
 Image.register_mime(AeiImageFile.format, "image/x-aei")

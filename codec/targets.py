@@ -18,6 +18,7 @@ import numpy as np
 
 from ..formats import UnsupportedError
 from .api import GAIN_LEVELS, Codec
+from .arrays import as_pixels
 from .quality import psnr, ssim
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def encode_to_target(
     image, metadata: see Codec.encode. Raises UnsupportedError where even the smallest file is too large, or the best
     not good enough; a size that the best file does not fill is no error.
     """
+    image = as_pixels(image)
     shape = image.shape if isinstance(image, np.ndarray) else image.size
     pixels = max(1, math.prod(shape[:2]))
     low, high = _window(target, pixels)

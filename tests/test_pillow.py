@@ -6,7 +6,7 @@ import aei.codec.pillow
 import numpy as np
 import pytest
 from aei import codec as face
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def test_save_and_open(tmp_path, photo):
@@ -74,3 +74,79 @@ def test_alpha_and_metadata(tmp_path):
 
 def test_extension_is_registered():
     assert Image.registered_extensions()[".aei"] == aei.codec.pillow.AeiImageFile.format
+
+
+def test_save_options(photo):
+    image = Image.fromarray(photo)
+    file = io.BytesIO()
+    image.save(file, "AEI", target_size=4000)
+    assert 3920 <= len(file.getvalue()) <= 4000
+    with pytest.raises(ValueError, match="exclude each other"):
+        image.save(io.BytesIO(), "AEI", quality=30, target_bpp=0.3)
+    with pytest.raises(OSError, match="smallest file"):
+        image.save(io.BytesIO(), "AEI", target_size=10)
+    with pytest.raises(OSError, match="from 1 to 100"):
+        image.save(io.BytesIO(), "AEI", quality=0)
+
+
+def test_metadata_is_there_before_the_pixels(photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "AEI", exif=exif, icc_profile=b"profile", xmp=b"<x/>")
+    with Image.open(file) as image:
+        assert image.tile
+        assert image.info["icc_profile"] == b"profile"
+        assert image.info["xmp"] == b"<x/>"
+        assert image.getexif()[0x0112] == 6
+        assert ImageOps.exif_transpose(image).size == (150, 203)
+    file = io.BytesIO()
+    image.save(file, "AEI", metadata=False)
+    assert "exif" not in Image.open(file).info
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [((203, 150), (203, 150)), ((102, 75), (203, 150)), ((101, 75), (102, 75)),
+     ((50, 30), (51, 38)), ((1, 1), (26, 19))],
+)  # fmt: skip
+def test_draft(photo, asked, size):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "AEI", quality=80)
+    image = Image.open(file)
+    mode, box = image.draft("RGB", asked)
+    assert mode == "RGB"
+    assert image.size == size
+    scale = 203 / box[2]
+    assert box[3] == 150 / scale
+    image.load()
+    assert image.im.size == size
+    whole = Image.open(file).convert("RGB").reduce(round(scale))
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(whole)).mean() < 6
+    assert image.draft("RGB", (10, 10)) is None
+
+
+def test_thumbnail(photo):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "AEI")
+    image = Image.open(file)
+    image.thumbnail((40, 40))
+    assert image.size == (40, 30)
+
+
+def test_animations_are_refused_and_single_frames_saved(photo):
+    image = Image.fromarray(photo)
+    with pytest.raises(OSError, match="one picture"):
+        image.save(io.BytesIO(), "AEI", save_all=True, append_images=[image])
+    file = io.BytesIO()
+    image.save(file, "AEI", save_all=True)
+    assert Image.open(file).size == image.size
+
+
+def test_imageio_reads_and_writes(tmp_path, photo):
+    iio = pytest.importorskip("imageio.v3")
+    iio.imwrite(tmp_path / "x.aei", photo, quality=40)
+    assert (tmp_path / "x.aei").read_bytes() == face.encode(photo, 40)
+    back = iio.imread(tmp_path / "x.aei")
+    assert np.array_equal(back, np.asarray(face.decode((tmp_path / "x.aei").read_bytes())))
+    assert iio.immeta(tmp_path / "x.aei")["gain_index"] == 100

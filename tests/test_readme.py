@@ -40,10 +40,13 @@ def test_shell_examples_use_real_commands(tmp_path, photo):
 
     Image.fromarray(photo).save(tmp_path / "photo.png")
     Image.fromarray(photo).save(tmp_path / "photo.jpg")
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo).save(tmp_path / "photos" / "one.jpg")
     section = README.split("## Command line")[1].split("```")[1]
     lines = [line for line in section.strip().splitlines() if "bench" not in line]
     aei = f'aei() {{ "{sys.executable}" -m aei.cli.main "$@"; }}\n'
     script = aei + "set -e -o pipefail\n" + "\n".join(lines)
     result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
-    assert {"photo.aei", "s.aei", "back.png", "same.png"} <= {p.name for p in tmp_path.iterdir()}
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert {"photo.aei", "s.aei", "back.png", "same.png", "back/one.jpg", "photo.html"} <= made

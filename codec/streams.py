@@ -1,0 +1,89 @@
+"""Many images in memory: encode and decode them several at a time, in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from .api import Codec
+from .batch import available_cpus, default_jobs
+from .convert import Decoders, load_codec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from .targets import Target
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def encode_many(
+    images: Iterable[Image.Image | np.ndarray],
+    quality: float = 50,
+    *,
+    target: Target | None = None,
+    metadata: bool = True,
+    jobs: int | None = None,
+    model: str | Path | None = None,
+) -> Iterator[bytes]:
+    """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
+
+    images: whatever Codec.encode takes, read no faster than the results are. target: a size or quality to meet
+    instead of `quality`. metadata, model: see Codec. An image that cannot be encoded raises when its turn comes, and ends
+    the iteration.
+    """
+    jobs = jobs or default_jobs()
+    codec = load_codec(model, max(1, available_cpus() // jobs))
+
+    def one(image: Image.Image | np.ndarray) -> bytes:
+        if target is None:
+            return codec.encode(image, quality, metadata=metadata)
+        from .targets import encode_to_target
+
+        return encode_to_target(codec, image, target, metadata).data
+
+    return _ordered(one, images, jobs)
+
+
+def decode_many(
+    files: Iterable[bytes | str | os.PathLike],
+    *,
+    jobs: int | None = None,
+    model: str | Path | None = None,
+) -> Iterator[Image.Image]:
+    """The images of .aei files, in order, `jobs` at a time (by default one per CPU).
+
+    files: contents as bytes, or paths; read no faster than the results are. model: see Codec, needed only for files of
+    a model that is not installed. A file that cannot be decoded raises when its turn comes, and ends the iteration.
+    """
+    jobs = jobs or default_jobs()
+    decoders = Decoders(model, max(1, available_cpus() // jobs))
+
+    def one(file: bytes | str | os.PathLike) -> Image.Image:
+        data = Path(file).read_bytes() if isinstance(file, (str, os.PathLike)) else bytes(file)
+        codec: Codec = decoders.codec(data)
+        return codec.decode(data)
+
+    return _ordered(one, files, jobs)
+
+
+def _ordered(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Iterator[Out]:
+    """Like map() on threads, at most 2 jobs items ahead of the results."""
+    pending: deque[Future[Out]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 2 * jobs:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,68 @@
+"""The heat map adds up to the file, and the page and the terminal preview hold what they should."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from aei.codec import heatmap, view
+from conftest import synthetic_photo
+from PIL import Image
+
+
+@pytest.mark.parametrize(("shape", "quality"), [((96, 144), 50), ((70, 50), 90), ((16, 16), 5)])
+def test_bits_add_up_to_the_payload(codec, shape, quality):
+    data = codec.encode(synthetic_photo(*shape), quality)
+    bits, side = heatmap.bit_map(codec, data)
+    assert bits.shape == (-(-shape[0] // side), -(-shape[1] // side))
+    assert (bits >= 0).all()
+    latents = codec.decode_latents(data)[1]
+    assert bits.sum() + 8 == pytest.approx(latents.bits, rel=1e-4)  # 8: the check
+
+
+def test_escapes_and_coded_symbols_count(codec):
+    noise = np.random.default_rng(0).choice([0, 255], (64, 64, 3)).astype(np.uint8)
+    data = codec.encode(noise, 95)
+    bits, _ = heatmap.bit_map(codec, data)
+    assert bits.sum() + 8 == pytest.approx(codec.decode_latents(data)[1].bits, rel=1e-4)
+
+
+def test_bits_go_where_the_detail_is(codec):
+    image = np.full((128, 256, 3), 120, np.uint8)
+    image[:, 128:] = synthetic_photo(128, 128)
+    bits, _ = heatmap.bit_map(codec, codec.encode(image, 60))
+    assert bits[:, 9:].mean() > 5 * bits[:, :7].mean()
+
+
+def test_page(codec):
+    photo = synthetic_photo(50, 70)
+    data = codec.encode(photo, 50)
+    text = view.page(data, codec, "<b>&.aei")
+    assert "&lt;b&gt;&amp;.aei" in text
+    assert "@" not in re.sub(r"data:image/png;base64,[^\"]*", "", text).replace("@media", "")
+    assert "http" not in text
+    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', text)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(p))).size for p in pictures]
+    assert sizes == [(70, 50), (5, 4)]
+    first = Image.open(io.BytesIO(base64.b64decode(pictures[0])))
+    assert first.tobytes() == codec.decode(data).tobytes()
+
+
+def test_command(run_aei, aei_file, tmp_path):
+    file = tmp_path / "x.aei"
+    file.write_bytes(aei_file)
+    assert run_aei("view", file).out == f"wrote {tmp_path / 'x.html'}\n"
+    assert "<!doctype html>" in (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "exists" in run_aei("view", file).err
+    result = run_aei("view", file, "--ansi", "--columns", 24)
+    assert result.code == 0
+    picture = result.out.split("\n\n")[0].splitlines()
+    assert [line.count("\u2580") for line in picture] == [24] * 10
+    assert "gain index" in result.out
+    (tmp_path / "bad.aei").write_bytes(aei_file[:-4])
+    assert run_aei("view", tmp_path / "bad.aei").code == 1
+
+
+def test_transparent_images_in_the_terminal():
+    assert view.ansi(Image.new("LA", (4, 4), (200, 0)), 4).count("128;128;128") == 16
