@@ -95,6 +95,8 @@ def ms_ssim_db(value):
     return -10 * np.log10(np.maximum(1 - value, 1e-10))
 
 
+# Part of what cached points depend on: raise it with every change of their values.
+VERSION = 1
 # What is measured of every point, and what on demand: (original, decoded) -> number.
 ALWAYS = {"psnr": psnr, "psnr_yuv": psnr_yuv, "ms_ssim": ms_ssim}
 ON_DEMAND = {"ssimulacra2": ssimulacra2}

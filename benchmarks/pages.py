@@ -49,13 +49,19 @@ def lossless_uri(image: np.ndarray) -> str:
 
 
 def small_uri(image: np.ndarray) -> tuple[str, float]:
-    """A picture for a page of many pictures: WebP at quality 90, and its PSNR against the pixels."""
-    from PIL import Image
+    """A picture for a page of many pictures, and the PSNR of it against the pixels: AVIF 4:4:4 at quality
+    75, or WebP at quality 90 where Pillow has no AVIF."""
+    from PIL import Image, features
 
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "WEBP", quality=90, method=4)
+    if features.check("avif"):
+        mime = "image/avif"
+        Image.fromarray(image).save(out, "AVIF", quality=75, subsampling="4:4:4", speed=8)
+    else:
+        mime = "image/webp"
+        Image.fromarray(image).save(out, "WEBP", quality=90)
     with Image.open(out) as back:
-        return data_uri("image/webp", out.getvalue()), psnr(image, np.asarray(back.convert("RGB")))
+        return data_uri(mime, out.getvalue()), psnr(image, np.asarray(back.convert("RGB")))
 
 
 def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = False) -> dict:

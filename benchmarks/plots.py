@@ -1,57 +1,144 @@
-"""Rate-distortion plots."""
+"""Plots of benchmark results, of training runs and of studies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from .run import curves, load
+import numpy as np
 
-COLOURS = {
-    "aei": "#d1495b",
-    "JPEG": "#8d99ae",
-    "JPEG optimised": "#5c677d",
-    "WebP": "#2a9d8f",
-    "AVIF": "#3a6ea5",
-}
+from .results import METRICS, bd_per_image, bd_table, curves, load
+from .style import styles
+
+SMALL = 128 * 128  # pixels; images this small are plotted over bytes, where headers show
 
 
-def plot(results: Path, out: Path) -> None:
-    """Draw PSNR, and MS-SSIM or PSNR without headers, against rate, from the JSON of `aei bench`."""
+def plot(results: Path, out: Path, kind: str = "rd", codecs: tuple[str, ...] = ()) -> None:
+    """Draw a figure from the JSON of `aei bench`.
+
+    kind: `rd`, two rate-distortion panels; `time`, BD-rate against the times to encode and decode;
+    `images`, the BD-rate of each image. codecs: only these; all by default. Raises ValueError where the
+    file is no results, or has not what the figure needs.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     facts, points = load(results)
-    panels = [("PSNR (dB)", curves(points, "psnr"))]
-    structural = curves(points, "ms_ssim")
-    if structural:
-        panels.append(("MS-SSIM (dB)", structural))
-    else:
-        panels.append(("PSNR (dB), headers not counted", curves(points, "psnr", headers=False)))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    for axis, (label, by_codec) in zip(axes, panels):
-        for name, (rate, quality) in by_codec.items():
-            order = sorted(range(len(rate)), key=rate.__getitem__)
-            axis.plot(
-                [rate[i] for i in order],
-                [quality[i] for i in order],
-                marker="o",
-                markersize=3.5 if len(rate) > 1 else 9,
-                linewidth=2.2 if name == "aei" else 1.4,
-                color=COLOURS.get(name),
-                label=name,
-                zorder=3 if name == "aei" else 2,
-            )
-        axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        axis.set_xlabel("bits per pixel, whole files" if "not" not in label else "bits per pixel")
-        axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
-    axes[0].legend()
-    figure.suptitle(f"{facts['dataset']}, {facts['images']} images, real files")
+    named = {p.codec for p in points}
+    for name in codecs:
+        if name not in named:
+            raise ValueError(f"{name!r} is not in {results}; there are {', '.join(sorted(named))}")
+    look = styles({name: c["family"] for name, c in facts["codecs"].items()})
+    if codecs:
+        points = [p for p in points if p.codec in codecs or p.codec == facts["anchor"]]
+        look = {name: value for name, value in look.items() if name in codecs}
+    draw = {"rd": _rd, "time": _time, "images": _images}[kind]
+    figure = draw(plt, facts, points, look)
     figure.savefig(out, dpi=130)
     plt.close(figure)
+
+
+def _line(look: dict, name: str) -> dict:
+    dash = look[name]["dash"]
+    own = name == "aei"
+    return {
+        "color": look[name]["colour"],
+        "linestyle": (0, tuple(d / 2 for d in dash)) if dash else "-",
+        "linewidth": 2.4 if own else 1.4,
+        "zorder": 3 if own else 2,
+    }
+
+
+def _rd(plt, facts: dict, points: list, look: dict):
+    small = points[0].width * points[0].height <= SMALL
+    panels = [("PSNR (dB)", "psnr", True)]
+    if curves(points, "ms_ssim"):
+        panels.append((METRICS["ms_ssim"], "ms_ssim", True))
+    else:
+        panels.append(("PSNR (dB), headers not counted", "psnr", False))
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained", sharex=small)
+    pixels = float(np.mean([p.width * p.height for p in points]))
+    for axis, (label, metric, headers) in zip(axes, panels):
+        for name, (rates, quality) in curves(points, metric, headers).items():
+            if name not in look or len(rates) < 2:
+                continue
+            order = np.argsort(rates)
+            rate = np.array(rates)[order] * (pixels / 8 if small else 1)
+            axis.plot(
+                rate, np.array(quality)[order], marker="o", markersize=3, label=name,
+                **_line(look, name),
+            )  # fmt: skip
+            floor = facts["codecs"][name].get("grey_bytes")
+            if small and headers and floor:
+                axis.axvline(floor, color=look[name]["colour"], linewidth=0.8, linestyle=":")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        unit = "bytes" if small else "bits per pixel"
+        axis.set_xlabel(f"{unit}, whole files" if headers else f"{unit}, headers not counted")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    if panels[1][1] == "psnr" or small:
+        axes[0].text(
+            0.98, 0.02, "dotted: a plain grey image's file", transform=axes[0].transAxes,
+            ha="right", fontsize=8,
+        )  # fmt: skip
+    published = {} if small else facts.get("published", {})
+    for name, curve in published.items():
+        axes[0].plot(curve["bpp"], curve["psnr"], linewidth=0.8, color="black", alpha=0.35,
+                     label="published, see the table" if name == next(iter(published)) else None)  # fmt: skip
+    if published:
+        # what was measured sets the window
+        axes[0].set_xlim(axes[1].get_xlim())
+    axes[0].legend(fontsize=8)
+    figure.suptitle(f"{facts['dataset']}, {facts['images']} images, real files")
+    return figure
+
+
+def _time(plt, facts: dict, points: list, look: dict):
+    times = facts.get("timings")
+    if not times:
+        raise ValueError("these results hold no times: run aei bench with --time")
+    rates = {row["codec"]: row.get("psnr") for row in bd_table(points, facts["anchor"], False)}
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained", sharey=True)
+    for axis, key in zip(axes, ("encode_s", "decode_s")):
+        for row in times["codecs"]:
+            name = row["codec"]
+            if name not in look or rates.get(name) is None:
+                continue
+            axis.plot(row[key], rates[name], "o", color=look[name]["colour"], markersize=8)
+            axis.annotate(
+                name, (row[key], rates[name]), (7, 4), textcoords="offset points", fontsize=8
+            )
+        axis.set_xscale("log")
+        axis.margins(x=0.15)
+        axis.set_xlabel(f"seconds to {key.split('_')[0]} {times['megapixels']:.2g} megapixels")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(f"BD-rate against {facts['anchor']} (%), PSNR")
+    figure.suptitle(
+        f"{facts['dataset']}; {facts['environment']['cpu']}, {times['threads']} threads, median of "
+        f"{times['repeats']} runs"
+    )
+    return figure
+
+
+def _images(plt, facts: dict, points: list, look: dict):
+    per_image = bd_per_image(points, "psnr", facts["anchor"])
+    names = list(dict.fromkeys(p.image for p in points))
+    shown = [name for name in per_image if name in look]
+    if not shown or len(names) > 100:
+        raise ValueError("a figure by image needs two codecs and at most 100 images")
+    width = max(8.0, 0.12 * len(names) * len(shown) + 2)
+    figure, axis = plt.subplots(figsize=(min(width, 24), 5), layout="constrained")
+    for i, name in enumerate(shown):
+        at = np.arange(len(names)) + (i - (len(shown) - 1) / 2) * 0.8 / len(shown)
+        values = [np.nan if v is None else v for v in per_image[name]]
+        axis.bar(at, values, 0.8 / len(shown), color=look[name]["colour"], label=name)
+    axis.set_xticks(range(len(names)), names, rotation=60, fontsize=8)
+    axis.set_ylabel(f"BD-rate against {facts['anchor']} (%), PSNR")
+    axis.grid(alpha=0.3, axis="y")
+    axis.legend(fontsize=8)
+    return figure
 
 
 def plot_run(folder: Path, out: Path) -> None:

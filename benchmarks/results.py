@@ -122,7 +122,7 @@ def summary(
         "codecs": {
             c.name: {
                 "settings": c.settings, "version": c.version, "family": c.family or c.name,
-                "identity": c.identity, "lossless": c.lossless,
+                "identity": c.identity, "lossless": c.lossless, **_overhead(c, dataset, points),
             }
             for c in codecs
         },
@@ -136,6 +136,17 @@ def summary(
         "published": published or {},
         "points": points,
     }  # fmt: skip
+
+
+def _overhead(codec: PeerCodec, dataset: Dataset, points: list[Point]) -> dict:
+    """Bytes of a grey picture of the first image's size at the lowest quality, and the mean bytes of
+    headers and tables (None where they were not told apart)."""
+    grey = np.full_like(dataset.image(0)[1], 128)
+    own = [p.bytes - p.payload_bytes for p in points if p.codec == codec.name]
+    return {
+        "grey_bytes": len(codec.encode(grey, codec.qualities[0])),
+        "header_bytes": round(sum(own) / len(own), 1) if codec.payload and own else None,
+    }
 
 
 def _short(by_codec: dict[str, Curve]) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 from .cache import Cache, image_hash
 from .codecs import CodecError, PeerCodec
 from .datasets import Dataset
-from .metrics import ALWAYS, ON_DEMAND
+from .metrics import ALWAYS, ON_DEMAND, VERSION
 
 
 @dataclass
@@ -60,9 +60,11 @@ def run(
         for codec in codecs:
             for quality in codec.qualities:
                 known = cache.get(key, codec.identity, quality)
+                if known.get("version", 1) != VERSION:
+                    known = {}
                 lacking = {n: f for n, f in wanted.items() if n not in known}
                 if lacking or "bytes" not in known:
-                    known |= measure(codec, image, quality, lacking)
+                    known |= measure(codec, image, quality, lacking) | {"version": VERSION}
                     cache.put(key, codec.identity, quality, known)
                 chosen = {n: known[n] for n in ("bytes", "payload_bytes", *wanted)}
                 points.append(Point(codec.name, quality, name, width, height, **chosen))

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from .codecs import CodecError, choose, command_codec, plugin_codecs
-from .environment import available_cpus
 
 LEARNED = ("bmshj2018-factorized", "mbt2018-mean", "cheng2020-anchor")
 LEARNED_QUALITY = 4
@@ -105,12 +104,12 @@ def _child(sender, request: Request, images: list[np.ndarray]) -> None:
     sender.send(None)
 
 
-def _row(name, quality, images, encoders, decode, repeats, size=len, **more) -> dict:
+def _row(name, quality, images, encoders, decode, repeats, size=len, warm_up=True, **more) -> dict:
     encode_s, decode_s, bpp = [], [], []
     for image, encode in zip(images, encoders):
-        seconds, data = _median(encode, repeats)
+        seconds, data = _median(encode, repeats, warm_up)
         encode_s.append(seconds)
-        decode_s.append(_median(lambda d=data: decode(d), repeats)[0])
+        decode_s.append(_median(lambda d=data: decode(d), repeats, warm_up)[0])
         bpp.append(8 * size(data) / (image.shape[0] * image.shape[1]))
     return {
         "codec": name,
@@ -122,9 +121,11 @@ def _row(name, quality, images, encoders, decode, repeats, size=len, **more) -> 
     }
 
 
-def _median(call: Callable, repeats: int):
-    """Median seconds of a call, after one that loads whatever is loaded late."""
-    result, seconds = call(), []
+def _median(call: Callable, repeats: int, warm_up: bool):
+    """Median seconds of a call, after one that loads whatever is loaded late; and its last result."""
+    if warm_up:
+        call()
+    seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         result = call()
@@ -149,8 +150,8 @@ def _learned(name: str, images: list[np.ndarray], request: Request) -> dict:
     torch.manual_seed(0)
     network = image_models[name](quality=LEARNED_QUALITY, pretrained=False).eval()
     network.update(force=True)
-    # cheng2020's decoder runs pixel by pixel; a few seconds an image, so one measured run will do.
-    repeats = 1 if name.startswith("cheng") else request.repeats
+    # cheng2020 codes pixel by pixel, many seconds an image: one run will do.
+    slow = name.startswith("cheng")
 
     def encode(image: np.ndarray) -> dict:
         x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
@@ -168,8 +169,9 @@ def _learned(name: str, images: list[np.ndarray], request: Request) -> dict:
 
     encoders = [lambda x=image: encode(x) for image in images]
     row = _row(
-        f"{name} (random weights)", LEARNED_QUALITY, images, encoders, decode, repeats, size,
-        note=LEARNED_NOTE + (", one run" if repeats == 1 else ""),
+        f"{name} (random weights)", LEARNED_QUALITY, images, encoders, decode,
+        1 if slow else request.repeats, size, not slow,
+        note=LEARNED_NOTE + (", one run" if slow else ""),
     )  # fmt: skip
     row["bpp"] = None  # of noise: says nothing about the trained model
     return row
@@ -182,8 +184,3 @@ def nearest_qualities(curves: dict, qualities: dict[str, list[float]], bpp: floa
         distance = [abs(math.log(rate / bpp)) for rate in rates]
         result[name] = sorted(qualities[name])[distance.index(min(distance))]
     return result
-
-
-def default_threads() -> int:
-    """Every CPU this process may use."""
-    return available_cpus()

@@ -13,14 +13,18 @@ from . import output as out
 @click.argument("source", metavar="RESULTS|RUN", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Picture to write.  [default: RESULTS with .png, or RUN/loss.png]")  # fmt: skip
+@click.option("--kind", type=click.Choice(["rd", "time", "images"]), default="rd", show_default=True,
+              help="Rate-distortion curves, BD-rate against time, or BD-rate of each image.")  # fmt: skip
+@click.option("--codecs", metavar="NAMES", help="Only these, with commas between them.")
 @click.option("-f", "--force", is_flag=True, help="Replace the picture if it exists.")
-def command(source: Path, output: Path | None, force: bool) -> None:
+def command(source: Path, output: Path | None, kind: str, codecs: str | None, force: bool) -> None:
     """Draw rate-distortion curves from the JSON file of `aei bench`, or loss curves from the folder of
     `aei train`.
 
     \b
     Examples:
-      aei plot results/kodak.json -o kodak.png
+      aei plot results/kodak.json -o kodak.svg
+      aei plot results/kodak.json --kind time -o speed.png
       aei plot run/
     """
     from ..benchmarks.plots import plot, plot_run
@@ -30,7 +34,11 @@ def command(source: Path, output: Path | None, force: bool) -> None:
     if path.exists() and not force:
         raise AeiError(f"{path} exists: choose another name with -o, or --force to replace it")
     try:
-        (plot_run if source.is_dir() else plot)(source, path)
+        if source.is_dir():
+            plot_run(source, path)
+        else:
+            names = tuple(n.strip() for n in codecs.split(",")) if codecs else ()
+            plot(source, path, kind, names)
     except ValueError as error:
         raise AeiError(str(error)) from None
     out.emit(output=str(path))
