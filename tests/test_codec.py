@@ -15,7 +15,8 @@ from PIL import Image
 
 
 def psnr(a, b) -> float:
-    return 10 * np.log10(255**2 / np.mean((np.float64(a) - np.float64(b)) ** 2))
+    error = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return 10 * np.log10(255**2 / np.mean(error**2))
 
 
 def test_quality_buys_fidelity_with_bytes(codec, photo):
