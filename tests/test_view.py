@@ -13,11 +13,11 @@ from PIL import Image
 
 
 def assert_adds_up(bits, data):
-    """The range coder ends each payload within 40 bits of the ideal length; 8 bits are the check."""
+    """The range coder ends each payload within 40 bits of the ideal length, either way; 8 bits are the check."""
     entries = parse(data).entries
     written = 8 * sum(entry.end - entry.start for entry in entries)
     ideal = bits.sum() + 8 * len(entries)
-    assert ideal - 1 <= written <= 1.0005 * ideal + 40 * len(entries)
+    assert ideal - 40 * len(entries) <= written <= 1.0005 * ideal + 40 * len(entries)
 
 
 @pytest.mark.parametrize(("shape", "quality"), [((96, 144), 50), ((70, 50), 90), ((16, 16), 5)])
