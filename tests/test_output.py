@@ -112,3 +112,36 @@ def test_completion_completes():
         capture_output=True, text=True, env=env, check=False,
     )  # fmt: skip
     assert "plain,--target-size" in result.stdout.splitlines(), result.stderr
+
+
+def test_a_misspelt_command_gets_a_hint(run_aei):
+    result = run_aei("encoode", "x.png")
+    assert result.code == 2
+    assert "did you mean `aei encode`?" in result.err
+    assert "`aei --help` lists them" in run_aei("transmogrify").err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_progress_on_a_terminal(tmp_path, photo):
+    import pty
+
+    for i in range(3):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aei.cli.main", "encode", tmp_path, "-o", tmp_path / "small"],
+        stderr=slave, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode(errors="replace")
+    assert "3/3 files" in text
+    assert "%)" in text
+    assert "3 encoded" in text
