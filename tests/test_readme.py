@@ -46,4 +46,6 @@ def test_shell_examples_use_real_commands(tmp_path, photo):
     script = aei + "set -e -o pipefail\n" + "\n".join(lines)
     result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
-    assert {"photo.aei", "s.aei", "back.png", "same.png"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"photo.aei", "s.aei", "back.png", "same.png", "photo.html"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
