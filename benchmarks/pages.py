@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from importlib.resources import files
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -68,7 +69,8 @@ def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = Fal
     """What the viewer shows of one coded picture: the file itself where browsers read the format, else a
     copy of the decoded pixels."""
     back = codec.decode(match.data)
-    structural = ms_ssim(image, back)
+    # the plain package makes pages too, without scipy and so without MS-SSIM
+    structural = ms_ssim(image, back) if find_spec("scipy") else float("nan")
     shown = {
         "name": codec.name,
         "quality": round(match.quality, 2),

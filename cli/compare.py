@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from importlib.util import find_spec
 
 import click
 
@@ -84,6 +85,8 @@ def command(
             f"note: aei's smallest file of this photo is {rows[0]['bytes']} bytes, above --size",
             err=True,
         )
+    if find_spec("scipy") is None:
+        click.echo("note: no MS-SSIM without scipy: pip install 'aei-codec[bench]'", err=True)
     for row in rows:
         click.echo(f"{row['name']:<12} {row['bytes']:>9} bytes  {row['psnr']:.2f} dB", err=True)
     if target != STREAM:

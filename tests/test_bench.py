@@ -2,15 +2,20 @@
 
 import csv
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks import codecs, datasets, metrics
-from aei.benchmarks import run as bench
+from aei.benchmarks import bench, codecs, datasets, metrics, results, run
+from aei.benchmarks.cache import Cache
+from aei.cli import bench as bench_cli
+from click.testing import CliRunner
 from conftest import synthetic_photo
 from PIL import Image
 
-pytest.importorskip("bjontegaard", reason="needs the [bench] extra")
+pytest.importorskip("scipy", reason="needs the [bench] extra")
+pytest.importorskip("matplotlib", reason="needs the [bench] extra")
 
 
 def test_psnr():
@@ -37,28 +42,6 @@ def test_ms_ssim_is_undefined_on_small_images():
     assert np.isnan(metrics.ms_ssim(a, a))
 
 
-def test_bd_rate_of_a_scaled_curve():
-    rates, qualities = [0.1, 0.3, 0.8, 1.5], [28.0, 32.0, 36.0, 39.0]
-    value, window = metrics.bd_rate((rates, qualities), ([r * 0.7 for r in rates], qualities))
-    assert value == pytest.approx(-30)
-    assert window == (28.0, 39.0)
-    assert np.isnan(metrics.bd_rate((rates, qualities), (rates, [50.0, 51, 52, 53]))[0])
-
-
-def test_rate_at():
-    assert metrics.rate_at([1, 2, 4], [30, 33, 36], 33) == pytest.approx(2)
-    assert np.isnan(metrics.rate_at([1, 2, 4], [30, 33, 36], 40))
-
-
-@pytest.mark.parametrize("codec", codecs.peer_codecs(), ids=lambda c: c.name)
-def test_payload_is_counted_inside_the_file(codec):
-    image = synthetic_photo(64, 64)
-    small, large = (codec.encode(image, q) for q in codec.qualities[:: len(codec.qualities) - 1])
-    assert 0 < codec.payload(small) < len(small)
-    # headers are the same at every quality, up to the Huffman tables of optimised JPEG
-    assert abs(len(large) - codec.payload(large) - (len(small) - codec.payload(small))) < 200
-
-
 def test_missing_data_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("AEI_DATA", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
@@ -68,30 +51,213 @@ def test_missing_data_says_what_to_do(tmp_path, monkeypatch):
         datasets.load_dataset(str(tmp_path))
 
 
-def test_bench_and_plot_from_the_command_line(tmp_path, photo):
-    from aei.cli import bench as bench_cli
-    from aei.cli import plot as plot_cli
-    from click.testing import CliRunner
+def test_psnr_yuv_weighs_luma_most():
+    a = np.full((8, 8, 3), 100, np.uint8)
+    grey = a + 2  # all the error in Y
+    assert metrics.psnr_yuv(a, a) == 100
+    luma = 10 * np.log10(255**2 / 4)
+    assert metrics.psnr_yuv(a, grey) == pytest.approx((6 * luma + 2 * 100) / 8, abs=0.01)
+    rng = np.random.default_rng(0)
+    b = rng.integers(0, 256, (16, 16, 3), np.uint8)
+    c = rng.integers(0, 256, (16, 16, 3), np.uint8)
+    matrix = np.array(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    )
+    error = np.square(b @ matrix.T - c @ matrix.T).mean(axis=(0, 1))
+    want = (10 * np.log10(255**2 / error)) @ [0.75, 0.125, 0.125]
+    assert metrics.psnr_yuv(b, c) == pytest.approx(want, abs=1e-3)
 
+
+def test_ssimulacra2_on_its_published_scale():
+    """libjxl's documentation: 100 is the original, and heavy JPEG falls far below light JPEG."""
+    pytest.importorskip("ssimulacra2", reason="needs the ssimulacra2 package")
+    from aei.benchmarks.peers import peer_codecs
+
+    image = synthetic_photo(120, 160)
+    jpeg = peer_codecs()[0][0]
+    scores = [metrics.ssimulacra2(image, jpeg.decode(jpeg.encode(image, q))) for q in (10, 50, 95)]
+    assert metrics.ssimulacra2(image, image) == pytest.approx(100, abs=0.01)
+    assert scores == sorted(scores)
+    assert scores[2] - scores[0] > 20
+
+
+@pytest.fixture(scope="module")
+def bench_folder(tmp_path_factory, photo):
+    """Two images, and results of them by three codecs, measured from the command line."""
+    folder = tmp_path_factory.mktemp("bench")
     for i in range(2):
-        Image.fromarray(np.roll(photo, 40 * i, axis=0)).save(tmp_path / f"{i}.png")
-    out = tmp_path / "r.json"
-    result = CliRunner().invoke(bench_cli.command, [str(tmp_path), "-o", str(out)])
+        Image.fromarray(np.roll(photo, 40 * i, axis=0)).save(folder / f"{i}.png")
+    result = run_bench(
+        folder, "--codecs", "aei,JPEG,JPEG optimised,PNG", "--time", "1", "--repeats", "1"
+    )
     assert result.exit_code == 0, result.output
-    assert "BD-rate" in result.output
-    facts, points = bench.load(out)
+    return folder
+
+
+def run_bench(folder, *options, out="r.json"):
+    arguments = [
+        str(folder),
+        "-o",
+        str(folder / out),
+        "--cache",
+        str(folder / "c.sqlite"),
+        *options,
+    ]
+    return CliRunner().invoke(bench_cli.command, arguments)
+
+
+def test_bench_from_the_command_line(bench_folder):
+    facts, points = results.load(bench_folder / "r.json")
     assert facts["images"] == 2
-    with out.with_suffix(".csv").open() as file:
+    with (bench_folder / "r.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(points)
     aei = [p for p in points if p.codec == "aei"]
     assert all(0 < p.bytes - p.payload_bytes <= 18 for p in aei)
-    rows = {row["codec"]: row for row in facts["bd_rate_against_jpeg"]}
+    rows = {row["codec"]: row for row in facts["bd_rate"]}
     assert rows["JPEG"]["psnr"] == 0
     assert rows["JPEG optimised"]["psnr"] < 0
-    result = CliRunner().invoke(plot_cli.command, [str(out), "-o", str(tmp_path / "p.png")])
+    low, high = rows["JPEG optimised"]["psnr_interval"]
+    assert low <= rows["JPEG optimised"]["psnr"] <= high
+    assert rows["PNG"] == {"codec": "PNG"}  # one point makes no curve
+    assert facts["codecs"]["JPEG"]["header_bytes"] > 500
+    assert facts["environment"]["versions"]["numpy"] == np.__version__
+    times = {row["codec"]: row for row in facts["timings"]["codecs"]}
+    assert set(times) == {"aei", "JPEG", "JPEG optimised", "PNG"}
+    assert all(0 < row[k] < 60 for row in times.values() for k in ("encode_s", "decode_s"))
+    json.loads((bench_folder / "r.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
+
+
+def test_results_survive_their_file(bench_folder):
+    facts, points = results.load(bench_folder / "r.json")
+    text = results.to_json({**facts, "points": points})
+    assert json.loads(text)["points"] == json.loads((bench_folder / "r.json").read_text())["points"]
+    (bench_folder / "other.json").write_text('{"points": []}')
+    with pytest.raises(ValueError, match=r"other\.json"):
+        results.load(bench_folder / "other.json")
+
+
+@pytest.mark.parametrize("kind", ["rd", "time", "images"])
+def test_plots(bench_folder, kind):
+    from aei.cli import plot as plot_cli
+
+    out = bench_folder / f"{kind}.png"
+    arguments = [str(bench_folder / "r.json"), "-o", str(out), "--kind", kind]
+    result = CliRunner().invoke(plot_cli.command, arguments)
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "p.png").width > 800
-    json.loads(out.read_text())  # NaN is not JSON
+    assert Image.open(out).width > 800
+
+
+def test_a_second_run_takes_everything_from_the_cache(bench_folder, monkeypatch):
+    def never(*_):
+        raise AssertionError("encoded again")
+
+    real = codecs.choose
+
+    def choose(*arguments):
+        chosen, left_out = real(*arguments)
+        for codec in chosen:
+            codec.encode, codec.decode = never, never
+        return chosen, left_out
+
+    monkeypatch.setattr(bench, "choose", choose)
+    monkeypatch.setattr(results, "_overhead", lambda *_: {})
+    again = run_bench(bench_folder, "--codecs", "aei,JPEG,PNG", out="again.json")
+    assert again.exit_code == 0, again.output
+    first = {(p.codec, p.image, p.quality): p for p in results.load(bench_folder / "r.json")[1]}
+    for p in results.load(bench_folder / "again.json")[1]:
+        assert first[p.codec, p.image, p.quality] == p
+
+
+def test_only_a_new_codec_runs(photo, tmp_path):
+    dataset = datasets.Dataset("x", [], photo[None])
+    calls = []
+
+    def codec(name, settings):
+        def encode(image, quality):
+            calls.append(name)
+            return bytes([int(quality)]) + image.tobytes()
+
+        def decode(data):
+            return np.frombuffer(data[1:], np.uint8).reshape(photo.shape)
+
+        return codecs.PeerCodec(name, settings, (1, 2), encode, decode)
+
+    cache = Cache(tmp_path / "c.sqlite")
+    run.run(dataset, [codec("a", "one")], lambda: None, cache=cache)
+    points = run.run(dataset, [codec("a", "one"), codec("b", "two")], lambda: None, cache=cache)
+    assert calls == ["a", "a", "b", "b"]
+    assert [p.codec for p in points] == ["a", "a", "b", "b"]
+    run.run(dataset, [codec("a", "changed")], lambda: None, cache=cache)
+    assert calls[4:] == ["a", "a"]
+
+
+def test_metrics_asked_for_later_are_added(photo, tmp_path):
+    pytest.importorskip("ssimulacra2", reason="needs the ssimulacra2 package")
+    dataset = datasets.Dataset("x", [], photo[None, :32, :32])
+    codec = codecs.choose("JPEG", [])[0][0]
+    codec.qualities = (50,)
+    cache = Cache(None)
+    before = run.run(dataset, [codec], lambda: None, cache=cache)
+    after = run.run(dataset, [codec], lambda: None, cache=cache, metrics=("ssimulacra2",))
+    assert np.isnan(before[0].ssimulacra2)
+    assert after[0].ssimulacra2 < 100
+    assert after[0].psnr == before[0].psnr
+
+
+COPY = "import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2])"
+
+
+def test_a_codec_of_two_commands(bench_folder):
+    copy = f'{sys.executable} -c "{COPY}" {{in}} {{out}}'
+    result = run_bench(
+        bench_folder, "--codecs", "JPEG", "--command", "copy", copy + " {q}", copy,
+        "--qualities", "copy=1,2", out="copy.json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    points = [p for p in results.load(bench_folder / "copy.json")[1] if p.codec == "copy"]
+    assert len(points) == 4
+    assert all(p.psnr == 100 for p in points)
+
+
+@pytest.mark.parametrize(
+    ("encode", "decode", "said"),
+    [
+        ("cp {in} {out}", "cp {in} {out}", r"no \{q\}"),
+        ("no-such-program {in} {out} {q}", "cp {in} {out}", "cannot be run"),
+        ("false {in} {out} {q}", "cp {in} {out}", "failed: exit code 1"),
+        ("true {in} {out} {q}", "cp {in} {out}", "no output file"),
+    ],
+)
+def test_commands_that_fail_say_so(encode, decode, said, photo):
+    with pytest.raises(codecs.CodecError, match=said):
+        codecs.command_codec("mine", encode, decode).encode(photo, 5)
+
+
+def test_a_codec_of_a_python_file(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from aei.benchmarks.codecs import PeerCodec\n"
+        "CODECS = [PeerCodec('mine', 'x', (1,), lambda i, q: b'', lambda d: None)]\n"
+    )
+    assert codecs.plugin_codecs(plugin)[0].name == "mine"
+    plugin.write_text("CODECS = 3")
+    with pytest.raises(codecs.CodecError, match="no list CODECS"):
+        codecs.plugin_codecs(plugin)
+    plugin.write_text("1 / 0")
+    with pytest.raises(codecs.CodecError, match=r"mine\.py: ZeroDivisionError"):
+        codecs.plugin_codecs(plugin)
+
+
+def test_wrong_names_are_mistakes_of_one_sentence(bench_folder):
+    for options, said in (
+        (("--codecs", "JPEG,JPEGG"), "no such codec"),
+        (("--codecs", "aei"), "is not in this run"),
+        (("--codecs", "JPEG", "--qualities", "JPEG"), "NAME=10,40,80"),
+    ):
+        result = run_bench(bench_folder, *options, out="never.json")
+        assert result.exit_code
+        assert said in str(result.exception)
+    assert not (bench_folder / "never.json").exists()
 
 
 def test_jpeg_on_kodak_matches_the_published_points():
@@ -99,9 +265,42 @@ def test_jpeg_on_kodak_matches_the_published_points():
         kodak = datasets.load_dataset("kodak")
     except datasets.DataMissingError as reason:
         pytest.skip(str(reason))
-    jpeg = codecs.peer_codecs()[0]
+    jpeg = codecs.choose("JPEG", [])[0][0]
     jpeg.qualities = (25, 85)
-    points = bench.run(kodak, [jpeg], lambda: None)
-    (rates, qualities) = bench.curves(points)["JPEG"]
+    points = run.run(kodak, [jpeg], lambda: None)
+    (rates, qualities) = results.curves(points)["JPEG"]
     assert rates == pytest.approx([0.588, 1.857], rel=0.005)
     assert qualities == pytest.approx([29.89, 36.46], abs=0.15)
+
+
+def test_readme_tables(bench_folder):
+    from aei.benchmarks import publish
+
+    facts, points = results.load(bench_folder / "r.json")
+    found = {**facts, "points": points}
+    table = publish.kodak_table(found)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
+        "aei", "JPEG optimised", "JPEG",
+    ]  # fmt: skip
+    assert "| JPEG optimised |" in publish.cifar10_table({**found, "points": publish.means(points)})
+    page = "a\n<!-- bench kodak -->\nold\n<!-- bench end -->\nb\n"
+    assert publish.put(page, "kodak", table).replace(table, "") == page.replace("old\n", "")
+    with pytest.raises(ValueError, match="cifar10"):
+        publish.put(page, "cifar10", table)
+
+
+def test_committed_readme_has_the_places_of_its_tables():
+    readme = Path(__file__).parent.parent / "README.md"
+    from aei.benchmarks import publish
+
+    text = readme.read_text(encoding="utf-8")
+    for name in ("kodak", "cifar10"):
+        assert publish.put(text, name, "")
+
+
+def test_the_documented_plugin_works(photo, tmp_path):
+    page = Path(__file__).parent.parent / "docs" / "BENCHMARK.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    (tmp_path / "mine.py").write_text(code)
+    (codec,) = codecs.plugin_codecs(tmp_path / "mine.py")
+    assert codec.decode(codec.encode(photo, 50)).shape == photo.shape

@@ -1,0 +1,160 @@
+"""Rerun the benchmarks that the project shows, and put their figures where they are shown.
+
+    python -m aei.benchmarks.publish [--model BUNDLE] [--time] [ROOT]
+
+Measures Kodak and CIFAR-10 (what is in the cache, or in the committed results with the same settings
+and versions, is not measured again), writes docs/results/*.json and *.png below ROOT, the project's
+folder, and replaces the tables of README.md that stand between `<!-- bench NAME -->` and
+`<!-- bench end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from . import results as results_
+from .bdrate import bd_rate, rate_at
+from .bench import Job, bench
+from .cache import Cache, default_path, image_hash
+from .datasets import load_dataset
+from .plots import plot
+from .run import MEASURED, Point
+
+KODAK = "aei,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,WebP,AVIF,AVIF 4:4:4,HEIC,JPEG XL"
+CIFAR10 = "aei,JPEG,JPEG optimised,WebP,AVIF"
+IN_README = ("aei", "HEIC", "AVIF", "WebP", "JPEG XL", "JPEG 2000", "JPEG optimised", "JPEG")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("root", type=Path, nargs="?", default=Path(), help="folder of README.md")
+    parser.add_argument("--model", help="bundle to use instead of the one shipped")
+    parser.add_argument(
+        "--time", action="store_true", help="time the codecs too: on an idle machine"
+    )
+    parser.add_argument("--kodak", default=KODAK, help="codecs on Kodak")
+    arguments = parser.parse_args()
+    folder = arguments.root / "docs" / "results"
+    readme = arguments.root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for name, codecs in (("kodak", arguments.kodak), ("cifar10", CIFAR10)):
+        path = folder / f"{name}.json"
+        seed(path, name)
+        job = Job(codecs, arguments.model)
+        if arguments.time and name == "kodak":
+            job = Job(codecs, arguments.model, timed=3, learned=True)
+        results = bench(name, job, None)
+        if name == "cifar10":  # by image and point it would be megabytes; the curves are kept
+            results |= {"bd_rate_per_image": {"images": []}}
+            path.write_text(results_.to_json({**results, "points": means(results["points"])}))
+        else:
+            path.write_text(results_.to_json(results))
+        plot(path, path.with_suffix(".png"))
+        if name == "kodak":
+            plot(path, folder / "kodak-images.png", "images", ("aei", "AVIF", "WebP"))
+            if results["timings"]:
+                plot(path, folder / "kodak-time.png", "time")
+        table = kodak_table(results) if name == "kodak" else cifar10_table(results)
+        text = put(text, name, table)
+    readme.write_text(text, encoding="utf-8")
+
+
+def seed(path: Path, dataset: str) -> None:
+    """Put the points of committed results into the cache, so that codecs that did not change since are
+    not run again."""
+    try:
+        facts, points = results_.load(path)
+    except (OSError, ValueError):
+        return
+    images = load_dataset(dataset)
+    pictures = (images.image(i) for i in range(len(images)))
+    hashes = {name: image_hash(pixels) for name, pixels in pictures}
+    cache = Cache(default_path())
+    for p in points:
+        identity = facts["codecs"][p.codec]["identity"]
+        if p.image in hashes and not cache.get(hashes[p.image], identity, p.quality):
+            values = {name: getattr(p, name) for name in MEASURED if name != "ssimulacra2"}
+            cache.put(hashes[p.image], identity, p.quality, values)
+    cache.close()
+
+
+def means(points: list[Point]) -> list[Point]:
+    """One point per codec and quality: means over the images, under the image name `mean`."""
+    grouped: dict[tuple[str, float], list[Point]] = {}
+    for p in points:
+        grouped.setdefault((p.codec, p.quality), []).append(p)
+    return [
+        Point(
+            codec, quality, "mean", group[0].width, group[0].height,
+            *(sum(getattr(p, name) for p in group) / len(group) for name in MEASURED),
+        )
+        for (codec, quality), group in grouped.items()
+    ]  # fmt: skip
+
+
+def put(text: str, name: str, table: str) -> str:
+    """`text` with another table between its markers. Raises ValueError where they are missing."""
+    pattern = rf"(<!-- bench {name} -->\n).*?(<!-- bench end -->)"
+    new, count = re.subn(pattern, lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(
+            f"README.md: no table between <!-- bench {name} --> and <!-- bench end -->"
+        )
+    return new
+
+
+def kodak_table(results: dict) -> str:
+    """BD-rates with their intervals, and the rate at three qualities, as Markdown."""
+    rows = {row["codec"]: row for row in results["bd_rate"]}
+    curves = results_.curves(results["points"])
+    structural = results_.curves(results["points"], "ms_ssim")
+
+    def cell(row: dict, key: str) -> str:
+        if row["codec"] == results["anchor"]:
+            return "0"
+        low, high = row[f"{key}_interval"]
+        return f"{row[key]:+.1f} % ({low:.1f} to {high:.1f})"
+
+    lines = [
+        "| codec | BD-rate, PSNR (95 % interval) | BD-rate, MS-SSIM | bits per pixel at 30 dB | at 35 dB | at 39 dB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in (n for n in IN_README if n in rows):
+        rates = [rate_at(*curves[name], quality) for quality in (30, 35, 39)]
+        shown = ["-" if rate != rate else f"{rate:.3f}" for rate in rates]
+        cells = [name, cell(rows[name], "psnr"), cell(rows[name], "ms_ssim"), *shown]
+        lines.append(f"| {' | '.join(cells)} |")
+    table = "\n".join(lines) + "\n"
+    if {"aei", "AVIF"} <= curves.keys():
+        by = [bd_rate(c["AVIF"], c["aei"])[0] for c in (curves, structural)]
+        signs = [f"{value:+.1f} %" for value in by]
+        table += (
+            f"\nStraight against AVIF at Pillow's default speed, aei changes the bytes by {signs[0]} at "
+            f"equal PSNR and by {signs[1]} at equal MS-SSIM.\n"
+        )
+    return table
+
+
+def cifar10_table(results: dict) -> str:
+    """Mean bytes of whole files at four qualities, and what of them are headers, as Markdown."""
+    curves = results_.curves(results["points"])
+    qualities = (25, 28, 31, 34)
+    lines = [
+        "| codec | "
+        + " | ".join(f"{q} dB" for q in qualities)
+        + " | of them headers | a plain grey image |",
+        "|---" * (len(qualities) + 3) + "|",
+    ]
+    for name in (n for n in IN_README if n in curves):
+        facts = results["codecs"][name]
+        sizes = [rate_at(*curves[name], quality) * 32 * 32 / 8 for quality in qualities]
+        shown = ["-" if size != size else f"{size:.0f}" for size in sizes]
+        cells = [name, *shown, f"{facts['header_bytes']:.0f}", str(facts["grey_bytes"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
