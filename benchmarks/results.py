@@ -17,6 +17,7 @@ from .environment import environment
 from .metrics import ms_ssim_db
 from .run import MEASURED, Point, row
 
+Grid = tuple[np.ndarray, np.ndarray]  # bits per pixel and metric, each (images, qualities)
 ANCHOR = "JPEG"
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -26,7 +27,7 @@ METRICS = {
 }
 
 
-def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict:
+def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict[str, Grid]:
     """Per codec, bits per pixel and metric as arrays (images, qualities), both in the order of the
     points; codecs without the metric are left out. headers: whole files, or payloads."""
     grouped: dict[str, dict[str, list[Point]]] = {}
@@ -194,7 +195,7 @@ def load(path: Path) -> tuple[dict, list[Point]]:
         names = results["columns"]
         points = []
         for values in results["points"]:
-            fields = dict(zip(names, values))
+            fields: dict = dict(zip(names, values))
             points.append(
                 Point(
                     **{k: math.nan if v is None and k in MEASURED else v for k, v in fields.items()}
