@@ -83,14 +83,18 @@ def _rd(plt, facts: dict, points: list, look: dict):
             0.98, 0.02, "dotted: a plain grey image's file", transform=axes[0].transAxes,
             ha="right", fontsize=8,
         )  # fmt: skip
+    window = axes[0].get_ylim()
     published = {} if small else facts.get("published", {})
-    for name, curve in published.items():
-        axes[0].plot(curve["bpp"], curve["psnr"], linewidth=0.8, color="black", alpha=0.35,
-                     label="published, see the table" if name == next(iter(published)) else None)  # fmt: skip
+    for i, (name, curve) in enumerate(published.items()):
+        axes[0].plot(
+            curve["bpp"], curve["psnr"], linewidth=0.9, color=str(0.25 + 0.07 * i),
+            linestyle=(0, (1, 1 + i % 4)), label=f"{name} (published)",
+        )  # fmt: skip
     if published:
         # what was measured sets the window
         axes[0].set_xlim(axes[1].get_xlim())
-    axes[0].legend(fontsize=8)
+        axes[0].set_ylim(*window)
+    axes[0].legend(fontsize=7 if published else 8, ncols=2 if published else 1)
     figure.suptitle(f"{facts['dataset']}, {facts['images']} images, real files")
     return figure
 
