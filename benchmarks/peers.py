@@ -29,10 +29,10 @@ def peer_codecs() -> tuple[list[PeerCodec], dict[str, str]]:
     found: list[PeerCodec] = []
     missing: dict[str, str] = {}
 
-    def want(names: tuple[str, ...], ready: bool, reason: str) -> bool:
+    def want(names: tuple[str, ...], ready: bool | None, reason: str) -> bool:
         if not ready:
             missing.update(dict.fromkeys(names, reason))
-        return ready
+        return bool(ready)
 
     found += _jpeg()
     if want(("JPEG mozjpeg",), _has("mozjpeg_lossless_optimization"),

@@ -57,7 +57,7 @@ def _rd(plt, facts: dict, points: list, look: dict):
         panels.append((METRICS["ms_ssim"], "ms_ssim", True))
     else:
         panels.append(("PSNR (dB), headers not counted", "psnr", False))
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained", sharex=small)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained", sharex=small)
     pixels = float(np.mean([p.width * p.height for p in points]))
     for axis, (label, metric, headers) in zip(axes, panels):
         for name, (rates, quality) in curves(points, metric, headers).items():
@@ -94,7 +94,9 @@ def _rd(plt, facts: dict, points: list, look: dict):
         # what was measured sets the window
         axes[0].set_xlim(axes[1].get_xlim())
         axes[0].set_ylim(*window)
-    axes[0].legend(fontsize=7 if published else 8, ncols=2 if published else 1)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=5
+    )
     figure.suptitle(f"{facts['dataset']}, {facts['images']} images, real files")
     return figure
 

@@ -104,7 +104,7 @@ def _read(data: bytes, max_side: int):
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = ImageOps.exif_transpose(opened)
+            image: Image.Image = ImageOps.exif_transpose(opened) or opened
             profile = opened.info.get("icc_profile")
             if profile:
                 srgb = ImageCms.createProfile("sRGB")
