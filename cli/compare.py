@@ -109,9 +109,10 @@ def _read(data: bytes, max_side: int):
             if profile:
                 srgb = ImageCms.createProfile("sRGB")
                 try:
-                    image = ImageCms.profileToProfile(
+                    converted = ImageCms.profileToProfile(
                         image, io.BytesIO(profile), srgb, outputMode="RGB"
                     )
+                    image = converted or image
                 except (ImageCms.PyCMSError, OSError):
                     note = "Its colour profile could not be read and was left out. "
             if image.has_transparency_data:
