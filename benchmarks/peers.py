@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ def peer_codecs() -> tuple[list[PeerCodec], dict[str, str]]:
     found: list[PeerCodec] = []
     missing: dict[str, str] = {}
 
-    def want(names: tuple[str, ...], ready: bool, reason: str) -> bool:
+    def want(names: tuple[str, ...], ready: bool | None, reason: str) -> bool:
         if not ready:
             missing.update(dict.fromkeys(names, reason))
-        return ready
+        return bool(ready)
 
     found += _jpeg()
     if want(("JPEG mozjpeg",), _has("mozjpeg_lossless_optimization"),
@@ -117,7 +118,7 @@ def _steps(low: int, high: int) -> tuple[float, ...]:
 
 
 def _jpeg() -> list[PeerCodec]:
-    facts = {
+    facts: dict[str, Any] = {
         "payload": payload.jpeg, "version": _library("libjpeg_turbo", "libjpeg-turbo"),
         "family": "JPEG", "mime": "image/jpeg",
     }  # fmt: skip
@@ -189,7 +190,7 @@ def _jpeg2000() -> PeerCodec:
 
 
 def _webp() -> list[PeerCodec]:
-    facts = {
+    facts: dict[str, Any] = {
         "payload": payload.riff, "version": _library("webp", "libwebp"),
         "family": "WebP", "mime": "image/webp",
     }  # fmt: skip
@@ -205,7 +206,7 @@ def _webp() -> list[PeerCodec]:
 
 
 def _avif() -> list[PeerCodec]:
-    facts = {
+    facts: dict[str, Any] = {
         "payload": payload.mdat, "version": _library("avif", "libavif"),
         "family": "AVIF", "mime": "image/avif",
     }  # fmt: skip

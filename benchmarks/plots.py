@@ -57,7 +57,7 @@ def _rd(plt, facts: dict, points: list, look: dict):
         panels.append((METRICS["ms_ssim"], "ms_ssim", True))
     else:
         panels.append(("PSNR (dB), headers not counted", "psnr", False))
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained", sharex=small)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained", sharex=small)
     pixels = float(np.mean([p.width * p.height for p in points]))
     for axis, (label, metric, headers) in zip(axes, panels):
         for name, (rates, quality) in curves(points, metric, headers).items():
@@ -83,14 +83,20 @@ def _rd(plt, facts: dict, points: list, look: dict):
             0.98, 0.02, "dotted: a plain grey image's file", transform=axes[0].transAxes,
             ha="right", fontsize=8,
         )  # fmt: skip
+    window = axes[0].get_ylim()
     published = {} if small else facts.get("published", {})
-    for name, curve in published.items():
-        axes[0].plot(curve["bpp"], curve["psnr"], linewidth=0.8, color="black", alpha=0.35,
-                     label="published, see the table" if name == next(iter(published)) else None)  # fmt: skip
+    for i, (name, curve) in enumerate(published.items()):
+        axes[0].plot(
+            curve["bpp"], curve["psnr"], linewidth=0.9, color=str(0.25 + 0.07 * i),
+            linestyle=(0, (1, 1 + i % 4)), label=f"{name} (published)",
+        )  # fmt: skip
     if published:
         # what was measured sets the window
         axes[0].set_xlim(axes[1].get_xlim())
-    axes[0].legend(fontsize=8)
+        axes[0].set_ylim(*window)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=5
+    )
     figure.suptitle(f"{facts['dataset']}, {facts['images']} images, real files")
     return figure
 

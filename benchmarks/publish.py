@@ -1,6 +1,6 @@
 """Rerun the benchmarks that the project shows, and put their figures where they are shown.
 
-    python -m aei.benchmarks.publish [--model BUNDLE] [--time] [ROOT]
+    python -m aei.benchmarks.publish [--model BUNDLE] [--only NAME] [--time] [ROOT]
 
 Measures Kodak and CIFAR-10 (what is in the cache, or in the committed results with the same settings
 and versions, is not measured again), writes docs/results/*.json and *.png below ROOT, the project's
@@ -34,12 +34,15 @@ def main() -> None:
     parser.add_argument(
         "--time", action="store_true", help="time the codecs too: on an idle machine"
     )
+    parser.add_argument("--only", choices=("kodak", "cifar10"), help="one data set")
     parser.add_argument("--kodak", default=KODAK, help="codecs on Kodak")
     arguments = parser.parse_args()
     folder = arguments.root / "docs" / "results"
     readme = arguments.root / "README.md"
     text = readme.read_text(encoding="utf-8")
     for name, codecs in (("kodak", arguments.kodak), ("cifar10", CIFAR10)):
+        if arguments.only not in (None, name):
+            continue
         path = folder / f"{name}.json"
         seed(path, name)
         job = Job(codecs, arguments.model)
@@ -114,6 +117,8 @@ def kodak_table(results: dict) -> str:
     def cell(row: dict, key: str) -> str:
         if row["codec"] == results["anchor"]:
             return "0"
+        if f"{key}_interval" not in row:
+            return "-"
         low, high = row[f"{key}_interval"]
         return f"{row[key]:+.1f} % ({low:.1f} to {high:.1f})"
 

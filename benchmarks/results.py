@@ -17,6 +17,7 @@ from .environment import environment
 from .metrics import ms_ssim_db
 from .run import MEASURED, Point, row
 
+Grid = tuple[np.ndarray, np.ndarray]  # bits per pixel and metric, each (images, qualities)
 ANCHOR = "JPEG"
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -26,7 +27,7 @@ METRICS = {
 }
 
 
-def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict:
+def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict[str, Grid]:
     """Per codec, bits per pixel and metric as arrays (images, qualities), both in the order of the
     points; codecs without the metric are left out. headers: whole files, or payloads."""
     grouped: dict[str, dict[str, list[Point]]] = {}
@@ -79,7 +80,9 @@ def bd_table(points: list[Point], anchor: str = ANCHOR, interval: bool = True) -
             entry[f"{key}_window"] = [None if math.isnan(w) else round(w, 2) for w in window]
             if interval and name != anchor and entry[key] is not None and len(pair[0][0]) > 1:
                 scale = ms_ssim_db if metric == "ms_ssim" else None
-                entry[f"{key}_interval"] = [round(x, 2) for x in bootstrap(*pair, scale=scale)]
+                entry[f"{key}_interval"] = [
+                    round(x, 2) for x in bootstrap(pair[0], pair[1], scale=scale)
+                ]
     return rows
 
 
@@ -194,12 +197,11 @@ def load(path: Path) -> tuple[dict, list[Point]]:
         names = results["columns"]
         points = []
         for values in results["points"]:
-            fields = dict(zip(names, values))
-            points.append(
-                Point(
-                    **{k: math.nan if v is None and k in MEASURED else v for k, v in fields.items()}
-                )
-            )
+            fields: dict = {
+                name: math.nan if value is None and name in MEASURED else value
+                for name, value in zip(names, values)
+            }
+            points.append(Point(**fields))
         if not points or results["format"] != 2:
             raise ValueError
     except (KeyError, TypeError, ValueError):

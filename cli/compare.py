@@ -104,14 +104,15 @@ def _read(data: bytes, max_side: int):
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = ImageOps.exif_transpose(opened)
+            image: Image.Image = ImageOps.exif_transpose(opened) or opened
             profile = opened.info.get("icc_profile")
             if profile:
                 srgb = ImageCms.createProfile("sRGB")
                 try:
-                    image = ImageCms.profileToProfile(
+                    converted = ImageCms.profileToProfile(
                         image, io.BytesIO(profile), srgb, outputMode="RGB"
                     )
+                    image = converted or image
                 except (ImageCms.PyCMSError, OSError):
                     note = "Its colour profile could not be read and was left out. "
             if image.has_transparency_data:

@@ -85,8 +85,9 @@ def test_ssimulacra2_on_its_published_scale():
 def bench_folder(tmp_path_factory, photo):
     """Two images, and results of them by three codecs, measured from the command line."""
     folder = tmp_path_factory.mktemp("bench")
+    (folder / "images").mkdir()
     for i in range(2):
-        Image.fromarray(np.roll(photo, 40 * i, axis=0)).save(folder / f"{i}.png")
+        Image.fromarray(np.roll(photo, 40 * i, axis=0)).save(folder / "images" / f"{i}.png")
     result = run_bench(
         folder, "--codecs", "aei,JPEG,JPEG optimised,PNG", "--time", "1", "--repeats", "1"
     )
@@ -95,15 +96,8 @@ def bench_folder(tmp_path_factory, photo):
 
 
 def run_bench(folder, *options, out="r.json"):
-    arguments = [
-        str(folder),
-        "-o",
-        str(folder / out),
-        "--cache",
-        str(folder / "c.sqlite"),
-        *options,
-    ]
-    return CliRunner().invoke(bench_cli.command, arguments)
+    paths = [str(folder / "images"), "-o", str(folder / out), "--cache", str(folder / "c.sqlite")]
+    return CliRunner().invoke(bench_cli.command, [*paths, *options])
 
 
 def test_bench_from_the_command_line(bench_folder):
