@@ -16,9 +16,10 @@ from .train import data_folder
 @click.option(
     "--epochs", default=5, show_default=True, help="Passes over the training images per run."
 )
+@click.option("--width", default=32, show_default=True, help="Channels of the first layer; 32 are the text's, 16 are faster.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
-def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
+def command(data: str, out: Path, epochs: int, width: int, seed: int, threads: int) -> None:
     """Measure which training choices matter for the convolutional autoencoder, and by how much.
 
     Changes loss, optimiser and learning rate, batch size and regularisation one at a time (and the
@@ -37,7 +38,7 @@ def command(data: str, out: Path, epochs: int, seed: int, threads: int) -> None:
     folder = data_folder(data)
     count = len(load_images(folder, seed).train)
     try:
-        rows = study(folder, count, out, epochs, seed, threads, log=output.say)
+        rows = study(folder, count, out, epochs, seed, threads, width, log=output.say)
     except ValueError as error:
         raise AeiError(str(error)) from None
     plot_study(rows, out / "study.png")

@@ -17,7 +17,7 @@ from aei.benchmarks.datasets import load_dataset  # noqa: E402
 from aei.cli import train as train_cli  # noqa: E402
 from aei.codec import AeiError, Codec, UnsupportedError  # noqa: E402
 from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import cae, cifar, config, export, losses, study  # noqa: E402
+from aei.codec.training import cae, cifar, config, export, losses, optimisers, study  # noqa: E402
 from aei.codec.training.optimisers import named_groups  # noqa: E402
 from aei.codec.training.tasks import make_task, network_from_dict  # noqa: E402
 from aei.codec.training.train import train  # noqa: E402
@@ -347,6 +347,28 @@ def test_weights_fit_their_own_network_only(bundle, folder, tmp_path):
     result = train_with("--out", out, "--resume", "--width", 16)
     assert "width 8, not 16" in str(result.exception)
     assert train_with("--out", out, "--resume", "--steps", 2).exit_code == 0
+
+
+@pytest.mark.parametrize(("optimiser", "quantise"), [("adam", True), ("soap", False)])
+def test_checkpoints_from_before_the_prior_was_a_group(optimiser, quantise, folder, tmp_path, monkeypatch):  # fmt: skip
+    def old_groups(model):
+        ps = list(model.parameters())
+        return {"matrices": [p for p in ps if p.dim() > 1], "rows": [p for p in ps if p.dim() == 1]}
+
+    network = cae.CaeConfig(width=8, quantise=quantise)
+    with monkeypatch.context() as patch:
+        patch.setattr(optimisers, "named_groups", old_groups)
+        run(folder, tmp_path, network, steps=3, optimiser=optimiser)
+    kept = torch.load(tmp_path / "last.pt", weights_only=False)
+    assert len(kept["optimiser"]["param_groups"]) == 2
+    model = cae.ConvAutoencoder(network)
+    fresh = optimisers.make_optimiser(model, settings(optimiser=optimiser))
+    optimisers.load_state(fresh, model, kept["optimiser"])
+    state = fresh.state[model.g_a[0].weight]["exp_avg"]  # second of all matrices, after log_gain
+    torch.testing.assert_close(state, kept["optimiser"]["state"][1]["exp_avg"])
+    changes = {"steps": 6, "optimiser": optimiser}
+    train(folder, tmp_path, network, settings(**changes), resume=True, log=lambda _: None)
+    assert torch.load(tmp_path / "last.pt", weights_only=False)["step"] == 6
 
 
 def test_tensorboard_has_the_same_numbers(folder, tmp_path):

@@ -79,6 +79,28 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     )
 
 
+def load_state(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict) -> None:
+    """Load the optimiser's part of a checkpoint, also one from before the cae's prior was a group of its
+    own: its states are then in the order of all matrices and all vectors."""
+    if len(state["param_groups"]) == len(optimiser.param_groups):
+        optimiser.load_state_dict(state)
+        return
+    parameters = list(model.parameters())
+    old = [p for p in parameters if p.dim() > 1] + [p for p in parameters if p.dim() == 1]
+    place = {id(p): i for i, p in enumerate(old)}
+    order = [p for group in optimiser.param_groups for p in group["params"]]
+    regrouped = optimiser.state_dict()
+    regrouped["state"] = {
+        i: state["state"][place[id(p)]]
+        for i, p in enumerate(order)
+        if place[id(p)] in state["state"]
+    }
+    for group in regrouped["param_groups"]:
+        if "merge_dims" in group:  # the shapes of soap's states
+            group["merge_dims"] = state["param_groups"][0]["merge_dims"]
+    optimiser.load_state_dict(regrouped)
+
+
 def schedule(config: TrainConfig, step: int) -> float:
     """Factor on the learning rate after a linear warm-up: `constant`; `decay`, constant and then linear
     to 1 % over the last `decay` share of the steps (a run is extended by resuming it with more

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .cae import CaeConfig
 from .config import CAE_DEFAULTS, TrainConfig, load_toml
+from .tasks import network_from_dict
 from .train import CONFIG, HELD_OUT_LOG, train
 
 LOSSES = ("mse", "rmse", "l1", "bce", "ms-ssim", "0.5*mse+0.5*l1")
@@ -69,14 +70,17 @@ def study(
     epochs: int,
     seed: int,
     threads: int,
+    width: int = CaeConfig.width,
     log: Callable = print,
 ) -> list[dict]:
     """Run the grid, `epochs` passes over the training images each, resuming where it was stopped.
 
-    folder: CIFAR-10; images: how many training images it has; out: gets one folder per run, and
-    `study.csv` with the rows that are returned. Raises ValueError where it holds other runs.
+    folder: CIFAR-10; images: how many training images it has; width: of the network; out: gets one
+    folder per run, and `study.csv` with the rows that are returned. Raises ValueError where it holds
+    other runs.
     """
     rows: list[dict] = []
+    network = network_from_dict("cae", {"width": width, "quantise": False})
     out.mkdir(parents=True, exist_ok=True)
     base = TrainConfig(**CAE_DEFAULTS | {"arch": "cae", "seed": seed, "threads": threads})
     for number, (factor, setting, changes) in enumerate(grid()):
@@ -86,10 +90,10 @@ def study(
         config.steps = epochs * -(-images // config.batch)
         config.validate_every = config.checkpoint_every = config.steps
         if (run / HELD_OUT_LOG).is_file():
-            if load_toml(run / CONFIG)[0] != asdict(config):
+            if load_toml(run / CONFIG) != (asdict(config), asdict(network)):
                 raise ValueError(f"{run} is of another study: choose another folder with --out")
         else:
-            train(folder, run, CaeConfig(quantise=False), config, log=lambda _text: None)
+            train(folder, run, network, config, log=lambda _text: None)
         with (run / HELD_OUT_LOG).open(encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
         row = {"factor": factor, "setting": setting, "held_out_mse": float(last["mse"])}

@@ -21,7 +21,7 @@ from .config import TrainConfig, check, save_toml
 from .devices import fast_bf16, pick_device
 from .losses import Distortion, distortion
 from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, lambda_of_index
-from .optimisers import make_optimiser, named_groups, schedule
+from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
 from .tasks import make_task, model_from_state, network_from_dict
 
@@ -142,7 +142,7 @@ def train(
     step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
     if state is not None:
         fresh = [dict(group) for group in optimiser.param_groups]
-        optimiser.load_state_dict(state["optimiser"])
+        load_state(optimiser, model, state["optimiser"])
         for group, new in zip(optimiser.param_groups, fresh):
             for key in ("scale", "weight_decay", "precondition_frequency", "momentum"):
                 if key in new:
