@@ -16,7 +16,9 @@ def test_files_taken_apart_and_put_together_are_the_same():
 
 
 def test_inputs_are_the_same_again():
-    assert [fuzz.make_input("a", i) for i in range(20)] == [fuzz.make_input("a", i) for i in range(20)]
+    assert [fuzz.make_input("a", i) for i in range(20)] == [
+        fuzz.make_input("a", i) for i in range(20)
+    ]
 
 
 def test_two_seconds(monkeypatch):

@@ -1,6 +1,7 @@
 """The second decoder, written from docs/FORMAT.md, agrees with the codec: on what files hold, and on
 what is no file."""
 
+import re
 import zlib
 from functools import cache
 
@@ -244,3 +245,53 @@ def test_both_reject(name, coder, monkeypatch):
             plain.decode(bundle_of(bundle_for(data)), data)
     with pytest.raises(AeiError):
         codec_of(bundle_for(data)).decode(data)
+
+
+# -- the worked example of the page ---------------------------------------------------------------
+
+
+def page() -> str:
+    for folder in (GOLDEN.parent.parent, GOLDEN.parent):
+        if (folder / "docs" / "FORMAT.md").exists():
+            return (folder / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    pytest.skip("needs docs/FORMAT.md")
+
+
+def dumped(table: str) -> bytes:
+    """The bytes of a table of the page; each row is where it says."""
+    out = b""
+    for offset, hexadecimal in re.findall(r"^\| (\d+) \| `([0-9A-F ]+)`", table, re.MULTILINE):
+        assert int(offset) == len(out)
+        out += bytes.fromhex(hexadecimal)
+    return out
+
+
+def test_the_pages_bytes_are_the_files():
+    plain_part, tiled_part = page().split("## 10. ")[1].split("A tiled file begins alike")
+    assert dumped(plain_part) == read("rgb-17x3")
+    start = dumped(tiled_part)
+    assert len(start) == 27
+    assert read("rgb-64x64-one-tile").startswith(start)
+
+
+def test_the_pages_symbols_are_the_files(monkeypatch):
+    seen = []
+    original = plain.RangeDecoder.values
+
+    def values(self, tables, indexes):
+        out = original(self, tables, indexes)
+        seen.append((indexes, out))
+        return out
+
+    monkeypatch.setattr(plain.RangeDecoder, "values", values)
+    _, tiles = plain.decode(bundle_of("tiny"), read("rgb-17x3"))
+
+    def listed(numbers) -> str:
+        return ", ".join(map(str, numbers))
+
+    example = page().split("## 10. ")[1]
+    rows = re.findall(r"^\| (?:z_hat|step \d.*?) \| (.*?) \| (.*?) \|$", example, re.MULTILINE)
+    assert rows == [(listed(indexes), listed(out)) for indexes, out in seen]
+    for position in tiles[0][1][0]:
+        assert f" {listed(position)}\n" in example
+    assert plain.latents_sha256(tiles) in example
