@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 GAIN_LEVELS = 256
 WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
+CELL_PIXELS = 256  # of the latents' grid
+# Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
+LATENT_BYTES, CELL_BYTES = 60, 512
 
 
 def gain_index_of_quality(quality: float) -> int:
@@ -209,7 +212,7 @@ class Codec:
         blocks = blocks_of(wanted, contents.side)
         tiles, capacity = self._tile_cache(contents, wanted, lost)
         size = -(-wanted.width // scale), -(-wanted.height // scale)
-        limits.check_memory(_memory(contents, wanted, size, blocks, capacity, program["latents"]))
+        limits.check_memory(_memory(contents, size, blocks, capacity, program["latents"]))
         canvas = Image.new(header.mode, size)
         # Small images come straight from the latents where the model has a matrix for it.
         linear = (
@@ -321,13 +324,15 @@ def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box
 
 
 def _memory(
-    contents: Contents, wanted: Box, size: tuple[int, int], blocks: list[Box], capacity: int, m: int
+    contents: Contents, size: tuple[int, int], blocks: list[Box], capacity: int, m: int
 ) -> int:
-    """Estimated bytes that decoding takes: the image, the kept latents, the transforms' work."""
-    largest = max(block.width * block.height for block in blocks)
-    tile = contents.side or max(wanted.width, wanted.height)
-    kept = min(capacity, len(contents.boxes)) * tile * tile * m * 4 // 256
-    return 4 * size[0] * size[1] + kept + WINDOW_BYTES * largest
+    """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a tile or
+    the transforms' on a window, which come one after the other."""
+    window = max(block.width * block.height for block in blocks)
+    tile = contents.boxes[0].width * contents.boxes[0].height  # none is larger
+    kept = min(capacity, len(contents.boxes)) * tile * m * 4 // CELL_PIXELS
+    prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS
+    return 4 * size[0] * size[1] + kept + max(WINDOW_BYTES * window, prior)
 
 
 _codecs: dict[Path, Codec] = {}

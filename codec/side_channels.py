@@ -64,10 +64,10 @@ def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.nda
         if contents.side:
             content = contents.tile(i)
             start, end = alpha_span(content)
-            plane = content[start:end]
+            plane = content[start:end] or None
         else:
-            plane = contents.sections.get(ALPHA, b"")
-        if plane:
+            plane = contents.sections.get(ALPHA)
+        if plane is not None:
             box = contents.boxes[i]
             part = box.intersection(block)
             alpha = decode_plane(plane, box.width, box.height)

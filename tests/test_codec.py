@@ -1,5 +1,7 @@
 """Images to files and back."""
 
+import gc
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ from aei import codec as face
 from aei.codec import UnknownModelError, UnsupportedError
 from aei.formats import pack, parse
 from conftest import synthetic_photo
+from golden_files import codec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -72,6 +75,34 @@ def test_one_codec_in_many_threads(codec):
         pixels = list(pool.map(lambda d: codec.decode(d).tobytes(), together))
     assert together == alone
     assert pixels == [codec.decode(d).tobytes() for d in alone]
+
+
+def test_one_codec_in_many_threads_with_tiles():
+    tiny = codec_of("tiny")
+    images = [synthetic_photo(130 + i, 150, seed=i) for i in range(8)]
+    alone = [tiny.encode(i, 40, tile_side=64) for i in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda i: tiny.encode(i, 40, tile_side=64), images * 2))
+        pixels = list(pool.map(lambda d: tiny.decode(d).tobytes(), together))
+    assert together == alone * 2
+    assert pixels == [tiny.decode(d).tobytes() for d in alone] * 2
+
+
+def test_memory_stays_flat():
+    tiny, image, rounds = codec_of("tiny"), synthetic_photo(64, 64), 40
+
+    def work(n: int) -> int:
+        for i in range(n):
+            tiny.decode(tiny.encode(image, 1 + i % 100, tile_side=(None, 64)[i % 2]))
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = work(10)
+        assert work(rounds) - before < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_gain_index_overrides_quality(codec, photo):

@@ -6,6 +6,7 @@ import aei.codec.pillow
 import numpy as np
 import pytest
 from aei import codec as face
+from golden_files import GOLDEN, read
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
@@ -53,6 +54,22 @@ def test_truncated_files_raise_oserror(aei_file):
         image = Image.open(io.BytesIO(aei_file[:n]))
         with pytest.raises(OSError, match="checksum"):
             image.load()
+
+
+def test_every_truncation_and_every_flipped_bit_is_an_error_that_pillow_users_expect(monkeypatch):
+    monkeypatch.setattr(
+        "aei.codec.bundle.MODELS", GOLDEN
+    )  # so that flips of the payload are seen too
+    data = read("rgb-24x24-metadata")
+    Image.open(io.BytesIO(data)).load()
+    broken = [data[:n] for n in range(len(data))]
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        broken.append(bytes(flipped))
+    for content in broken:
+        with pytest.raises(OSError, match=r"."):  # UnidentifiedImageError is one
+            Image.open(io.BytesIO(content)).load()
 
 
 def test_save_refuses_what_it_cannot_hold():

@@ -1,6 +1,7 @@
 """Tiles, regions, reduced sizes, salvage: what is cut apart fits together again."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from aei import codec as face
 from aei.codec import DamagedFileError, LimitError, Limits, UnsupportedError
 from aei.codec.images import to_network, to_picture
 from aei.codec.windows import analyse_tile
-from aei.formats import parse
+from aei.formats import pack, parse
 from aei.formats.tiles import Box, tile_boxes, tiles_touching
 from conftest import synthetic_photo
 from hypothesis import given, settings
@@ -223,3 +224,7 @@ def test_memory_is_bounded_before_it_is_allocated(codec, tiled):
         codec.decode(tiled, limits=Limits(memory=1 << 20))
     with pytest.raises(LimitError, match="pixels"):
         face.decode(tiled, limits=Limits(pixels=59_999))
+    # a small region of one tile of 2^28 pixels still needs the latents of the whole tile
+    header = replace(parse(tiled).header, width=16384, height=16384)
+    with pytest.raises(LimitError, match="MiB"):
+        codec.decode(pack(header, [(b"\1", False)], side=16384), region=(0, 0, 8, 8))

@@ -1,0 +1,70 @@
+"""Makes the tiny bundles of this folder: `python tests/golden/make.py OUT`. Needs the [train] extra.
+
+The committed bundles are results of this script. They pin version 1 of the format: training them anew
+gives other weights, hence other fingerprints, and files that the golden files cannot be compared with.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from aei.codec.training import cae, config, export, networks
+from aei.codec.training.train import train
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from conftest import synthetic_photo
+
+# Very few channels, but every kind of layer, both shuffles and all four steps are there.
+TINY = networks.NetworkConfig(
+    latents=12, width8=8, blocks8=1, width16=12, blocks16=2, prior_width=12, prior_blocks=1,
+    hyper_latents=6, anchors=2,
+)  # fmt: skip
+
+
+def make_tiny(work: Path, out: Path) -> None:
+    photos = work / "photos"
+    photos.mkdir()
+    for i in range(12):
+        Image.fromarray(synthetic_photo(192, 224, seed=100 + i)).save(photos / f"{i}.png")
+    settings = config.TrainConfig(
+        steps=60, batch=2, patch=128, lr=4e-3, warmup=2, decay=0.3, ema=0.9,
+        validate_every=10_000, checkpoint_every=100, threads=1,
+    )  # fmt: skip
+    train(photos, work / "run", TINY, settings)
+    sharpen(work / "run" / "last.pt")
+    export.export_checkpoint(work / "run" / "last.pt", photos, out / "tiny.bundle", "tiny")
+
+
+def sharpen(checkpoint: Path) -> None:
+    """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
+    hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
+    `code_all`, escapes."""
+    state = torch.load(checkpoint, weights_only=False)
+    for name, change in (("z_gain", 2.5), ("z_scale", 1.0), ("scale_bias", -0.7)):
+        state["ema"][f"{name}.anchors"] += change
+    torch.save(state, checkpoint)
+
+
+def make_factorized(work: Path, out: Path) -> None:
+    folder = work / "cifar"
+    folder.mkdir()
+    images = np.stack([synthetic_photo(32, 32, seed=i) for i in range(240)])
+    np.save(folder / "train_3000.npy", images[:200])
+    np.save(folder / "eval_1000.npy", images[200:])
+    values = {"arch": "cae", "steps": 200, "batch": 16, "validate_every": 1000, "threads": 1}
+    values |= {"lr": 3e-3, "lmbda": 0.05}
+    settings = config.TrainConfig(**config.CAE_DEFAULTS | values)
+    train(folder, work / "cae", cae.CaeConfig(width=2), settings)
+    export.export_checkpoint(work / "cae" / "last.pt", folder, out / "factorized.bundle", "cae")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        for make in (make_tiny, make_factorized):
+            make(Path(folder), Path(sys.argv[1]))

@@ -1,0 +1,22 @@
+"""The golden files, for the tests: names, facts, bytes, and a Codec of each tiny bundle."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from aei.codec import Codec
+
+GOLDEN = Path(__file__).parent / "golden"
+FACTS: dict[str, dict] = json.loads((GOLDEN / "manifest.json").read_text())
+
+
+def read(name: str) -> bytes:
+    return (GOLDEN / f"{name}.aei").read_bytes()
+
+
+@cache
+def codec_of(bundle: str) -> Codec:
+    """bundle: "tiny" or "factorized"."""
+    return Codec(GOLDEN / f"{bundle}.bundle", threads=1)

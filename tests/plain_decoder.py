@@ -1,0 +1,466 @@
+"""A second decoder of everything in an .aei file but the pixels, written from docs/FORMAT.md alone.
+
+Integers and the standard library only: no NumPy, no range coder library, nothing of the codec. It is
+slow, and it is plain: each function is a paragraph of that page. Images are lists of rows of positions
+of channels. `python plain_decoder.py BUNDLE FILE...` prints each file's latents_sha256, or what is wrong.
+"""
+
+import hashlib
+import json
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+MASK = 2**64 - 1
+LARGEST_METADATA = 2**24
+
+
+class Rejected(Exception):
+    """The file is not a valid .aei file, or not one for this bundle."""
+
+
+def rescale(a, s):
+    return (a + (1 << (s - 1))) >> s if s else a
+
+
+def clamp(a):
+    return min(max(a, -32768), 32767)
+
+
+# -- section 7: bundles ---------------------------------------------------------------------------
+
+KINDS = {"U8": "B", "I16": "h", "U16": "H", "I32": "i", "I64": "q"}
+NUMPY_NAMES = {"U8": "|u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "I64": "<i8"}
+
+
+class Bundle:
+    def __init__(self, folder):
+        text = (Path(folder) / "prior.json").read_bytes()
+        data = (Path(folder) / "prior.safetensors").read_bytes()
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length])
+        header.pop("__metadata__", None)
+        digest = hashlib.sha256(text + b"\0")
+        self.program = json.loads(text)
+        self.arrays = {}
+        for name in sorted(header):
+            entry = header[name]
+            start, end = entry["data_offsets"]
+            content = data[8 + length + start : 8 + length + end]
+            shape = tuple(entry["shape"])
+            digest.update(f"{name}\0{NUMPY_NAMES[entry['dtype']]} {shape}\0".encode() + content)
+            kind = KINDS[entry["dtype"]]
+            flat = struct.unpack(f"<{len(content) // struct.calcsize('<' + kind)}{kind}", content)
+            self.arrays[name] = nest(list(flat), shape)
+        self.fingerprint = digest.digest()[:4]
+        self.tables, at = [], 0
+        for size in self.arrays["tables.sizes"]:
+            self.tables.append(self.arrays["tables.frequencies"][at : at + size])
+            at += size
+
+
+def nest(flat, shape):
+    if len(shape) < 2:
+        return flat
+    step = len(flat) // shape[0]
+    return [nest(flat[i : i + step], shape[1:]) for i in range(0, len(flat), step)]
+
+
+# -- section 1: bytes -----------------------------------------------------------------------------
+
+
+class Reader:
+    """Bytes from the front, in order."""
+
+    def __init__(self, data, position=0):
+        self.data, self.position = data, position
+
+    def take(self, count):
+        if self.position + count > len(self.data):
+            raise Rejected("ends early")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def byte(self):
+        return self.take(1)[0]
+
+    def leb128(self, longest):
+        value = 0
+        for i in range(longest):
+            byte = self.byte()
+            value |= (byte & 127) << (7 * i)
+            if byte < 128:
+                if i and not byte:
+                    raise Rejected("a number not in its shortest form")
+                return value
+        raise Rejected("a number too long")
+
+
+def inflate(content, most):
+    stream = zlib.decompressobj()
+    try:
+        out = stream.decompress(content, most + 1)
+    except zlib.error as problem:
+        raise Rejected(f"zlib stream: {problem}") from None
+    if len(out) > most or not stream.eof or stream.unused_data:
+        raise Rejected("zlib stream of a wrong length")
+    return out
+
+
+def alpha_plane(content, width, height):
+    """The rows of an alpha plane."""
+    raw = inflate(content, height * (width + 1))
+    if len(raw) != height * (width + 1):
+        raise Rejected("alpha plane of a wrong length")
+    rows, above = [], [0] * width
+    for y in range(height):
+        row = list(raw[y * (width + 1) + 1 : (y + 1) * (width + 1)])
+        kind = raw[y * (width + 1)]
+        if kind > 2:
+            raise Rejected("alpha filter")
+        for x in range(width):
+            if kind == 1 and x:
+                row[x] = (row[x] + row[x - 1]) & 255
+            elif kind == 2:
+                row[x] = (row[x] + above[x]) & 255
+        rows.append(row)
+        above = row
+    return rows
+
+
+class File:
+    """Header, sections and tiles: `tiles` has (width, height, code all?, alpha rows or None, payload)."""
+
+    def __init__(self, data):
+        if data[:4] != b"\xaeaei":
+            raise Rejected("signature")
+        reader = Reader(data, 4)
+        head = reader.byte()
+        if head >> 5 != 1:
+            raise Rejected("version")
+        self.grey, self.has_alpha, self.tiled = bool(head & 1), bool(head & 8), bool(head & 16)
+        # The CRC comes first where it can: in a tiled file its place is known only further on.
+        if not self.tiled:
+            if len(data) < 16 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+                raise Rejected("CRC")
+            reader.data = data[:-4]
+        self.fingerprint = reader.take(4)
+        self.gain_index = reader.byte()
+        self.width, self.height = reader.leb128(3) + 1, reader.leb128(3) + 1
+        if not self.tiled and max(self.width, self.height) > 2048:
+            raise Rejected("a plain file too large")
+        if self.tiled and head & 2:
+            raise Rejected("flag 2 in a tiled file")
+        self.sections = {}
+        if head & 4:
+            self.read_sections(reader)
+        if self.tiled:
+            self.read_tiles(reader)
+        else:
+            alpha = None
+            if 4 in self.sections:
+                alpha = alpha_plane(self.sections[4], self.width, self.height)
+            rest = reader.take(len(reader.data) - reader.position)
+            self.tiles = [(self.width, self.height, bool(head & 2), alpha, rest)]
+        self.metadata = {}
+        for kind, name in ((1, "icc_profile"), (2, "exif"), (3, "xmp")):
+            if kind in self.sections:
+                self.metadata[name] = inflate(self.sections[kind], LARGEST_METADATA)
+
+    def read_sections(self, reader):
+        before = 0
+        while kind := reader.byte():
+            if kind <= before:
+                raise Rejected("order of sections")
+            before = kind
+            self.sections[kind] = reader.take(reader.leb128(4))
+            if kind > 127:
+                raise Rejected("a section that must be understood")
+        if 4 in self.sections and (self.tiled or not self.has_alpha):
+            raise Rejected("an alpha plane that does not belong")
+
+    def read_tiles(self, reader):
+        side = 64 * (reader.byte() + 1)
+        if -(-self.width // side) * -(-self.height // side) > len(reader.data) // 5:
+            raise Rejected("more tiles than the file can hold")
+        sizes = [
+            (min(side, self.width - x), min(side, self.height - y))
+            for y in range(0, self.height, side)
+            for x in range(0, self.width, side)
+        ]
+        table = [(reader.leb128(5), int.from_bytes(reader.take(4), "little")) for _ in sizes]
+        end = reader.position
+        if int.from_bytes(reader.take(4), "little") != zlib.crc32(reader.data[:end]):
+            raise Rejected("CRC")
+        self.side, self.tiles = side, []
+        for (width, height), (length, crc) in zip(sizes, table):
+            content = reader.take(length >> 1)
+            if zlib.crc32(content) != crc:
+                raise Rejected("CRC of a tile")
+            alpha = None
+            if self.has_alpha:
+                part = Reader(content)
+                plane = part.take(part.leb128(4))
+                if plane:
+                    alpha = alpha_plane(plane, width, height)
+                content = content[part.position :]
+            self.tiles.append((width, height, bool(length & 1), alpha, content))
+        if reader.position != len(reader.data):
+            raise Rejected("bytes after the last tile")
+
+
+# -- section 3: entropy coding --------------------------------------------------------------------
+
+
+class RangeDecoder:
+    def __init__(self, payload):
+        self.payload, self.position = payload, 0
+        self.low, self.width = 0, MASK
+        self.point = self.word() << 32 | self.word()
+        self.coded = []  # (sum of frequencies before, frequency) of every symbol, to code them again
+
+    def word(self):
+        bytes4 = self.payload[self.position : self.position + 4]
+        self.position += 4
+        return int.from_bytes(bytes4.ljust(4, b"\0"), "big")
+
+    def symbol(self, frequencies):
+        scale = self.width >> 24
+        q = ((self.point - self.low) & MASK) // scale
+        if q >= 1 << 24:
+            raise Rejected("range coder")
+        before = symbol = 0
+        while q >= before + frequencies[symbol]:
+            before += frequencies[symbol]
+            symbol += 1
+        f = frequencies[symbol]
+        self.coded.append((before, f))
+        self.low = (self.low + scale * before) & MASK
+        self.width = scale * f
+        if self.width < 1 << 32:
+            self.low = self.low << 32 & MASK
+            self.width <<= 32
+            self.point = (self.point << 32 | self.word()) & MASK
+        return symbol
+
+    def values(self, tables, indexes):
+        """As many values as indexes, in the order of the indexes."""
+        places = sorted(range(len(indexes)), key=lambda place: indexes[place])
+        values, escapes = [0] * len(indexes), []
+        for place in places:
+            frequencies = tables[indexes[place]]
+            reach = len(frequencies) // 2 - 1
+            symbol = self.symbol(frequencies)
+            values[place] = symbol - reach
+            if symbol == 2 * reach + 1:
+                escapes.append((place, reach))
+        for place, reach in escapes:
+            zeros = 0
+            while not self.symbol((1 << 23, 1 << 23)):
+                zeros += 1
+                if zeros > 16:
+                    raise Rejected("an escape too long")
+            u = 1
+            for _ in range(zeros):
+                u = u << 1 | self.symbol((1 << 23, 1 << 23))
+            u -= 1
+            magnitude = (u >> 1) + reach + 1
+            if magnitude > 32767:
+                raise Rejected("an escape too large")
+            values[place] = -magnitude if u & 1 else magnitude
+        return values
+
+    def finish(self):
+        if self.payload != encode(self.coded):
+            raise Rejected("not the shortest payload")
+
+
+def encode(coded):
+    """The only valid payload for symbols given as (sum of frequencies before, frequency)."""
+    value, low, width, words = 0, 0, MASK, 0
+    for before, f in coded:
+        scale = width >> 24
+        low += scale * before  # carries beyond 64 bits go into `value`, the words put out before
+        width = scale * f
+        if width < 1 << 32:
+            value = (value << 32) + (low >> 32)
+            low = (low & 0xFFFFFFFF) << 32
+            width <<= 32
+            words += 1
+    whole = (value << 64) + low
+    for count in range(4 * words + 9):
+        shift = 8 * (4 * words + 8 - count)
+        candidate = -(-whole >> shift)  # rounded up to a multiple of 2^shift
+        if candidate << shift < whole + width:
+            return candidate.to_bytes(count, "big")
+    raise AssertionError
+
+
+# -- section 5: the prior's layers ----------------------------------------------------------------
+
+
+class Prior:
+    def __init__(self, bundle, gain_index):
+        self.arrays, self.program = bundle.arrays, bundle.program
+        self.tables, self.gain_index = bundle.tables, gain_index
+
+    def run(self, layers, registers):
+        """Registers are changed; the result is what the last layer wrote."""
+        result = None
+        for layer in layers:
+            names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
+            result = getattr(self, layer["op"])(layer, *[registers[name] for name in names])
+            registers[layer["out"]] = result
+        return result
+
+    def conv1x1(self, layer, image):
+        weight, bias = self.arrays[layer["weight"]], self.arrays[layer["bias"]]
+        s = layer["shift"]
+        return [
+            [[clamp(rescale(a, s)) for a in product(weight, bias, p)] for p in r] for r in image
+        ]
+
+    def depthwise3x3(self, layer, image):
+        weight, bias = self.arrays[layer["weight"]], self.arrays[layer["bias"]]
+        rows, columns = len(image), len(image[0])
+        out = [[list(bias) for _ in range(columns)] for _ in range(rows)]
+        for y in range(rows):
+            for x in range(columns):
+                sums = out[y][x]
+                for i in range(max(0, 1 - y), min(3, rows - y + 1)):
+                    for j in range(max(0, 1 - x), min(3, columns - x + 1)):
+                        for c, v in enumerate(image[y + i - 1][x + j - 1]):
+                            sums[c] += weight[c][i][j] * v
+                out[y][x] = [clamp(rescale(a, layer["shift"])) for a in sums]
+        return out
+
+    def row(self, layer, image):
+        m = self.arrays[layer["multiplier"]][self.gain_index]
+        b = self.arrays[layer["bias"]][self.gain_index] if "bias" in layer else [0] * len(m)
+        s = layer["shift"]
+        return [
+            [[clamp(rescale(v * f + o, s)) for v, f, o in zip(p, m, b)] for p in r] for r in image
+        ]
+
+    def leaky(self, layer, image):
+        return [[[v if v >= 0 else (v + 4) >> 3 for v in p] for p in r] for r in image]
+
+    def shuffle(self, layer, image):
+        return [
+            [
+                [position[c + 2 * (y % 2) + x % 2] for c in range(0, len(position), 4)]
+                for position in row
+                for x in range(2)
+            ]
+            for row in image
+            for y in range(2)
+        ]
+
+    def add(self, layer, one, two):
+        return [
+            [[clamp(v + w) for v, w in zip(p, q)] for p, q in zip(r, s)] for r, s in zip(one, two)
+        ]
+
+
+def product(weight, bias, position):
+    return [sum(w * v for w, v in zip(row, position)) + b for row, b in zip(weight, bias)]
+
+
+# -- section 4: latents ---------------------------------------------------------------------------
+
+
+def flat(image):
+    return [v for row in image for position in row for v in position]
+
+
+def decode_tile(prior, width, height, code_all, payload):
+    """z_hat and y_hat, each as (row, column, channel) lists."""
+    program, row = prior.program, prior.gain_index
+    if "size" in program and program["size"] != [width, height]:
+        raise Rejected("a size that the model does not serve")
+    rows, columns = -(-height // program["stride"]), -(-width // program["stride"])
+    z_rows, z_columns = -(-rows // program["hyper_stride"]), -(-columns // program["hyper_stride"])
+    decoder = RangeDecoder(payload)
+
+    z_table = prior.arrays["rows.z_table"][row]
+    z = decoder.values(prior.tables, z_table * (z_rows * z_columns))
+    z_hat = nest(z, (z_rows, z_columns, len(z_table)))
+
+    if program["steps"]:
+        y_hat = decode_steps(prior, decoder, z_hat, rows, columns, code_all)
+    else:
+        y_hat = [[[v << program["mean_bits"] for v in p] for p in r] for r in z_hat]
+    packed = struct.pack(f"<{len(flat(y_hat))}i", *flat(y_hat))
+    if decoder.symbol([1 << 16] * 256) != zlib.crc32(packed) & 255:
+        raise Rejected("the check does not match")
+    decoder.finish()
+    return z_hat, y_hat
+
+
+def decode_steps(prior, decoder, z_hat, rows, columns, code_all):
+    program, arrays, row = prior.program, prior.arrays, prior.gain_index
+    channels = program["latents"]
+    quarter = channels // 4
+    mean_multiplier = arrays[program["mean_multiplier"]][row]
+    scale_bias = arrays[program["scale_bias"]][row]
+    view_multiplier = arrays[program["view_multiplier"]][row]
+    h = prior.run(program["hyper"], {"z": z_hat})
+    h = [line[:columns] for line in h[:rows]]
+    view = [[[0] * channels for _ in range(columns)] for _ in range(rows)]
+    y_hat = [[[0] * channels for _ in range(columns)] for _ in range(rows)]
+    for step, order in zip(program["steps"], program["order"]):
+        features = prior.run(step["features"], {"h": h, "view": view})
+        weight, bias = arrays[step["weight"]], arrays[step["bias"]]
+        places, means, indexes = [], [], []
+        for cell in range(4):
+            group = order[cell]
+            part = slice(2 * group * quarter, 2 * (group + 1) * quarter)
+            for y in range(cell // 2, rows, 2):
+                for x in range(cell % 2, columns, 2):
+                    out = product(weight[part], bias[part], features[y][x])
+                    for i in range(quarter):
+                        c = group * quarter + i
+                        a = clamp(rescale(out[i], step["mean_shift"])) * mean_multiplier[c]
+                        b = rescale(out[quarter + i] + scale_bias[c], step["scale_shift"])
+                        places.append((y, x, c))
+                        means.append(rescale(a, program["mean_shift"]))
+                        indexes.append(min(max(b, 0), program["scales"] - 1))
+        coded = [i for i, s in enumerate(indexes) if code_all or s >= program["skip_below"]]
+        residuals = [0] * len(places)
+        for i, r in zip(coded, decoder.values(prior.tables, [indexes[i] for i in coded])):
+            residuals[i] = r
+        for (y, x, c), mean, r in zip(places, means, residuals):
+            value = (r << program["mean_bits"]) + mean
+            y_hat[y][x][c] = value
+            view[y][x][c] = clamp(rescale(value * view_multiplier[c], program["view_shift"]))
+    return y_hat
+
+
+def decode(bundle, data):
+    """The file, and (z_hat, y_hat) of each tile. Raises Rejected."""
+    file = File(data)
+    if file.fingerprint != bundle.fingerprint:
+        raise Rejected("another model")
+    unit = bundle.program["stride"] * bundle.program["hyper_stride"]
+    if file.tiled and file.side % unit:
+        raise Rejected("a tile side that does not fit the grids")
+    prior = Prior(bundle, file.gain_index)
+    return file, [decode_tile(prior, w, h, every, part) for w, h, every, _, part in file.tiles]
+
+
+def latents_sha256(tiles):
+    digest = hashlib.sha256()
+    for images in tiles:
+        for image in images:
+            digest.update(struct.pack(f"<{len(flat(image))}i", *flat(image)))
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    the_bundle = Bundle(sys.argv[1])
+    for path in sys.argv[2:]:
+        try:
+            print(latents_sha256(decode(the_bundle, Path(path).read_bytes())[1]), path)
+        except Rejected as problem:
+            print(f"rejected: {problem}", path)
