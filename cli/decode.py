@@ -80,10 +80,17 @@ def command(
     if salvage and (region or scale > 1):
         raise click.UsageError("--salvage decodes the whole: leave --region and --scale away")
     suffix = SUFFIXES[(to or "png").lower()]
-    wanted = {"region": region, "scale": scale, "salvage": salvage}
     if not many.is_many(sources, output, listed):
         _one(
-            sources[0], output, suffix, wanted, model, keep_extension, skip_existing, dry_run, force
+            sources[0],
+            output,
+            suffix,
+            (region, scale, salvage),
+            model,
+            keep_extension,
+            skip_existing,
+            dry_run,
+            force,
         )
         return
     many.check_usage(sources, output, listed)
@@ -96,7 +103,7 @@ def command(
         keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
     )  # fmt: skip
     format_ = convert.output_format(suffix)
-    options = convert.DecodeOptions(**wanted)
+    options = convert.DecodeOptions(region, scale, salvage)
 
     def load():
         decoders = convert.Decoders(model, threads)
@@ -118,7 +125,7 @@ def _one(
     format_ = convert.output_format(
         suffix if target == STREAM or output is None else Path(target).suffix
     )
-    options = convert.DecodeOptions(**wanted)
+    options = convert.DecodeOptions(*wanted)
     decoders = convert.Decoders(model)
     many.execute_one(
         source, target, lambda data: convert.decode_file(data, decoders, format_, options), force

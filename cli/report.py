@@ -75,9 +75,9 @@ def _pictures(
         click.echo(f"no pictures: {reason}; name their folder with --images", err=True)
         return None
     if names:
-        chosen, _ = codecs_.choose(names, [], model)
+        chosen, _ = codecs_.choose(names, [], (model or "shipped",))
     else:
-        found, _ = codecs_.choose("all", [], model)
+        found, _ = codecs_.choose("all", [], (model or "shipped",))
         chosen = for_pictures([c for c in found if c.name in facts["codecs"]])
     with progress_bar() as progress:
         task = progress.add_task("pictures", total=len(data))

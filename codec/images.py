@@ -90,8 +90,8 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
 
 def _uses_greys_only(image: Image.Image) -> bool:
     palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    used = [index for _, index in image.getcolors(256) or []]
-    colours = palette[[index for index in used if index < len(palette)]]  # type: ignore[operator]
+    used = np.flatnonzero(image.histogram())
+    colours = palette[used[used < len(palette)]]
     return bool((colours == colours[:, :1]).all())
 
 
