@@ -5,18 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_PSNR = 100.0  # of identical images
+from ..codec.quality import MAX_PSNR, psnr
+
 YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 )
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: (11 - 1) * 2^4 < side
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR in dB over all channels of two uint8 images; 100 where they are identical."""
-    mse = float(np.mean(np.square(a.astype(np.float32) - b.astype(np.float32)), dtype=np.float64))
-    return MAX_PSNR if mse == 0 else min(MAX_PSNR, float(10 * np.log10(255.0**2 / mse)))
 
 
 def psnr_yuv(a: np.ndarray, b: np.ndarray) -> float:

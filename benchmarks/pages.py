@@ -12,9 +12,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from ..codec.quality import psnr
 from .codecs import PeerCodec
 from .match import Match, Rule, match_bytes
-from .metrics import ms_ssim, psnr
+from .metrics import ms_ssim
 
 
 def page(template: str, title: str, data: dict, scripts: tuple[str, ...]) -> str:

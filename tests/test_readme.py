@@ -49,4 +49,12 @@ def test_shell_examples_use_real_commands(tmp_path, photo):
     result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
     made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert {"photo.aei", "s.aei", "back.png", "same.png", "back/one.jpg", "photo.html", "part.png"} <= made
+    assert {
+        "photo.aei",
+        "s.aei",
+        "back.png",
+        "same.png",
+        "back/one.jpg",
+        "photo.html",
+        "part.png",
+    } <= made

@@ -13,15 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..quality import psnr
 from .networks import LatentCodec
 
 INDEXES = (0, 50, 100, 150, 200, 250)
 JPEG_QUALITIES = (5, 10, 15, 25, 40, 55, 70, 80, 88, 94)
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float(10 * np.log10(255.0**2 / max(mse, 1e-10)))
 
 
 def crop_to(image: np.ndarray, multiple: int = 64, most: int = 512) -> np.ndarray:
