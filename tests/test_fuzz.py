@@ -2,11 +2,12 @@
 
 import time
 
-import fuzz
 import pytest
 from golden_files import FACTS, read
 
-pytest.importorskip("resource", reason="needs POSIX")
+pytest.importorskip("resource", reason="measures memory, which needs POSIX")
+
+import fuzz
 
 
 def test_files_taken_apart_and_put_together_are_the_same():
