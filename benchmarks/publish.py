@@ -18,6 +18,7 @@ from . import results as results_
 from .bdrate import bd_rate, rate_at
 from .bench import Job, bench
 from .cache import Cache, default_path, image_hash
+from .codecs import SHIPPED
 from .datasets import load_dataset
 from .plots import plot
 from .run import MEASURED, Point
@@ -30,7 +31,7 @@ IN_README = ("aei", "HEIC", "AVIF", "WebP", "JPEG XL", "JPEG 2000", "JPEG optimi
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("root", type=Path, nargs="?", default=Path(), help="folder of README.md")
-    parser.add_argument("--model", help="bundle to use instead of the one shipped")
+    parser.add_argument("--model", default=SHIPPED, help="bundle to use instead of the one shipped")
     parser.add_argument(
         "--time", action="store_true", help="time the codecs too: on an idle machine"
     )
@@ -45,9 +46,9 @@ def main() -> None:
             continue
         path = folder / f"{name}.json"
         seed(path, name)
-        job = Job(codecs, arguments.model)
+        job = Job(codecs, (arguments.model,))
         if arguments.time and name == "kodak":
-            job = Job(codecs, arguments.model, timed=3, learned=True)
+            job = Job(codecs, (arguments.model,), timed=3, learned=True)
         results = bench(name, job, None)
         if name == "cifar10":  # by image and point it would be megabytes; the curves are kept
             results |= {"bd_rate_per_image": {"images": []}}
