@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from dataclasses import dataclass
 
-import numpy as np
-import pytest
-from hypothesis import settings
+# Where pytest-xdist runs a process per CPU, more threads in each would only make each other wait.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # Machines under load take their time; a slow example is not a failure.
 settings.register_profile("aei", deadline=None)
