@@ -1,6 +1,5 @@
 """The example of docs/TRAINING.md, from nothing to a benchmark, with its own commands and a tiny network."""
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from PIL import Image
 
 for module in ("torch", "compressai", "bjontegaard", "matplotlib"):
     pytest.importorskip(module, reason="needs the [train] extra")
+
+from aei.benchmarks.results import load  # noqa: E402
 
 DOCS = (Path(__file__).parent.parent / "docs" / "TRAINING.md").read_text(encoding="utf-8")
 TINY = {
@@ -47,12 +48,12 @@ def test_example_from_nothing_to_a_plot(tmp_path):
     assert result.returncode == 0, result.stderr.decode()
     assert Image.open(here / "back.png").size == (32, 32)
     assert Image.open(here / "cae.png").width > 400
-    results = json.loads((here / "cae.json").read_text())
+    results, points = load(here / "cae.json")
     curves = results["curves"]["psnr"]
-    assert len(curves["aei (cae)"][0]) == 1
+    assert len(curves["aei (cae)"]["bpp"]) == 1
     assert {"aei", "JPEG", "WebP"} <= set(curves)
     size = (here / "small.aei").stat().st_size
-    points = [p for p in results["points"] if p["codec"] == "aei (cae)"]
+    points = [p for p in points if p.codec == "aei (cae)"]
     assert len(points) == 2
-    assert all(0 < p["payload_bytes"] < p["bytes"] for p in points)
+    assert all(0 < p.payload_bytes < p.bytes for p in points)
     assert 0 < size < 32 * 32 * 3
