@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import output as out
 from .files import check_output, write_output
 
 
@@ -99,10 +100,12 @@ def command(
         results = bench.bench(dataset, job, progress)
     write_output(str(path), to_json(results).encode())
     write_output(str(path.with_suffix(".csv")), to_csv(results["points"]).encode())
-    print_results(results)
+    if not (out.MODE.json or out.MODE.quiet):
+        print_results(results)
     for name, reason in results["left_out"].items():
-        click.echo(f"left out {name}: {reason}", err=True)
-    click.echo(f"results in {path} and {path.with_suffix('.csv')}")
+        out.tell(f"left out {name}: {reason}")
+    out.emit(results=str(path), csv=str(path.with_suffix(".csv")), bd_rate=results["bd_rate"])
+    out.say(f"results in {path} and {path.with_suffix('.csv')}")
 
 
 def progress_bar():

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import click
 
+from . import output as out
 from .files import STREAM, check_output, naming, output_path, read_input, write_output
 
 
@@ -81,16 +82,17 @@ def command(
             )  # fmt: skip
     write_output(target, text.encode())
     if size is not None and rows[0]["bytes"] > size:
-        click.echo(
-            f"note: aei's smallest file of this photo is {rows[0]['bytes']} bytes, above --size",
-            err=True,
+        out.tell(
+            f"note: aei's smallest file of this photo is {rows[0]['bytes']} bytes, above --size"
         )
     if find_spec("scipy") is None:
-        click.echo("note: no MS-SSIM without scipy: pip install 'aei-codec[bench]'", err=True)
+        out.tell("note: no MS-SSIM without scipy: pip install 'aei-codec[bench]'")
     for row in rows:
-        click.echo(f"{row['name']:<12} {row['bytes']:>9} bytes  {row['psnr']:.2f} dB", err=True)
+        out.tell(f"{row['name']:<12} {row['bytes']:>9} bytes  {row['psnr']:.2f} dB")
     if target != STREAM:
-        click.echo(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
+        files = {row["name"]: {"bytes": row["bytes"], "psnr": row["psnr"]} for row in rows}
+        out.emit(output=str(target), codecs=files)
+        out.say(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
 
 
 def _read(data: bytes, max_side: int):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from . import output as out
 from .files import check_output, write_output
 
 
@@ -57,7 +58,8 @@ def command(
     shown = None if pictures == 0 else _pictures(facts, bpp, pictures or 24, names, images, model)
     text = report(facts, points, shown)
     write_output(str(target), text.encode())
-    click.echo(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
+    out.emit(output=str(target))
+    out.say(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
 
 
 def _pictures(
@@ -72,7 +74,7 @@ def _pictures(
     try:
         data = datasets.load_dataset(images or facts["dataset"], min(count, facts["images"]))
     except datasets.DataMissingError as reason:
-        click.echo(f"no pictures: {reason}; name their folder with --images", err=True)
+        out.tell(f"no pictures: {reason}; name their folder with --images")
         return None
     if names:
         chosen, _ = codecs_.choose(names, [], (model or "shipped",))

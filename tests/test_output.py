@@ -37,6 +37,15 @@ def test_json_of_a_single_file(run_aei, file, tmp_path):
     assert json.loads(run_aei("info", file, "--json").out)["width"] == 48
 
 
+def test_json_of_a_comparison(run_aei, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "p.png")
+    result = run_aei("compare", tmp_path / "p.png", "--codecs", "JPEG", "--json")
+    facts = json.loads(result.out)
+    assert facts["output"] == str(tmp_path / "p.html")
+    assert set(facts["codecs"]) == {"aei", "JPEG"}
+    assert facts["codecs"]["aei"]["bytes"] > 0
+
+
 @pytest.mark.parametrize(
     ("args", "kind"),
     [
