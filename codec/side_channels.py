@@ -70,7 +70,13 @@ def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.nda
         if plane is not None:
             box = contents.boxes[i]
             part = box.intersection(block)
-            alpha = decode_plane(plane, box.width, box.height)
+            try:
+                alpha = decode_plane(plane, box.width, box.height)
+            except DamagedFileError:
+                if lost is None or not contents.side:
+                    raise
+                lost.append(i)
+                continue
             out[
                 part.top - block.top : part.bottom - block.top,
                 part.left - block.left : part.right - block.left,

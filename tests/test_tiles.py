@@ -8,6 +8,7 @@ import pytest
 from aei import codec as face
 from aei.codec import DamagedFileError, LimitError, Limits, UnsupportedError
 from aei.codec.images import to_network, to_picture
+from aei.codec.side_channels import alpha_span, with_alpha
 from aei.codec.windows import analyse_tile
 from aei.formats import pack, parse
 from aei.formats.tiles import Box, tile_boxes, tiles_touching
@@ -180,6 +181,21 @@ def test_salvage(codec, tiled):
         codec.salvage(tiled[: contents.entries[0].start - 1])
     with pytest.raises(DamagedFileError):
         codec.salvage(codec.encode(PHOTO, 60)[:-9])
+
+
+def test_salvage_gives_up_a_tile_whose_alpha_is_bad(codec):
+    image = Image.fromarray(PHOTO[:64, :128]).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    contents = parse(codec.encode(image, 30, tile_side=64))
+    first, second = contents.tile(0), contents.tile(1)
+    forged = with_alpha(b"no plane", first[alpha_span(first)[1] :])
+    data = pack(contents.header, [(forged, False), (second, False)], {}, 64)
+    with pytest.raises(DamagedFileError):
+        codec.decode(data)
+    saved = codec.salvage(data)
+    assert saved.lost == [Box(0, 0, 64, 64)]
+    good = saved.image.crop((64, 0, 128, 64)).getchannel("A")
+    assert good.tobytes() == image.crop((64, 0, 128, 64)).getchannel("A").tobytes()
 
 
 def test_every_flipped_bit_of_a_tiled_file_is_found(codec):
