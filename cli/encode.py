@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..codec.api import DEFAULT_EFFORT, EFFORTS
 from . import many
 from . import output as out
 from .files import check_output, output_path
@@ -52,6 +53,10 @@ class ByteCount(click.ParamType):
     "--keep-smaller", is_flag=True,
     help="Where the source is smaller than the result, copy the source instead (not with --strip).",
 )  # fmt: skip
+@click.option(
+    "-e", "--effort", default=DEFAULT_EFFORT, show_default=True, type=click.IntRange(0, EFFORTS - 1),
+    help="0 (fastest) to 9 (smallest files); any decoder reads them alike.",
+)  # fmt: skip
 @many.options
 @click.option(
     "--model",
@@ -73,6 +78,7 @@ def command(
     target_ssim: float | None,
     max_side: int | None,
     keep_smaller: bool,
+    effort: int,
     recursive: bool,
     listed: str | None,
     jobs: int | None,
@@ -95,6 +101,7 @@ def command(
       aei encode photo.png
       aei encode photo.jpg -q 30 -o small.aei
       cat photo.png | aei encode - > photo.aei
+      aei encode photo.jpg --effort 9
       aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photos/ -o small/ --recursive --skip-existing
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
@@ -117,7 +124,7 @@ def command(
     if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:
         raise click.UsageError("-q and the --target options exclude each other: give one")
     target = targets[0] if targets else None
-    options = EncodeOptions(quality, target, max_side, strip, keep_smaller)
+    options = EncodeOptions(quality, target, max_side, strip, keep_smaller, effort)
     if is_many:
         from ..codec import batch, convert
 

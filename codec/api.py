@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .windows import TileCache
 
 GAIN_LEVELS = 256
+EFFORTS, DEFAULT_EFFORT = 10, 2  # what each does: docs/EFFORT.md
 WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
@@ -89,6 +90,7 @@ class Codec:
         gain_index: int | None = None,
         metadata: bool = True,
         tile_side: int | None = None,
+        effort: int = DEFAULT_EFFORT,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -96,16 +98,18 @@ class Codec:
         (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100; gain_index, 0..255,
         overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
-        default 1024 for images over 2048 pixels on a side, else none. Raises UnsupportedError for
-        images this version cannot hold.
+        default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
+        files), see docs/EFFORT.md. Raises UnsupportedError for images this version cannot hold.
         """
         from . import images
-        from .latents import encode_latents, grid_of
-        from .windows import analyse_tile
+        from .latents import grid_of, write
+        from .windows import quantise_tile, read_tile
 
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
+        if not 0 <= effort < EFFORTS:
+            raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
         image = as_pixels(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
@@ -127,16 +131,18 @@ class Codec:
         tiles = []
         for box in boxes:
             grid_of(program, box.width, box.height)
-            y, z, alpha = analyse_tile(
-                self.transforms, picture, box, row, program["stride"], self.bundle.halo
+            x, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)
+            size = box.width, box.height
+            quantised = quantise_tile(
+                self.transforms, self.bundle, x, cells, size, row, int(effort)
             )
-            payload, code_all, _ = encode_latents(self.bundle.prior, row, y, z)
+            payload, _ = write(self.bundle.prior, row, quantised)
             plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
             if has_alpha and tile_side:
                 payload = with_alpha(plane, payload)
             elif plane:
                 sections[ALPHA] = plane
-            tiles.append((payload, code_all))
+            tiles.append((payload, quantised.code_all))
         header = Header(
             width=width,
             height=height,
@@ -350,9 +356,15 @@ def default_codec() -> Codec:
     return codec_of_bundle(default_bundle().path)
 
 
-def encode(image: Image.Image | np.ndarray, quality: float = 50, *, metadata: bool = True) -> bytes:
+def encode(
+    image: Image.Image | np.ndarray,
+    quality: float = 50,
+    *,
+    metadata: bool = True,
+    effort: int = DEFAULT_EFFORT,
+) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
-    return default_codec().encode(image, quality, metadata=metadata)
+    return default_codec().encode(image, quality, metadata=metadata, effort=effort)
 
 
 def decode(

@@ -71,6 +71,11 @@ class Prior:
         return [Table(flat[end - size : end]) for end, size in zip(ends, sizes)]
 
     @cached_property
+    def single(self) -> dict[str, np.ndarray]:
+        """The weights as float32, for gradients, which only the encoder takes."""
+        return {name: a.astype(np.float32) for name, a in self.weights.items()}
+
+    @cached_property
     def costs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Code lengths for the encoder's decisions: (bits, centre, reach). Value v under table k costs
         bits[centre[k] + v] where |v| <= reach[k]."""
@@ -121,6 +126,14 @@ class Bundle:
                 f"{self.path}: the prior does not match its fingerprint; reinstall the model"
             )
         return Prior(program, arrays, self.fingerprint)
+
+    def bits_per_error(self, row: int) -> float | None:
+        """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a
+        gain index: lambda 255^2 / 3. None for a model that does not say its lambdas, or has no graph of the gradient."""
+        if "lambda" not in self.manifest or not (self.path / "g_s_gradient.onnx").exists():
+            return None
+        least, most = self.manifest["lambda"]
+        return least * (most / least) ** (row / 255) * 255**2 / 3
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE, check_size
-from .api import Codec
+from .api import DEFAULT_EFFORT, Codec
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +41,7 @@ class EncodeOptions:
 
     quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
     Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
-    they are no more than the result; never with strip, nor where the image was scaled.
+    they are no more than the result; never with strip, nor where the image was scaled. effort: 0..9, see Codec.encode.
     """
 
     quality: float = 50
@@ -49,6 +49,7 @@ class EncodeOptions:
     max_side: int | None = None
     strip: bool = False
     keep_smaller: bool = False
+    effort: int = DEFAULT_EFFORT
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     image, scaled = open_image(data, options.max_side)
     details: dict[str, float] = {}
     if options.target is None:
-        encoded = codec.encode(image, options.quality, metadata=not options.strip)
+        encoded = codec.encode(
+            image, options.quality, metadata=not options.strip, effort=options.effort
+        )
     else:
         from .targets import encode_to_target
 
-        reached = encode_to_target(codec, image, options.target, not options.strip)
+        reached = encode_to_target(codec, image, options.target, not options.strip, options.effort)
         encoded = reached.data
         details = {
             "gain_index": reached.gain_index,

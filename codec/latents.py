@@ -162,12 +162,13 @@ def to_symbols(exact: np.ndarray) -> np.ndarray:
 
 
 def optimise_rounding(
-    prior: Prior, exact: np.ndarray, values: np.ndarray, index: np.ndarray
+    prior: Prior, exact: np.ndarray, values: np.ndarray, index: np.ndarray, error_bits: float
 ) -> None:
     """Rate-distortion optimised rounding: move values towards zero by one, in place, where that saves
     more bits than it costs in squared error.
 
     exact: float (n,), residuals before rounding; values: int32 (n,), after; index: table of each.
+    error_bits: what a squared error of one quantisation step is worth in bits.
     """
     bits, centre, reach = prior.costs
     places = np.flatnonzero(values)
@@ -176,7 +177,7 @@ def optimise_rounding(
     v, k = values[places], index[places]
     closer = v - np.sign(v)
     error = exact[places]
-    distortion = DISTORTION_BITS * ((error - closer) ** 2 - (error - v) ** 2)
+    distortion = error_bits * ((error - closer) ** 2 - (error - v) ** 2)
     saved = bits[centre[k] + v] - bits[centre[k] + closer]
     values[places] = np.where(saved > distortion, closer, v)
 
@@ -240,18 +241,52 @@ def _walk(
     return y_hat
 
 
-def encode_latents(
-    prior: Prior, row: int, y: np.ndarray, z: np.ndarray, optimise: bool = True
-) -> tuple[bytes, bool, Latents]:
-    """Quantise and code latents.
+@dataclass
+class Step:
+    """What one step codes. values: int32 (n,), residuals; index: uint8 (n,), their tables; places: the
+    slices of y they belong to, one per cell, whose entries follow each other in C order."""
 
-    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index; optimise: round
-    for rate and distortion, not to the nearest. Returns the payload, whether all symbols were coded
-    (`code_all`), and the latents as a decoder will see them.
+    values: np.ndarray
+    index: np.ndarray
+    places: tuple[tuple[slice, slice, slice], ...]
+
+
+@dataclass
+class Quantised:
+    """Latents as a decoder will see them, and the symbols that say so.
+
+    z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), fixed point; code_all: whether the surest symbols
+    are coded too.
     """
-    z_hat = to_symbols(z)
+
+    z_hat: np.ndarray
+    y_hat: np.ndarray
+    steps: list[Step]
+    code_all: bool
+
+    def bits(self, prior: Prior, row: int) -> float:
+        """Ideal code length of the y symbols, escapes taken as long as the table's rarest."""
+        bits, centre, reach = prior.costs
+        total = 0.0
+        for step in self.steps:
+            coded = slice(None) if self.code_all else step.index >= prior.program["skip_below"]
+            k = step.index[coded]
+            v = np.clip(step.values[coded], -reach[k], reach[k])
+            total += float(bits[centre[k] + v].sum(dtype=np.float64))
+        return total
+
+
+def quantise(
+    prior: Prior, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | None
+) -> Quantised:
+    """Round latents step by step.
+
+    y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); row: gain index; error_bits: what a
+    squared error of one quantisation step is worth in rate-distortion optimised rounding, or None to
+    round to the nearest.
+    """
     one = float(1 << prior.program["mean_bits"])
-    steps: list[tuple[np.ndarray, np.ndarray]] = []
+    steps: list[Step] = []
     skip = prior.program["skip_below"]
 
     def make_residuals(code_all: bool):
@@ -259,14 +294,14 @@ def encode_latents(
             target = np.concatenate([y[place].ravel() for place in places])
             exact = target - mean / one
             values = to_symbols(exact)
-            if optimise:
-                optimise_rounding(prior, exact, values, index)
+            if error_bits is not None:
+                optimise_rounding(prior, exact, values, index, error_bits)
             if not code_all:
                 sure = index < skip
                 if np.abs(values[sure]).max(initial=0) > 1:
                     raise _NotSkippableError
                 values[sure] = 0
-            steps.append((values, index))
+            steps.append(Step(values, index, places))
             return values
 
         return residuals
@@ -278,9 +313,21 @@ def encode_latents(
         code_all = True
         steps.clear()
         y_hat = _walk(prior, row, z_hat, (y.shape[0], y.shape[1]), make_residuals(True))
-    y_hat = y_hat.astype(np.int32)
-    payload, bits = _write(prior, row, z_hat, steps, y_hat, code_all)
-    return payload, code_all, Latents(z_hat, y_hat, bits)
+    return Quantised(z_hat, y_hat.astype(np.int32), steps, code_all)
+
+
+def encode_latents(
+    prior: Prior, row: int, y: np.ndarray, z: np.ndarray, optimise: bool = True
+) -> tuple[bytes, bool, Latents]:
+    """Quantise and code latents.
+
+    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index; optimise: round
+    for rate and distortion, not to the nearest. Returns the payload, whether all symbols were coded
+    (`code_all`), and the latents as a decoder will see them.
+    """
+    quantised = quantise(prior, row, y, to_symbols(z), DISTORTION_BITS if optimise else None)
+    payload, bits = write(prior, row, quantised)
+    return payload, quantised.code_all, Latents(quantised.z_hat, quantised.y_hat, bits)
 
 
 class _NotSkippableError(Exception):
@@ -291,19 +338,16 @@ def _z_index(prior: Prior, row: int, z_shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(prior.arrays["rows.z_table"][row], z_shape).ravel()
 
 
-def _write(
-    prior: Prior,
-    row: int,
-    z_hat: np.ndarray,
-    steps: list[tuple[np.ndarray, np.ndarray]],
-    y_hat: np.ndarray,
-    code_all: bool,
-) -> tuple[bytes, float]:
+def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
+    """The payload, and its ideal code length in bits."""
     writer = SymbolWriter(prior.tables)
+    z_hat = quantised.z_hat
     writer.code(z_hat.ravel(), _z_index(prior, row, z_hat.shape), 0)
-    for values, index in steps:
-        writer.code(values, index, 0 if code_all else prior.program["skip_below"])
-    writer.raw(np.array([_check_byte(y_hat)]), BYTE)
+    for step in quantised.steps:
+        writer.code(
+            step.values, step.index, 0 if quantised.code_all else prior.program["skip_below"]
+        )
+    writer.raw(np.array([_check_byte(quantised.y_hat)]), BYTE)
     return writer.coder.finish(), writer.bits
 
 

@@ -98,6 +98,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         image = image.copy()
         image.info.update(given)
     metadata = options.get("metadata", True)
+    effort = options.get("effort", api.DEFAULT_EFFORT)
     try:
         targets = [
             Target(kind, options[name])
@@ -107,9 +108,9 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         if len(targets) + ("quality" in options) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
         if targets:
-            data = encode_to_target(api.default_codec(), image, targets[0], metadata).data
+            data = encode_to_target(api.default_codec(), image, targets[0], metadata, effort).data
         else:
-            data = api.encode(image, options.get("quality", 50), metadata=metadata)
+            data = api.encode(image, options.get("quality", 50), metadata=metadata, effort=effort)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

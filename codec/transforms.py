@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import ModelError
-from ..formats.tiles import Box
 
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
 
@@ -52,24 +51,22 @@ class Transforms:
     def _row(self, name: str, row: int) -> np.ndarray:
         return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
 
-    def analysis(
-        self, x: np.ndarray, row: int, cells: Box | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """g_a and h_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5; cells: the part
-        of the latents that is wanted, the rest being margin.
+    def analysis(self, x: np.ndarray, row: int) -> np.ndarray:
+        """g_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5.
 
-        Returns y, float32 (h, w, M) in quantisation steps, and z, float32 (hz, wz, Z); not rounded.
-        A model without h_a codes y as z.
+        Returns y, float32 (h, w, M) in quantisation steps, not rounded.
         """
         y = self._run("g_a", "x", x, row)
-        if cells is not None:
-            y = y[:, :, cells.top : cells.bottom, cells.left : cells.right]
-        y = y * self._row("gain", row)
+        y *= self._row("gain", row)
+        return _channels_last(y)
+
+    def hyper_analysis(self, y: np.ndarray, row: int) -> np.ndarray:
+        """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without h_a codes y as z."""
         if not (self._path / "h_a.onnx").exists():
-            return _channels_last(y), _channels_last(y)
-        z = self._run("h_a", "y", y, row)
+            return y
+        z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), row)
         z *= self._row("z_gain", row)
-        return _channels_last(y), _channels_last(z)
+        return _channels_last(z)
 
     def synthesis(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
         """g_s. y_hat: int32 (h, w, M), fixed point with `mean_bits` fractional bits.
@@ -80,6 +77,26 @@ class Transforms:
         y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
         x = self._run("g_s", "y", y, row)
         return x[0].transpose(1, 2, 0)
+
+    def error_gradient(
+        self, y_hat: np.ndarray, row: int, target: np.ndarray, weight: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """How far g_s is from a target, and which way the latents should move.
+
+        y_hat: float32 (h, w, M), in quantisation steps; target: float32 (1, 3, H, W) in -0.5..0.5; weight: float32
+        (1, 1, H, W), of each pixel. Returns the weighted sum of squared errors over pixels and channels, and
+        its gradient by y_hat, float32 (h, w, M); where x leaves -0.5..0.5 on the target's far side, the gradient
+        still pulls it back.
+        """
+        session = self._session("g_s_gradient")
+        gain = self._rows["inverse_gain"][row]
+        y = np.ascontiguousarray((y_hat * gain).transpose(2, 0, 1)[None])
+        inputs = {"y": y, "target": target, "weight": weight}
+        for other in session.get_inputs():
+            if other.name not in inputs:
+                inputs[other.name] = self._row(f"g_s.{other.name}", row)
+        error, gradient = session.run(["error", "gradient"], inputs)
+        return float(error), gradient[0].transpose(1, 2, 0) * gain
 
     def preview_scales(self, stride: int) -> tuple[int, ...]:
         """Reductions that `preview` can make: none for a model without one."""

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..formats.tiles import Box, tile_boxes, tiles_touching
 from .images import Picture, fill_transparent, to_network
+from .latents import DISTORTION_BITS, Quantised, quantise, to_symbols
 from .transforms import Transforms
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
 
 BLOCK = 1024  # pixels on a side that are synthesised at once, at least
 
@@ -26,10 +31,11 @@ def cells_of(box: Box, stride: int) -> Box:
     return Box(left, top, -(-box.right // stride) - left, -(-box.bottom // stride) - top)
 
 
-def analyse_tile(
-    transforms: Transforms, picture: Picture, box: Box, row: int, stride: int, halo: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """y and z of one tile, as `Transforms.analysis`, and its alpha, uint8 (h, w), or None."""
+def read_tile(
+    picture: Picture, box: Box, stride: int, halo: int
+) -> tuple[np.ndarray, Box, np.ndarray | None]:
+    """The network's input for one tile with its margin, float32 (1, 3, H, W); the tile's cells in the window's
+    grid; and the tile's alpha, uint8 (h, w), or None."""
     window = box.grown(halo * stride, Box(0, 0, *picture.size))
     colour, alpha = picture.read(window)
     if alpha is not None:
@@ -40,8 +46,34 @@ def analyse_tile(
         ]
     tile, outer = cells_of(box, stride), cells_of(window, stride)
     cells = Box(tile.left - outer.left, tile.top - outer.top, tile.width, tile.height)
-    y, z = transforms.analysis(to_network(colour, stride), row, cells)
-    return y, z, alpha
+    return to_network(colour, stride), cells, alpha
+
+
+def quantise_tile(
+    transforms: Transforms,
+    bundle: Bundle,
+    x: np.ndarray,
+    cells: Box,
+    size: tuple[int, int],
+    row: int,
+    effort: int,
+) -> Quantised:
+    """Latents of one tile. x, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
+    see refine.STEPS. A model without a gradient is not refined."""
+    from .refine import STEPS, Target, refine
+
+    prior = bundle.prior
+    window = transforms.analysis(x, row)
+    y = np.ascontiguousarray(window[cells.top : cells.bottom, cells.left : cells.right])
+    z_hat = to_symbols(transforms.hyper_analysis(y, row))
+    bits_per_error = bundle.bits_per_error(row)
+    if STEPS[effort] == 0 or bits_per_error is None:
+        return quantise(prior, row, y, z_hat, DISTORTION_BITS if effort else None)
+    weight = np.zeros((1, 1, *x.shape[2:]), np.float32)
+    top, left = (n * prior.program["stride"] for n in (cells.top, cells.left))
+    weight[:, :, top : top + size[1], left : left + size[0]] = 1
+    target = Target(x, weight, bits_per_error)
+    return refine(transforms, prior, row, window, cells, z_hat, target, STEPS[effort])
 
 
 class TileCache:

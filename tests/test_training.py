@@ -117,7 +117,8 @@ def test_bundle_becomes_a_torch_model_with_the_same_latents(bundle, which):
 
     x = to_network(image, 16)
     for row in (20, 130, 240):
-        y, z = codec.transforms.analysis(x, row)
+        y = codec.transforms.analysis(x, row)
+        z = codec.transforms.hyper_analysis(y, row)
         index = torch.tensor([float(row)])
         with torch.no_grad():
             ty = model.g_a(torch.from_numpy(x), index) * model.gain(index)

@@ -19,8 +19,17 @@ from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
 from . import cifar, data, validate
 from .cae import SIDE, STRIDE, ConvAutoencoder
+from .gradients import gradient_graph
 from .graphs import analysis_graph, hyper_analysis_graph, sequential_graph, synthesis_graph
-from .networks import GAIN_LEVELS, LOG_SCALE_STEP, STEPS, LatentCodec, Rows
+from .networks import (
+    GAIN_LEVELS,
+    LAMBDA_MAX,
+    LAMBDA_MIN,
+    LOG_SCALE_STEP,
+    STEPS,
+    LatentCodec,
+    Rows,
+)
 from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
 from .tasks import model_from_state, network_from_dict
@@ -79,6 +88,9 @@ def export_bundle(
     temporary.mkdir(parents=True)
     for graph, proto in graphs.items():
         onnx.save(proto, temporary / f"{graph}.onnx")
+    if not isinstance(model, ConvAutoencoder):
+        gradient = gradient_graph(temporary / "g_s.onnx")
+        (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
     _save(temporary / "rows.safetensors", rows)
     _save(temporary / "training.safetensors", rest)
     text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
@@ -96,6 +108,8 @@ def export_bundle(
         "training": training or {},
         "integer_prior": compare_code_lengths(model, runtime, images),
     }
+    if not isinstance(model, ConvAutoencoder):
+        manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
     (temporary / "manifest.json").write_text(
         json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
     )

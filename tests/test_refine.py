@@ -1,0 +1,130 @@
+"""Latent refinement: it lowers the cost it claims to lower, and its gradients are right."""
+
+import numpy as np
+import pytest
+from aei.codec import UnsupportedError
+from aei.codec.latents import quantise, to_symbols, write
+from aei.codec.quality import psnr
+from aei.codec.refine import STEPS, _table_slopes, context_gradient
+
+
+def picture(height=96, width=160, seed=3):
+    """Smooth shapes with edges and a little noise: uint8 (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / 40
+    base = np.stack([np.sin(2 * x + k) + np.cos(3 * y - k) + (x + y > 3) for k in range(3)], -1)
+    return np.clip(110 + 40 * base + rng.normal(0, 3, base.shape), 0, 255).astype(np.uint8)
+
+
+def cost(codec, image, row, effort):
+    """Bits and lambda 255^2 squared error of a real file."""
+    data = codec.encode(image, gain_index=row, effort=effort)
+    back = np.asarray(codec.decode(data), np.float64)
+    error = np.square((back - image) / 255).sum()
+    return 8 * len(data) + codec.bundle.bits_per_error(row) * error
+
+
+@pytest.mark.parametrize("row", [40, 128, 200])
+def test_effort_lowers_the_cost_of_real_files(codec, row):
+    image = picture()
+    plain, few, many = (cost(codec, image, row, effort) for effort in (1, 2, 6))
+    assert few < plain
+    assert many < few
+
+
+def test_every_effort_decodes_to_the_same_size(codec):
+    image = picture(33, 47)
+    for effort in (0, 1, 2, 4):
+        back = np.asarray(codec.decode(codec.encode(image, effort=effort)))
+        assert back.shape == image.shape
+        assert psnr(image, back) > 25
+    with pytest.raises(UnsupportedError, match="effort 10"):
+        codec.encode(image, effort=10)
+    assert len(STEPS) == 10
+
+
+def test_tiles_are_refined_with_their_surroundings(codec):
+    image = picture(200, 300)
+    plain, refined = (codec.encode(image, effort=e, tile_side=128) for e in (1, 3))
+    errors = [
+        np.square(np.asarray(codec.decode(d), float) - image).mean() for d in (plain, refined)
+    ]
+    bits = codec.bundle.bits_per_error(128) / 255**2
+    assert (
+        8 * len(refined) + bits * errors[1] * image.size
+        < 8 * len(plain) + bits * errors[0] * image.size
+    )
+
+
+def test_a_model_without_a_gradient_is_not_refined(codec, monkeypatch):
+    image = picture(64, 64)
+    monkeypatch.setitem(codec.bundle.manifest, "lambda", None)
+    monkeypatch.delitem(codec.bundle.manifest, "lambda")
+    assert codec.encode(image, effort=5) == codec.encode(image, effort=1)
+
+
+def test_error_gradient_is_the_slope_of_the_error(codec):
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 0.3, (3, 4, codec.bundle.prior.program["latents"])).astype(np.float32)
+    target = rng.uniform(-0.4, 0.4, (1, 3, 48, 64)).astype(np.float32)
+    weight = rng.uniform(0, 1, (1, 1, 48, 64)).astype(np.float32)
+    direction = rng.normal(0, 1, y.shape).astype(np.float32)
+    _, gradient = codec.transforms.error_gradient(y, 150, target, weight)
+    ends = [
+        codec.transforms.error_gradient(y + s * 0.01 * direction, 150, target, weight)[0]
+        for s in (1, -1)
+    ]
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx((gradient * direction).sum(), rel=0.02)
+
+
+def test_context_gradient_is_the_slope_of_the_later_steps(codec):
+    """Against the network's own gradient, in float."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    from aei.codec.training.export import restore_model
+    from aei.codec.training.networks import split_cells
+
+    prior, row = codec.bundle.prior, 120
+    y = codec.transforms.analysis(
+        np.ascontiguousarray(picture(96, 160).transpose(2, 0, 1)[None] / 255 - 0.5, np.float32), row
+    )
+    z_hat = to_symbols(codec.transforms.hyper_analysis(y, row))
+    quantised = quantise(prior, row, y, z_hat, 17.0)
+    ours = context_gradient(prior, row, quantised)
+    model = restore_model(codec.bundle).eval()
+    index = torch.tensor([float(row)])
+    one = 1 << prior.program["mean_bits"]
+    fixed = torch.from_numpy(quantised.y_hat.astype(np.float32) / one).permute(2, 0, 1)[None]
+    seen = fixed.clone().requires_grad_(True)
+    z = torch.from_numpy(z_hat.astype(np.float32)).permute(2, 0, 1)[None]
+    h = model.h_s(z * model.z_in_gain(index) + model.z_in_bias(index))
+    h = h[:, :, : y.shape[0], : y.shape[1]]
+    cells, context = (split_cells(a).unflatten(2, (4, -1)) for a in (fixed, seen))
+    view, decoded, bits = None, [], 0.0
+    for k, groups in enumerate(model.group_of):
+        mean, scale = model.step_parameters(k, h, view, index)
+        part = torch.stack([cells[:, i, g] for i, g in enumerate(groups)], 1)
+        bits = bits + model.bits(part - mean, scale).sum()
+        decoded.append(torch.stack([context[:, i, g] for i, g in enumerate(groups)], 1))
+        view = model.join_steps(decoded) * model.view_gain(index)
+    theirs = torch.autograd.grad(bits, seen)[0][0].permute(1, 2, 0).numpy()
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
+    assert np.abs(ours).sum() == pytest.approx(np.abs(theirs).sum(), rel=0.25)
+
+
+def test_table_slopes_have_the_right_signs(codec):
+    prior = codec.bundle.prior
+    values = np.array([3, -3, 0, 9], np.int32)
+    index = np.array([30, 30, 30, 20], np.uint8)
+    of_mean, of_scale = _table_slopes(prior, values, index)
+    assert of_mean[0] < 0 < of_mean[1]  # a mean nearer the value makes it cheaper
+    assert of_mean[2] == pytest.approx(0, abs=1e-3)
+    assert of_scale[3] < 0 < of_scale[2]  # a large value wants a wide table, zero a narrow one
+
+
+def test_bits_are_those_that_are_written(codec):
+    prior, row = codec.bundle.prior, 90
+    x = np.ascontiguousarray(picture(64, 96).transpose(2, 0, 1)[None] / 255 - 0.5, np.float32)
+    y = codec.transforms.analysis(x, row)
+    quantised = quantise(prior, row, y, to_symbols(codec.transforms.hyper_analysis(y, row)), 24.0)
+    with_z = write(prior, row, quantised)[1]
+    assert 0 <= with_z - 8 - quantised.bits(prior, row) < 0.25 * with_z + 200
