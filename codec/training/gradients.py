@@ -106,8 +106,8 @@ def gradient_graph(path: Path) -> onnx.ModelProto:
     g_s = onnx.load(path)
     inferred = onnx.shape_inference.infer_shapes(g_s).graph
     shapes = {t.name: tuple(t.dims) for t in g_s.graph.initializer}
-    for info in (*inferred.value_info, *inferred.input, *inferred.output):
-        shapes[info.name] = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+    for known in (*inferred.value_info, *inferred.input, *inferred.output):
+        shapes[known.name] = tuple(d.dim_value for d in known.type.tensor_type.shape.dim)
     constants = {t.name for t in g_s.graph.initializer} | {i.name for i in g_s.graph.input} - {"y"}
     nodes = list(g_s.graph.node)
     for node in nodes:
