@@ -68,13 +68,13 @@ def test_error_gradient_is_the_slope_of_the_error(codec):
     y = rng.normal(0, 0.3, (3, 4, codec.bundle.prior.program["latents"])).astype(np.float32)
     target = rng.uniform(-0.4, 0.4, (1, 3, 48, 64)).astype(np.float32)
     weight = rng.uniform(0, 1, (1, 1, 48, 64)).astype(np.float32)
-    direction = rng.normal(0, 1, y.shape).astype(np.float32)
     _, gradient = codec.transforms.error_gradient(y, 150, target, weight)
+    direction = gradient / np.abs(gradient).max()  # a steep one, so that rounding does not count
     ends = [
-        codec.transforms.error_gradient(y + s * 0.01 * direction, 150, target, weight)[0]
+        codec.transforms.error_gradient(y + s * 0.1 * direction, 150, target, weight)[0]
         for s in (1, -1)
     ]
-    assert (ends[0] - ends[1]) / 0.02 == pytest.approx((gradient * direction).sum(), rel=0.02)
+    assert (ends[0] - ends[1]) / 0.2 == pytest.approx((gradient * direction).sum(), rel=0.02)
 
 
 def test_context_gradient_is_the_slope_of_the_later_steps(codec):
@@ -113,8 +113,8 @@ def test_context_gradient_is_the_slope_of_the_later_steps(codec):
 
 def test_table_slopes_have_the_right_signs(codec):
     prior = codec.bundle.prior
-    values = np.array([3, -3, 0, 9], np.int32)
-    index = np.array([30, 30, 30, 20], np.uint8)
+    values = np.array([3, -3, 0, 7], np.int32)
+    index = np.array([30, 30, 30, 22], np.uint8)
     of_mean, of_scale = _table_slopes(prior, values, index)
     assert of_mean[0] < 0 < of_mean[1]  # a mean nearer the value makes it cheaper
     assert of_mean[2] == pytest.approx(0, abs=1e-3)
