@@ -101,7 +101,7 @@ def command(
       aei encode photo.png
       aei encode photo.jpg -q 30 -o small.aei
       cat photo.png | aei encode - > photo.aei
-      aei encode photo.jpg --effort 9
+      aei encode photo.jpg --effort 5
       aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photos/ -o small/ --recursive --skip-existing
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .windows import TileCache
 
 GAIN_LEVELS = 256
-EFFORTS, DEFAULT_EFFORT = 10, 2  # what each does: docs/EFFORT.md
+EFFORTS, DEFAULT_EFFORT = 10, 1  # what each does: docs/EFFORT.md
 WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
