@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,20 +60,35 @@ class PeerCodec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def aei_codec(model: str | None = None, qualities: tuple[float, ...] = AEI_QUALITIES) -> PeerCodec:
-    """aei with the shipped model, or with a bundle; one of a single quality gives a single point."""
+AEI_VARIANTS: dict[str, dict[str, Any]] = {  # what each passes to Codec.encode
+    "aei": {},
+    **{f"aei effort {effort}": {"effort": effort} for effort in range(10)},
+    "aei ms-ssim": {"tune": "ms-ssim"},
+}
+
+
+def aei_codec(
+    model: str | None = None,
+    qualities: tuple[float, ...] = AEI_QUALITIES,
+    variant: str = "aei",
+    threads: int = 1,
+) -> PeerCodec:
+    """aei with the shipped model, or with a bundle; one of a single quality gives a single point. variant: one of
+    AEI_VARIANTS. threads: of the transforms; where several images are coded at a time, more would wait for each other."""
     from importlib.metadata import version
 
     from ..codec import Codec
 
-    codec = Codec(model)
+    codec = Codec(model, threads)
     if codec.bundle.manifest.get("arch") == "cae":
         qualities = (50,)
+    options = AEI_VARIANTS[variant]
+    settings = f"model {codec.bundle.name} {codec.bundle.fingerprint.hex()}"
     return PeerCodec(
-        "aei" if model is None else f"aei ({codec.bundle.name})",
-        f"model {codec.bundle.name} {codec.bundle.fingerprint.hex()}",
+        variant if model is None else f"{variant} ({codec.bundle.name})",
+        ", ".join([settings, *(f"{key} {value}" for key, value in options.items())]),
         qualities,
-        codec.encode,
+        lambda image, quality: codec.encode(image, quality, **options),
         lambda data: np.asarray(codec.decode(data).convert("RGB")),
         payload.aei,
         f"aei-codec {version('aei-codec')}",
@@ -82,9 +98,12 @@ def aei_codec(model: str | None = None, qualities: tuple[float, ...] = AEI_QUALI
     )
 
 
-def aei_codecs(models: tuple[str, ...]) -> list[PeerCodec]:
+def aei_codecs(models: tuple[str, ...], variant: str = "aei", threads: int = 1) -> list[PeerCodec]:
     """aei with each of some bundles, `shipped` being the package's. Raises CodecError for equal names."""
-    codecs = [aei_codec(None if model == SHIPPED else model) for model in models]
+    codecs = [
+        aei_codec(None if model == SHIPPED else model, variant=variant, threads=threads)
+        for model in models
+    ]
     if len({codec.name for codec in codecs}) < len(codecs):
         raise CodecError("two of the models have one name: export them with different --name")
     return codecs
@@ -185,12 +204,12 @@ def plugin_codecs(path: Path) -> list[PeerCodec]:
 
 
 def choose(
-    names: str, added: list[PeerCodec], models: tuple[str, ...] = (SHIPPED,)
+    names: str, added: list[PeerCodec], models: tuple[str, ...] = (SHIPPED,), threads: int = 1
 ) -> tuple[list[PeerCodec], dict[str, str]]:
     """The codecs to run, and why each of the others that were asked for is left out.
 
     names: `default` (all but the slow ones), `all`, or names with commas between them; `added`, a third
-    party's, always run. Raises CodecError for a name that no codec has, or for a named one that is not
+    party's, always run. threads: of aei. Raises CodecError for a name that no codec has, or for a named one that is not
     installed.
     """
     from .peers import peer_codecs
@@ -201,18 +220,18 @@ def choose(
         if names == "default":
             left_out |= {c.name: "slow: run it with --codecs all" for c in peers if c.slow}
         chosen = [c for c in peers if c.name not in left_out]
-        return [*aei_codecs(models), *chosen, *added], left_out
+        return [*aei_codecs(models, threads=threads), *chosen, *added], left_out
     by_name = {c.name.lower(): c for c in peers}
     absent = {name.lower(): reason for name, reason in missing.items()}
     chosen = []
     for name in (n.strip() for n in names.split(",")):
-        if name.lower() == "aei":
-            chosen += aei_codecs(models)
+        if name.lower() in AEI_VARIANTS:
+            chosen += aei_codecs(models, name.lower(), threads)
         elif name.lower() in by_name:
             chosen.append(by_name[name.lower()])
         elif name.lower() in absent:
             raise CodecError(f"{name}: {absent[name.lower()]}")
         elif name.lower() not in {c.name.lower() for c in added}:
-            known = ", ".join(["aei", *(c.name for c in peers)])
+            known = ", ".join([*AEI_VARIANTS, *(c.name for c in peers)])
             raise CodecError(f"{name!r}: no such codec; there are {known}")
     return [*chosen, *added], {}

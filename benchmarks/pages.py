@@ -87,6 +87,23 @@ def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = Fal
     return {**shown, "src": src, "copy_psnr": round(copy_psnr, 1)}
 
 
+def before_after(before: np.ndarray, after: np.ndarray, name: str, done: str, note: str) -> str:
+    """The page of an image before and after, uint8 (H, W, 3) each, under a slider. done: what was done, in words."""
+    height, width = before.shape[:2]
+    data = {
+        "done": done,
+        "note": note,
+        "width": width,
+        "height": height,
+        "pictures": [
+            {"name": "Before", "src": lossless_uri(before)},
+            {"name": "After", "src": lossless_uri(after)},
+        ],
+    }
+    scripts = ("viewer.js", "restored.js")
+    return page("restored.html", f"{name}: before and after", data, scripts)
+
+
 def compare(
     image: np.ndarray,
     name: str,

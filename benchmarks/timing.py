@@ -90,7 +90,7 @@ def _child(sender, request: Request, images: list[np.ndarray]) -> None:
     try:
         added = [codec for path in request.plugins for codec in plugin_codecs(path)]
         added += [command_codec(*command) for command in request.commands]
-        for codec in choose(request.codecs, added, request.models)[0]:
+        for codec in choose(request.codecs, added, request.models, request.threads)[0]:
             quality = request.qualities.get(codec.name, codec.qualities[len(codec.qualities) // 2])
             encode = [lambda x=image, c=codec, q=quality: c.encode(x, q) for image in images]
             sender.send(_row(codec.name, quality, images, encode, codec.decode, request.repeats))

@@ -69,7 +69,7 @@ def command(
 
     codecs, _ = choose(f"aei,{names}", [], (model or "shipped",))
     with naming(source):
-        image, note = _read(read_input(source), max_side)
+        image, note = read_photo(read_input(source), max_side)
         from .bench import progress_bar
 
         with progress_bar() as progress:
@@ -95,7 +95,7 @@ def command(
         out.say(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
 
 
-def _read(data: bytes, max_side: int):
+def read_photo(data: bytes, max_side: int):
     """The photograph upright, in sRGB, uint8 (H, W, 3), and what was done to it."""
     import numpy as np
     from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError

@@ -7,20 +7,10 @@ from pathlib import Path
 import click
 
 from . import many
-from .files import STREAM, check_output, output_path
+from .files import STREAM, check_output, output_path, region_of
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
-
-
-def _region(context, parameter, value: str | None) -> tuple[int, int, int, int] | None:
-    if value is None:
-        return None
-    try:
-        left, top, width, height = (int(number) for number in value.split(","))
-    except ValueError:
-        raise click.BadParameter("four numbers with commas: left,top,width,height") from None
-    return left, top, width, height
 
 
 @click.command("decode")
@@ -31,7 +21,7 @@ def _region(context, parameter, value: str | None) -> tuple[int, int, int, int] 
 )  # fmt: skip
 @click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
               help="Format of the outputs where -o does not name it.  [default: png]")  # fmt: skip
-@click.option("--region", metavar="LEFT,TOP,WIDTH,HEIGHT", callback=_region, default=None,
+@click.option("--region", metavar="LEFT,TOP,WIDTH,HEIGHT", callback=region_of, default=None,
               help="Decode this rectangle of pixels only.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), default="1", callback=lambda c, p, v: int(v),
               help="Write the image at a half, a quarter or an eighth of its size.")  # fmt: skip

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ..codec.api import DEFAULT_EFFORT, EFFORTS
+from ..codec.api import EFFORTS, TUNES, settle_effort
+from ..formats import UnsupportedError
 from . import many
 from . import output as out
 from .files import check_output, output_path
@@ -54,8 +55,22 @@ class ByteCount(click.ParamType):
     help="Where the source is smaller than the result, copy the source instead (not with --strip).",
 )  # fmt: skip
 @click.option(
-    "-e", "--effort", default=DEFAULT_EFFORT, show_default=True, type=click.IntRange(0, EFFORTS - 1),
-    help="0 (fastest) to 9 (smallest files); any decoder reads them alike.",
+    "-e", "--effort", type=click.IntRange(0, EFFORTS - 1),
+    help="0 (fastest) to 9 (smallest files); any decoder reads them alike.  [default: 1, tuned for ms-ssim 5]",
+)  # fmt: skip
+@click.option("--tune", default="psnr", show_default=True, type=click.Choice(list(TUNES)),
+              help="What small files are to keep: pixel values, or structure.")  # fmt: skip
+@click.option(
+    "--restore", metavar="KIND", type=click.Choice(["auto", "denoise", "deblock", "deblur"]),
+    help="Take noise, JPEG blocks or blur out first: auto, denoise, deblock or deblur (needs aei-codec-restore).",
+)  # fmt: skip
+@click.option(
+    "--enhance", metavar="KIND", type=click.Choice(["auto", "low-light", "contrast", "colour", "haze"]),
+    help="Mend light or colour first: auto, low-light, contrast, colour or haze (needs aei-codec-restore).",
+)  # fmt: skip
+@click.option(
+    "--restore-bundle", metavar="DIR", type=click.Path(),
+    help="Restoring bundle, or folder of several, instead of those installed.",
 )  # fmt: skip
 @many.options
 @click.option(
@@ -78,7 +93,11 @@ def command(
     target_ssim: float | None,
     max_side: int | None,
     keep_smaller: bool,
-    effort: int,
+    effort: int | None,
+    tune: str,
+    restore: str | None,
+    enhance: str | None,
+    restore_bundle: str | None,
     recursive: bool,
     listed: str | None,
     jobs: int | None,
@@ -102,6 +121,8 @@ def command(
       aei encode photo.jpg -q 30 -o small.aei
       cat photo.png | aei encode - > photo.aei
       aei encode photo.jpg --effort 5
+      aei encode photo.jpg --tune ms-ssim
+      aei encode night.jpg --restore denoise
       aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photos/ -o small/ --recursive --skip-existing
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
@@ -110,6 +131,16 @@ def command(
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
     if keep_smaller and strip:
         raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
+    try:
+        settle_effort(effort, tune)
+    except UnsupportedError as error:
+        raise click.UsageError(str(error)) from None
+    if keep_smaller and (restore or enhance):
+        raise click.UsageError(
+            "--keep-smaller would copy the image as it was: leave out --restore and --enhance"
+        )
+    if restore_bundle and not (restore or enhance):
+        raise click.UsageError("--restore-bundle is for --restore KIND and --enhance KIND")
     workers, threads = 1, None
     is_many = many.is_many(sources, output, listed)
     if is_many:
@@ -124,7 +155,10 @@ def command(
     if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:
         raise click.UsageError("-q and the --target options exclude each other: give one")
     target = targets[0] if targets else None
-    options = EncodeOptions(quality, target, max_side, strip, keep_smaller, effort)
+    options = EncodeOptions(
+        quality, target, max_side, strip, keep_smaller, effort, tune, restore, enhance
+    )
+    bundles = model, restore_bundle
     if is_many:
         from ..codec import batch, convert
 
@@ -136,15 +170,15 @@ def command(
         )  # fmt: skip
 
         def load():
-            codec = convert.load_codec(model, threads)
+            codec = convert.load_codec(model, threads, restore_bundle)
             return lambda data: convert.encode_file(data, codec, options)
 
         many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)
     else:
-        _one(sources[0], output, options, model, keep_extension, skip_existing, dry_run, force)
+        _one(sources[0], output, options, bundles, keep_extension, skip_existing, dry_run, force)
 
 
-def _one(source, output, options, model, keep_extension, skip_existing, dry_run, force) -> None:
+def _one(source, output, options, bundles, keep_extension, skip_existing, dry_run, force) -> None:
     suffix = Path(source).suffix + ".aei" if keep_extension else ".aei"
     target = output_path(source, output, suffix)
     if many.is_settled(source, target, skip_existing, dry_run, "encode"):
@@ -154,7 +188,7 @@ def _one(source, output, options, model, keep_extension, skip_existing, dry_run,
     from ..codec import Codec, batch
     from ..codec.convert import encode_file
 
-    codec = Codec(model)
+    codec = Codec(bundles[0], restore_bundle=bundles[1])
     outcome = many.execute_one(
         source, target, lambda data: encode_file(data, codec, options), force
     )

@@ -14,36 +14,60 @@ from .train import data_folder
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--data",
-    required=True,
-    help="The training folder, or cifar10: its images calibrate the integer prior.",
+    help="The training folder, or cifar10: its images calibrate the integer prior. Not for restoring networks, nor with "
+    "--keep-prior.",
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder."
 )
-@click.option("--name", default="base", show_default=True, help="Name in the manifest.")
+@click.option("--name", help="Name in the manifest.  [default: base, or what is restored]")
+@click.option("--keep-prior", metavar="BUNDLE",
+              help="Take all but g_a and g_s from this bundle, whose files then stay valid; for what was "
+              "trained with --init-from it and --freeze-prior.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace the bundle if it exists.")
-def command(checkpoint: Path, data: str, output: Path, name: str, force: bool) -> None:
+def command(
+    checkpoint: Path,
+    data: str | None,
+    output: Path,
+    name: str | None,
+    keep_prior: str | None,
+    force: bool,
+) -> None:
     """Turn CHECKPOINT (last.pt or best.pt of `aei train`) into a model bundle.
 
     Proves that every accumulator of the integer prior stays below 2^52, and prints the rate lost from
     the float prior to the integer one.
 
     \b
-    Example:
+    Examples:
       aei export run/last.pt --data photos/ -o my.bundle
+      aei export denoise/last.pt -o denoise.bundle       of a run with --restore
+      aei export tuning/last.pt --keep-prior my.bundle -o tuned.bundle
     """
     from ..formats import AeiError
 
     if output.exists() and not force:
         raise AeiError(f"{output} exists: choose another name with -o, or --force to replace it")
+    from ..codec.bundle import Bundle
     from ..codec.training.export import export_checkpoint
+    from ..codec.training.prune import export_transforms
 
     try:
-        manifest = export_checkpoint(checkpoint, data_folder(data), output, name)
+        if keep_prior is not None:
+            manifest = export_transforms(checkpoint, Bundle(keep_prior), output, name or "base")
+        else:
+            folder = None if data is None else data_folder(data)
+            manifest = export_checkpoint(checkpoint, folder, output, name)
     except (ValueError, FileNotFoundError) as error:
         raise AeiError(str(error)) from None
     out.emit(output=str(output), **manifest)
+    if "restores" in manifest:
+        size = sum(p.stat().st_size for p in output.iterdir())
+        out.say(f"{output}: restores by {manifest['restores']}, {size / 1e6:.1f} MB")
+        return
     out.say(f"{output}: model {manifest['name']}, fingerprint {manifest['fingerprint']}")
+    if keep_prior is not None:
+        return
     for index, row in manifest["integer_prior"].items():
         lost = f"{row['lost_percent']:+.3f} % of the float prior's rate"
         out.say(f"  gain index {index:>3}: integer prior {lost}")

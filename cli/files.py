@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from ..formats import AeiError, UnsupportedError
 
 STREAM = "-"
@@ -64,3 +66,14 @@ def write_output(output: str, data: bytes, force: bool = True) -> None:
         from ..codec.storage import write_atomic
 
         write_atomic(Path(output), data, overwrite=force)
+
+
+def region_of(context, parameter, value: str | None) -> tuple[int, int, int, int] | None:
+    """The value of a --region option."""
+    if value is None:
+        return None
+    try:
+        left, top, width, height = (int(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter("four numbers with commas: left,top,width,height") from None
+    return left, top, width, height

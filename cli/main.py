@@ -15,7 +15,10 @@ COMMANDS = {
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
     "view": "Show an .aei file, and where its bits went, as a web page.",
+    "inspect": "Look inside a coded image: bits, channels, errors, what a region depends on.",
     "compare": "Make a page that shows a photo by aei and others at the same bytes.",
+    "restore": "Take noise, JPEG blocks or blur out of an image.",
+    "enhance": "Mend the light, contrast or colour of an image.",
     "thumbnail": "Write a small PNG of an .aei file, for file managers.",
     "bench": "Compare image codecs on real files: bytes, quality, speed.",
     "plot": "Draw the curves of benchmark results or of a training run.",
@@ -23,6 +26,7 @@ COMMANDS = {
     "train": "Train a model (needs the [train] extra).",
     "study": "Measure which training choices matter (needs [train]).",
     "export": "Turn a training checkpoint into a model bundle (needs [train]).",
+    "model": "Look into a model bundle, and make smaller ones (needs [train]).",
     "completion": "Print the script that completes aei's commands in your shell.",
 }
 
@@ -38,8 +42,9 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         command = importlib.import_module(f"aei.cli.{name}").command
-        if not any(option.name == "quiet" for option in command.params):
-            command.params += output.common_options()
+        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+            if not any(option.name == "quiet" for option in one.params):
+                one.params += output.common_options()
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]):

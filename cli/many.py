@@ -205,6 +205,8 @@ def report(outcome: Outcome) -> None:
     out.emit(**_facts(outcome))
     log = logging.getLogger("aei.cli")
     if outcome.status == batch.DONE:
+        if outcome.message:
+            out.tell(f"{shown(outcome.source)}: {outcome.message}")
         log.info("%s", described(outcome))
     elif outcome.status in (batch.KEPT, batch.SKIPPED):
         log.info("%s: %s (%s)", shown(outcome.source), outcome.status, outcome.message)
@@ -225,10 +227,12 @@ def execute_one(
             write_output(target, made.data, force)
             outcome = batch.Outcome(
                 Path(source), Path(target), batch.DONE, len(data), len(made.data), made.width,
-                made.height, details=made.details,
+                made.height, message=made.said, details=made.details,
             )  # fmt: skip
     if target != STREAM:
         report(outcome)
+    elif outcome.message:
+        out.tell(outcome.message)
     return outcome
 
 

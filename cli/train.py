@@ -28,11 +28,13 @@ KNOBS: dict[str, tuple] = {
     "l2": (float, "Weight decay: keeps weights small, against overfitting."),
     "clip": (float, "Largest gradient norm; longer gradients are shortened to it."),
     "ema": (float, "Decay of the weight average that is validated and exported; 0 for none."),
+    "image_steps": (float, "Share of the steps at the start that look at the image only, not at its coding (--restore)."),
     "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
     "augment": (bool, "Mirror (and turn) training images at random."),
     "graphics": (float, "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for photographs alone (aei)."),
     "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast on GPUs and CPUs that have it.  [default: where the device has it]"),
     "quantise_prior": (bool, "Quantisation-aware training of the prior: int16 activations in the loop (aei)."),
+    "freeze_prior": (bool, "Train g_a and g_s only: files keep their meaning (aei, with --init-from); see export --keep-prior."),
     "hold_out": (float, "Share of the training images, drawn by --seed, to validate on; 0 takes the data's own held-out images."),
     "patience": (int, "Stop after so many validations without a better held-out loss; 0 never."),
     "validate_every": (int, "Steps between validations on the held-out images."),
@@ -55,6 +57,7 @@ def _knobs(function):
 
 @click.command("train")
 @click.option("--arch", type=click.Choice(["aei", "cae"]), help="aei, the codec (default), or cae, the convolutional autoencoder for 32x32 images.")  # fmt: skip
+@click.option("--restore", "kind", metavar="KIND", help="Train a network that takes something out of images before they are coded, in front of the model of --init-from: denoise, deblock, deblur, low-light, contrast, colour or haze.")  # fmt: skip
 @click.option("--data", required=True, help="Folder of photographs, every 50th of them held out; for the cae cifar10 ($AEI_DATA/cifar10), a folder with CIFAR-10, or any folder of images.")  # fmt: skip
 @click.option("--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs.")  # fmt: skip
 @click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
@@ -63,13 +66,14 @@ def _knobs(function):
 @click.option(
     "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
 )
-@click.option("--width", type=int, help="Channels: of the first layer (cae), or at 1/16 resolution (aei).")  # fmt: skip
-@click.option("--depth", type=int, help="Extra convolutions per stage (cae), or blocks at 1/16 resolution (aei).")  # fmt: skip
+@click.option("--width", type=int, help="Channels: of the first layer (cae), at 1/16 resolution (aei), or at 1/4 (--restore).")  # fmt: skip
+@click.option("--depth", type=int, help="Extra convolutions per stage (cae), blocks at 1/16 resolution (aei), or per stage (--restore).")  # fmt: skip
 @click.option("--quantise/--no-quantise", default=None, help="Code the latents, or train the plain autoencoder (cae).")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs too (needs the tensorboard package).")  # fmt: skip
 @_knobs
 def command(
     arch: str | None,
+    kind: str | None,
     data: str,
     out: Path,
     toml: Path | None,
@@ -90,6 +94,7 @@ def command(
       aei train --data photos/ --out run/ --resume --steps 20000
       aei train --data photos/ --out run/ --init-from my.bundle --lr 1e-3
       aei train --arch cae --data cifar10 --epochs 50 --out cae/
+      aei train --restore denoise --init-from my.bundle --data photos/ --out denoise/
       aei plot run/
     """
     from ..formats import AeiError
@@ -98,6 +103,8 @@ def command(
         raise click.UsageError(
             "--resume goes on from --out, --init-from starts anew: give one of them"
         )
+    if kind is not None and (arch is not None or not (resume or init_from)):
+        raise click.UsageError("--restore needs the model to train in front of: --init-from BUNDLE")
     if resume and not (out / "last.pt").is_file():
         raise AeiError(f"{out}/last.pt: no checkpoint to resume from")
     if not resume and (out / "last.pt").exists():
@@ -119,22 +126,28 @@ def command(
             bundle = Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
         default = existing[0] if existing else "aei"
-        arch = arch or settings.get("arch", default)
+        arch = "restore" if kind else arch or settings.get("arch", default)
         if arch == "cae":
             settings = CAE_DEFAULTS | settings
         settings |= {name: value for name, value in knobs.items() if value is not None}
+        if kind is not None:
+            settings["restore"] = kind
         config = TrainConfig(**settings | {"arch": arch})
         shape |= _shape(arch, width, depth)
         if quantise is not None:
             shape["quantise"] = quantise
-        if existing is not None:
+        restoring = kind is not None and init_from is not None
+        if restoring:
+            init, network = _in_front_of(bundle, config, shape)
+        elif existing is not None:
             check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
             shape = existing[1]
-        network = network_from_dict(arch, shape)
+        if not restoring:
+            network = network_from_dict(arch, shape)
         folder = data_folder(data)
         if epochs is not None:
             config.steps = epochs * _steps_per_epoch(config, folder)
-        if init_from is not None:
+        if init_from is not None and not restoring:
             init = restore_model(bundle)
         train(
             folder, out, network, config, resume=resume, init=init, tensorboard=tensorboard,
@@ -145,10 +158,33 @@ def command(
         raise AeiError(str(error)) from None
 
 
+def _in_front_of(bundle, config, shape: dict):
+    """An untrained restoring network in front of a bundle's model, and their configuration. Notes in `config` which."""
+    from dataclasses import asdict
+
+    from ..codec.training.config import check
+    from ..codec.training.export import restore_model
+    from ..codec.training.networks import LatentCodec
+    from ..codec.training.restorer import RestoreConfig, RestoringCodec, config_of
+    from ..codec.training.tasks import network_from_dict
+
+    check(config)
+    codec = restore_model(bundle)
+    if not isinstance(codec, LatentCodec):
+        raise ValueError(f"{bundle.path}: a restoring network needs a model of --arch aei")
+    config.coder = bundle.fingerprint.hex()
+    defaults = asdict(config_of(codec.config, config.restore))
+    network = network_from_dict("restore", defaults | shape)
+    assert isinstance(network, RestoreConfig)
+    return RestoringCodec(network, codec), network
+
+
 def _shape(arch: str, width: int | None, depth: int | None) -> dict:
     """The network settings that --width and --depth stand for."""
     if arch == "cae":
         pairs = {"width": width, "depth": depth}
+    elif arch == "restore":
+        pairs = {"restorer_width": width, "restorer_depth": depth}
     else:
         # at 1/8 resolution, three eighths of the channels (in eights) and half the blocks
         pairs = {

@@ -22,6 +22,7 @@ from ..formats import (
 from .api import Codec, Salvaged, decode, encode
 
 if TYPE_CHECKING:
+    from .restore import Restorers
     from .streams import decode_many, encode_many
     from .targets import Target, encode_to_target
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _LATER = {
     "decode_many": "streams",
     "encode_many": "streams",
+    "Restorers": "restore",
     "Target": "targets",
     "encode_to_target": "targets",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "Limits",
     "ModelError",
     "NotAnAeiFileError",
+    "Restorers",
     "Salvaged",
     "Target",
     "UnknownModelError",

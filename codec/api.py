@@ -33,10 +33,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .latents import Latents
+    from .restore import Restorers
     from .windows import TileCache
 
 GAIN_LEVELS = 256
-EFFORTS, DEFAULT_EFFORT = 10, 1  # what each does: docs/EFFORT.md
+EFFORTS = 10  # what each does: docs/EFFORT.md
+TUNES = {
+    "psnr": 1,
+    "ms-ssim": 5,
+}  # what files can be tuned for, and the effort that is then the default
 WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
@@ -48,6 +53,19 @@ def gain_index_of_quality(quality: float) -> int:
     if not 1 <= quality <= 100:
         raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
     return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
+
+
+def settle_effort(effort: int | None, tune: str = "psnr") -> int:
+    """The effort to encode with; None asks for the default. Raises UnsupportedError."""
+    if tune not in TUNES:
+        raise UnsupportedError(f"tune {tune!r}: choose {' or '.join(TUNES)}")
+    if effort is None:
+        return TUNES[tune]
+    if not 0 <= effort < EFFORTS:
+        raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
+    if effort < 2 and tune != "psnr":
+        raise UnsupportedError(f"effort {effort}: tuning for {tune} needs an effort of 2 or more")
+    return int(effort)
 
 
 @dataclass(frozen=True)
@@ -62,12 +80,20 @@ class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
     model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. Safe to use from
+    transforms, by default one per core; 1 is best where several images are coded at a time. restore_bundle: a
+    restoring bundle, or a folder of several, instead of the installed ones. Safe to use from
     several threads. Raises ModelError where the folder is not a bundle.
     """
 
-    def __init__(self, model: str | Path | None = None, threads: int | None = None):
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        threads: int | None = None,
+        restore_bundle: str | Path | None = None,
+    ):
         self.threads = threads
+        self._restore_bundle = restore_bundle
+        self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
         self._transforms = None
@@ -82,6 +108,16 @@ class Codec:
                 self._transforms = Transforms(self.bundle.path, self.bundle.rows, self.threads)
             return self._transforms
 
+    @property
+    def restorers(self) -> Restorers:
+        """The restoring bundles at hand (looks for them when one is asked for)."""
+        with self._lock:
+            if self._restorers is None:
+                from .restore import Restorers
+
+                self._restorers = Restorers(self._restore_bundle, self.threads)
+            return self._restorers
+
     def encode(
         self,
         image: Image.Image | np.ndarray,
@@ -90,7 +126,10 @@ class Codec:
         gain_index: int | None = None,
         metadata: bool = True,
         tile_side: int | None = None,
-        effort: int = DEFAULT_EFFORT,
+        effort: int | None = None,
+        tune: str = "psnr",
+        restore: str | None = None,
+        enhance: str | None = None,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -99,7 +138,11 @@ class Codec:
         overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
         default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
-        files), see docs/EFFORT.md. Raises UnsupportedError for images this version cannot hold.
+        files); tune: what small files are to keep, `psnr` or `ms-ssim`, which takes effort 5 by default; see
+        docs/EFFORT.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
+        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/RESTORATION.md); the file
+        is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
+        restoring bundle is installed.
         """
         from . import images
         from .latents import grid_of, write
@@ -108,8 +151,11 @@ class Codec:
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
-        if not 0 <= effort < EFFORTS:
-            raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
+        effort = settle_effort(effort, tune)
+        if tune != "psnr" and self.bundle.bits_per_error(row) is None:
+            raise UnsupportedError(
+                f"model {self.bundle.name} cannot be tuned for {tune}: leave that out"
+            )
         image = as_pixels(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
@@ -119,6 +165,8 @@ class Codec:
             image.size, tuple
         ):  # Pillow: refuse what cannot be before its pixels are read
             check_size(*image.size)
+        if restore is not None or enhance is not None:
+            image = self.restorers.apply(image, restore, enhance, metadata).image
         picture = images.to_picture(image, metadata)
         width, height = picture.size
         check_size(width, height)
@@ -134,7 +182,7 @@ class Codec:
             x, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)
             size = box.width, box.height
             quantised = quantise_tile(
-                self.transforms, self.bundle, x, cells, size, row, int(effort)
+                self.transforms, self.bundle, x, cells, size, row, effort, tune
             )
             payload, _ = write(self.bundle.prior, row, quantised)
             plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
@@ -361,10 +409,21 @@ def encode(
     quality: float = 50,
     *,
     metadata: bool = True,
-    effort: int = DEFAULT_EFFORT,
+    effort: int | None = None,
+    tune: str = "psnr",
+    restore: str | None = None,
+    enhance: str | None = None,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
-    return default_codec().encode(image, quality, metadata=metadata, effort=effort)
+    return default_codec().encode(
+        image,
+        quality,
+        metadata=metadata,
+        effort=effort,
+        tune=tune,
+        restore=restore,
+        enhance=enhance,
+    )
 
 
 def decode(

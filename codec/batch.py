@@ -254,7 +254,7 @@ def convert_task(
         )
     return Outcome(
         task.source, target, KEPT if made.kept else DONE, len(data), len(made.data), made.width,
-        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else "", made.details,
+        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else made.said, made.details,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE, check_size
-from .api import DEFAULT_EFFORT, Codec
+from .api import Codec
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +41,8 @@ class EncodeOptions:
 
     quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
     Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
-    they are no more than the result; never with strip, nor where the image was scaled. effort: 0..9, see Codec.encode.
+    they are no more than the result; never with strip, nor where the image was scaled or restored. effort,
+    tune, restore, enhance: see Codec.encode.
     """
 
     quality: float = 50
@@ -49,19 +50,23 @@ class EncodeOptions:
     max_side: int | None = None
     strip: bool = False
     keep_smaller: bool = False
-    effort: int = DEFAULT_EFFORT
+    effort: int | None = None
+    tune: str = "psnr"
+    restore: str | None = None
+    enhance: str | None = None
 
 
 @dataclass(frozen=True)
 class Converted:
     """The bytes of an output file; width, height of the image in pixels; kept: they are the source's;
-    details: how a target was met."""
+    details: how a target was met; said: what restoration did, for people."""
 
     data: bytes
     width: int
     height: int
     kept: bool = False
     details: dict[str, float] = field(default_factory=dict)
+    said: str = ""
 
 
 def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
@@ -70,24 +75,44 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
     image, scaled = open_image(data, options.max_side)
+    image, said = _restored(image, scaled, codec, options)
     details: dict[str, float] = {}
     if options.target is None:
         encoded = codec.encode(
-            image, options.quality, metadata=not options.strip, effort=options.effort
+            image,
+            options.quality,
+            metadata=not options.strip,
+            effort=options.effort,
+            tune=options.tune,
         )
     else:
         from .targets import encode_to_target
 
-        reached = encode_to_target(codec, image, options.target, not options.strip, options.effort)
+        reached = encode_to_target(
+            codec, image, options.target, not options.strip, options.effort, options.tune
+        )
         encoded = reached.data
         details = {
             "gain_index": reached.gain_index,
             options.target.kind: round(reached.achieved, 5),
         }
     width, height = image.size
-    if options.keep_smaller and not (options.strip or scaled) and len(data) <= len(encoded):
+    changed = options.strip or scaled or options.restore or options.enhance
+    if options.keep_smaller and not changed and len(data) <= len(encoded):
         return Converted(data, width, height, kept=True)
-    return Converted(encoded, width, height, details=details)
+    return Converted(encoded, width, height, details=details, said=said)
+
+
+def _restored(
+    image: Image.Image, scaled: bool, codec: Codec, options: EncodeOptions
+) -> tuple[Image.Image, str]:
+    """The image restored as asked, once for all the encodings a target takes; and what was done, in words."""
+    if options.restore is None and options.enhance is None:
+        return image, ""
+    if scaled:
+        image = image.copy()  # without the JPEG tables, which say nothing of a smaller image
+    applied = codec.restorers.apply(image, options.restore, options.enhance, not options.strip)
+    return applied.image, applied.said
 
 
 def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, bool]:
@@ -189,9 +214,11 @@ def output_format(suffix: str) -> str:
     return format_
 
 
-def load_codec(model: str | Path | None, threads: int | None) -> Codec:
+def load_codec(
+    model: str | Path | None, threads: int | None, restore_bundle: str | Path | None = None
+) -> Codec:
     """A codec with all that encoding needs read at once, so that threads need not wait for each other."""
-    codec = Codec(model, threads)
+    codec = Codec(model, threads, restore_bundle)
     _ = codec.bundle.prior.tables, codec.bundle.prior.costs, codec.bundle.rows, codec.transforms
     return codec
 

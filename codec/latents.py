@@ -162,19 +162,25 @@ def to_symbols(exact: np.ndarray) -> np.ndarray:
 
 
 def optimise_rounding(
-    prior: Prior, exact: np.ndarray, values: np.ndarray, index: np.ndarray, error_bits: float
+    prior: Prior,
+    exact: np.ndarray,
+    values: np.ndarray,
+    index: np.ndarray,
+    error_bits: float | np.ndarray,
 ) -> None:
     """Rate-distortion optimised rounding: move values towards zero by one, in place, where that saves
     more bits than it costs in squared error.
 
     exact: float (n,), residuals before rounding; values: int32 (n,), after; index: table of each.
-    error_bits: what a squared error of one quantisation step is worth in bits.
+    error_bits: what a squared error of one quantisation step is worth in bits, of all or float (n,) of each.
     """
     bits, centre, reach = prior.costs
     places = np.flatnonzero(values)
     v, k = values[places], index[places]
     places = places[np.abs(v) <= reach[k]]
     v, k = values[places], index[places]
+    if isinstance(error_bits, np.ndarray):
+        error_bits = error_bits[places]
     closer = v - np.sign(v)
     error = exact[places]
     distortion = error_bits * ((error - closer) ** 2 - (error - v) ** 2)
@@ -277,13 +283,13 @@ class Quantised:
 
 
 def quantise(
-    prior: Prior, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | None
+    prior: Prior, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray | None
 ) -> Quantised:
     """Round latents step by step.
 
     y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); row: gain index; error_bits: what a
-    squared error of one quantisation step is worth in rate-distortion optimised rounding, or None to
-    round to the nearest.
+    squared error of one quantisation step is worth in rate-distortion optimised rounding, everywhere or
+    float32 (h, w) of each cell of the grid, or None to round to the nearest.
     """
     one = float(1 << prior.program["mean_bits"])
     steps: list[Step] = []
@@ -294,7 +300,11 @@ def quantise(
             target = np.concatenate([y[place].ravel() for place in places])
             exact = target - mean / one
             values = to_symbols(exact)
-            if error_bits is not None:
+            if isinstance(error_bits, np.ndarray):
+                worth = [np.broadcast_to(error_bits[p[:2]][..., None], y[p].shape) for p in places]
+                flat = np.concatenate([part.ravel() for part in worth])
+                optimise_rounding(prior, exact, values, index, flat)
+            elif error_bits is not None:
                 optimise_rounding(prior, exact, values, index, error_bits)
             if not code_all:
                 sure = index < skip

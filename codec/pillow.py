@@ -98,7 +98,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         image = image.copy()
         image.info.update(given)
     metadata = options.get("metadata", True)
-    effort = options.get("effort", api.DEFAULT_EFFORT)
+    effort = options.get("effort")
+    tune = options.get("tune", "psnr")
     try:
         targets = [
             Target(kind, options[name])
@@ -108,9 +109,13 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         if len(targets) + ("quality" in options) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
         if targets:
-            data = encode_to_target(api.default_codec(), image, targets[0], metadata, effort).data
+            data = encode_to_target(
+                api.default_codec(), image, targets[0], metadata, effort, tune
+            ).data
         else:
-            data = api.encode(image, options.get("quality", 50), metadata=metadata, effort=effort)
+            data = api.encode(
+                image, options.get("quality", 50), metadata=metadata, effort=effort, tune=tune
+            )
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

@@ -8,7 +8,6 @@ steps; near its optimum the distortion is a parabola of known width, so that a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from .latents import Quantised, quantise
 if TYPE_CHECKING:
     from ..formats.tiles import Box
     from .bundle import Prior
-    from .transforms import Transforms
+    from .distortion import LostStructure, SquaredError
 
 # Steps of refinement at each effort; efforts 0 and 1 only round, to the nearest and rate-distortion optimised.
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
@@ -32,66 +31,49 @@ ROUNDING_BITS = 17.0
 FIRST_SHARE, LAST_SHARE = 0.6, 0.15
 
 
-@dataclass(frozen=True)
-class Target:
-    """What g_s should give. pixels: float32 (1, 3, H, W) in -0.5..0.5; weight: float32 (1, 1, H, W) of each
-    pixel's squared error; bits_per_error: what a squared error of 1 is worth (one channel of one pixel)."""
-
-    pixels: np.ndarray
-    weight: np.ndarray
-    bits_per_error: float
-
-
 def refine(
-    transforms: Transforms,
     prior: Prior,
     row: int,
     window: np.ndarray,
     cells: Box,
     z_hat: np.ndarray,
-    target: Target,
+    distortion: SquaredError | LostStructure,
     steps: int,
 ) -> Quantised:
     """The cheapest quantisation found in so many steps; never dearer than the first.
 
     window: float32 (h, w, M), latents in quantisation steps, of a tile and the margin that g_s sees around
-    it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
-    target: of the window.
+    it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile. distortion: of the window.
     """
     inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
     y = window[inside].astype(np.float32)
     window = window.astype(np.float32)
     one = np.float32(1 << prior.program["mean_bits"])
+    error_bits: float | np.ndarray = ROUNDING_BITS
+    curvature: float | np.ndarray = CURVATURE
+    if distortion.worth is not None:
+        worth = distortion.worth[inside]
+        error_bits, curvature = ROUNDING_BITS * worth, CURVATURE * worth[..., None]
     best, least = None, np.inf
     for share in [*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0]:
-        quantised = quantise(prior, row, y, z_hat, ROUNDING_BITS)
+        quantised = quantise(prior, row, y, z_hat, error_bits)
         window[inside] = quantised.y_hat / one
         if share:
-            error, gradient = transforms.error_gradient(window, row, target.pixels, target.weight)
+            bits, gradient = distortion.slope(window)
         else:
-            error = _error(transforms, window * one, row, prior.program["mean_bits"], target)
-        cost = quantised.bits(prior, row) + target.bits_per_error * error
+            bits = distortion.bits(window)
+        cost = quantised.bits(prior, row) + bits
         if cost < least:
             best, least = quantised, cost
         if share:
-            gradient = gradient[inside] * np.float32(target.bits_per_error)
+            gradient = gradient[inside]
             gradient += np.float32(CONTEXT_WEIGHT) * context_gradient(prior, row, quantised)
             # y moves towards y_hat - gradient / (2 curvature)
-            gradient *= np.float32(-0.5 / CURVATURE)
+            gradient *= np.float32(-0.5) / np.float32(curvature)
             gradient += window[inside]
             y += np.float32(share) * (gradient - y)
     assert best is not None
     return best
-
-
-def _error(
-    transforms: Transforms, fixed: np.ndarray, row: int, mean_bits: int, target: Target
-) -> float:
-    """The weighted squared error of latents in fixed point, without its gradient."""
-    x = transforms.synthesis(np.rint(fixed).astype(np.int32), row, mean_bits)
-    x = np.clip(x.transpose(2, 0, 1)[None], -0.5, 0.5)
-    x -= target.pixels
-    return float((np.square(x, out=x) * target.weight).sum(dtype=np.float64))
 
 
 def context_gradient(prior: Prior, row: int, quantised: Quantised) -> np.ndarray:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .api import DEFAULT_EFFORT, Codec
+from .api import Codec
 from .batch import available_cpus, default_jobs
 from .convert import Decoders, load_codec
 
@@ -29,14 +29,15 @@ def encode_many(
     *,
     target: Target | None = None,
     metadata: bool = True,
-    effort: int = DEFAULT_EFFORT,
+    effort: int | None = None,
+    tune: str = "psnr",
     jobs: int | None = None,
     model: str | Path | None = None,
 ) -> Iterator[bytes]:
     """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
 
     images: whatever Codec.encode takes, read no faster than the results are. target: a size or quality to meet
-    instead of `quality`. metadata, effort, model: see Codec. An image that cannot be encoded raises when its turn comes, and ends
+    instead of `quality`. metadata, effort, tune, model: see Codec. An image that cannot be encoded raises when its turn comes, and ends
     the iteration.
     """
     jobs = jobs or default_jobs()
@@ -44,10 +45,10 @@ def encode_many(
 
     def one(image: Image.Image | np.ndarray) -> bytes:
         if target is None:
-            return codec.encode(image, quality, metadata=metadata, effort=effort)
+            return codec.encode(image, quality, metadata=metadata, effort=effort, tune=tune)
         from .targets import encode_to_target
 
-        return encode_to_target(codec, image, target, metadata, effort).data
+        return encode_to_target(codec, image, target, metadata, effort, tune).data
 
     return _ordered(one, images, jobs)
 

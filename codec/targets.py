@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import UnsupportedError
-from .api import DEFAULT_EFFORT, GAIN_LEVELS, Codec
+from .api import GAIN_LEVELS, Codec
 from .arrays import as_pixels
 from .quality import psnr, ssim
 
@@ -85,12 +85,13 @@ def encode_to_target(
     image: Image.Image | np.ndarray,
     target: Target,
     metadata: bool = True,
-    effort: int = DEFAULT_EFFORT,
+    effort: int | None = None,
+    tune: str = "psnr",
 ) -> Reached:
     """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where one of the 256 gain
     indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and never below, else the next above.
 
-    image, metadata, effort: see Codec.encode. Raises UnsupportedError where even the smallest file is too large, or the best
+    image, metadata, effort, tune: see Codec.encode. Raises UnsupportedError where even the smallest file is too large, or the best
     not good enough; a size that the best file does not fill is no error.
     """
     image = as_pixels(image)
@@ -102,7 +103,7 @@ def encode_to_target(
 
     def measure(index: int) -> float:
         data = files[index] = codec.encode(
-            image, gain_index=index, metadata=metadata, effort=effort
+            image, gain_index=index, metadata=metadata, effort=effort, tune=tune
         )
         if target.kind in (SIZE, BPP):
             return math.log(8 * len(data) / pixels)

@@ -8,6 +8,9 @@ import numpy as np
 
 from ..formats import ModelError
 
+LAST_GAIN = (
+    "gain8"  # input of g_s: the gain of the network's features at an eighth of the resolution
+)
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
 
 
@@ -39,12 +42,12 @@ class Transforms:
                 raise ModelError(f"{file}: the transform cannot be loaded ({error})") from None
         return self._sessions[name]
 
-    def _run(self, graph: str, name: str, value: np.ndarray, row: int) -> np.ndarray:
-        """Run a graph on its one image input; its other inputs are rows of gains."""
+    def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:
+        """Run a graph on its one image input; its other inputs are rows of gains, or those given."""
         session = self._session(graph)
-        inputs = {name: value}
+        inputs = {name: value, **gains}
         for other in session.get_inputs():
-            if other.name != name:
+            if other.name not in inputs:
                 inputs[other.name] = self._row(f"{graph}.{other.name}", row)
         return session.run(None, inputs)[0]
 
@@ -73,9 +76,29 @@ class Transforms:
 
         Returns float32 (stride h, stride w, 3), about -0.5..0.5, not clipped.
         """
+        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)
+        return x[0].transpose(1, 2, 0)
+
+    def _dequantised(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)
         y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
-        x = self._run("g_s", "y", y, row)
+        return y
+
+    @property
+    def has_linear_path(self) -> bool:
+        """Whether g_s is a linear map beside a network whose features have a gain."""
+        return LAST_GAIN in {given.name for given in self._session("g_s").get_inputs()}
+
+    def linear_synthesis(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
+        """What the linear path of g_s alone makes of latents; arguments and result as of `synthesis`.
+
+        With its features times zero, the network adds what its biases make of nothing, and so it does
+        to latents that are zero: the difference is the linear path.
+        """
+        y = self._dequantised(y_hat, row, mean_bits)
+        nothing = {LAST_GAIN: np.zeros_like(self._row(f"g_s.{LAST_GAIN}", row))}
+        x = self._run("g_s", "y", y, row, **nothing)
+        x -= self._run("g_s", "y", np.zeros_like(y), row, **nothing)
         return x[0].transpose(1, 2, 0)
 
     def error_gradient(
@@ -95,8 +118,35 @@ class Transforms:
         for other in session.get_inputs():
             if other.name not in inputs:
                 inputs[other.name] = self._row(f"g_s.{other.name}", row)
-        error, gradient = session.run(["error", "gradient"], inputs)
+        error, gradient = session.run(["error", "gradient"], inputs, self._give_memory_back())
         return float(error), gradient[0].transpose(1, 2, 0) * gain
+
+    @staticmethod
+    def _give_memory_back():
+        """Run options under which a session keeps nothing of what a run took: the gradient's tape is large."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
+
+    @property
+    def has_gradient(self) -> bool:
+        return (self._path / "g_s_gradient.onnx").exists()
+
+    def pull_back(
+        self, y_hat: np.ndarray, row: int, mean_bits: int, direction: np.ndarray
+    ) -> np.ndarray:
+        """The gradient by the latents of the sum of direction * g_s(latents): float32 (h, w, M), per quantisation step.
+
+        y_hat: as in `synthesis`; direction: float32 (h', w', 3), held constant. From the graph of the error's gradient, by a
+        target that is half of `direction` away from what g_s gives.
+        """
+        x = np.clip(self.synthesis(y_hat, row, mean_bits), -0.5, 0.5)
+        target = np.ascontiguousarray((x - direction / 2).transpose(2, 0, 1)[None], np.float32)
+        weight = np.ones((1, 1, *target.shape[2:]), np.float32)
+        steps = y_hat.astype(np.float32) * np.float32(2.0**-mean_bits)
+        return self.error_gradient(steps, row, target, weight)[1]
 
     def preview_scales(self, stride: int) -> tuple[int, ...]:
         """Reductions that `preview` can make: none for a model without one."""

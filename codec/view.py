@@ -46,12 +46,16 @@ def facts(data: bytes, codec: Codec, bits: np.ndarray, side: int) -> dict[str, s
 
 def heat_image(bits: np.ndarray) -> Image.Image:
     """A picture of the bits, one pixel per block; the scale is a square root, so that quiet places differ too."""
+    return coloured(np.sqrt(bits / max(float(bits.max()), 1e-9)))
+
+
+def coloured(share: np.ndarray, colours: tuple[tuple[int, int, int], ...] = COLOURS) -> Image.Image:
+    """A picture of numbers 0 to 1, (h, w), from the first colour to the last."""
     from PIL import Image
 
-    share = np.sqrt(bits / max(float(bits.max()), 1e-9)) * (len(COLOURS) - 1)
-    stops = np.arange(len(COLOURS))
-    channels = [np.interp(share, stops, [c[i] for c in COLOURS]) for i in range(3)]
-    return Image.fromarray(np.rint(np.dstack(channels)).astype(np.uint8))
+    places, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(colours))
+    table = np.stack([np.interp(places, stops, [c[i] for c in colours]) for i in range(3)], 1)
+    return Image.fromarray(np.rint(table).astype(np.uint8)[np.rint(share * 255).astype(np.uint8)])
 
 
 def page(data: bytes, codec: Codec, name: str) -> str:

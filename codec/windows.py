@@ -22,6 +22,7 @@ from .transforms import Transforms
 if TYPE_CHECKING:
     from .bundle import Bundle
 
+MIN_STRUCTURE = 5  # pixels on a side of the smallest tile whose structure is judged
 BLOCK = 1024  # pixels on a side that are synthesised at once, at least
 
 
@@ -57,10 +58,12 @@ def quantise_tile(
     size: tuple[int, int],
     row: int,
     effort: int,
+    tune: str = "psnr",
 ) -> Quantised:
     """Latents of one tile. x, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
-    see refine.STEPS. A model without a gradient is not refined."""
-    from .refine import STEPS, Target, refine
+    see refine.STEPS; tune: what refinement saves, squared error (psnr) or structure (ms-ssim). A model without a
+    gradient is not refined."""
+    from .refine import STEPS, refine
 
     prior = bundle.prior
     window = transforms.analysis(x, row)
@@ -69,11 +72,18 @@ def quantise_tile(
     bits_per_error = bundle.bits_per_error(row)
     if STEPS[effort] == 0 or bits_per_error is None:
         return quantise(prior, row, y, z_hat, DISTORTION_BITS if effort else None)
+    from .distortion import LostStructure, SquaredError, Synthesis, Target
+
+    stride = prior.program["stride"]
     weight = np.zeros((1, 1, *x.shape[2:]), np.float32)
-    top, left = (n * prior.program["stride"] for n in (cells.top, cells.left))
+    top, left = (n * stride for n in (cells.top, cells.left))
     weight[:, :, top : top + size[1], left : left + size[0]] = 1
+    synthesis = Synthesis(transforms, row, prior.program["mean_bits"], bundle.halo)
     target = Target(x, weight, bits_per_error)
-    return refine(transforms, prior, row, window, cells, z_hat, target, STEPS[effort])
+    distortion: SquaredError | LostStructure = SquaredError(synthesis, target)
+    if tune == "ms-ssim" and min(size) >= MIN_STRUCTURE:
+        distortion = LostStructure(synthesis, target, stride)
+    return refine(prior, row, window, cells, z_hat, distortion, STEPS[effort])
 
 
 class TileCache:
@@ -159,11 +169,14 @@ def synthesise(
     row: int,
     program: dict,
     halo: int,
+    linear: bool = False,
 ) -> np.ndarray:
-    """g_s of a box of the image, with what the tiles around it contribute: float32 (h, w, 3)."""
+    """g_s of a box of the image, with what the tiles around it contribute: float32 (h, w, 3). linear: only its
+    linear path."""
     stride = program["stride"]
     window = cells_of(box, stride).grown(halo, cells_of(image, stride))
-    x = transforms.synthesis(tiles.gather(window, stride), row, program["mean_bits"])
+    run = transforms.linear_synthesis if linear else transforms.synthesis
+    x = run(tiles.gather(window, stride), row, program["mean_bits"])
     top, left = box.top - window.top * stride, box.left - window.left * stride
     return x[top : top + box.height, left : left + box.width]
 

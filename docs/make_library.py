@@ -21,9 +21,12 @@ MODULES = {
     "aei.codec.convert": ("EncodeOptions", "Converted", "encode_file", "decode_file", "image_file",
                           "thumbnail"),
     "aei.codec.batch": ("Task", "Outcome", "Plan", "make_plan", "run"),
+    "aei.codec.restore": ("Restorers", "Restorer", "Applied"),
     "aei.codec.storage": ("write_atomic",),
-    "aei.codec.heatmap": ("bit_map",),
+    "aei.codec.heatmap": ("bit_map", "take_account", "Account"),
     "aei.codec.view": ("page", "ansi"),
+    "aei.codec.look": ("look", "Look", "Response"),
+    "aei.codec.attribution": ("attribute", "Attribution"),
 }  # fmt: skip
 
 

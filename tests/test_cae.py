@@ -137,7 +137,9 @@ def test_each_optimiser_learns(optimiser, lr, folder, tmp_path):
 
 
 def weights(model) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in named_groups(model)["matrices"]])
+    return torch.cat(
+        [p.detach().flatten() for p in named_groups(model.requires_grad_())["matrices"]]
+    )
 
 
 def test_the_prior_is_not_regularised():

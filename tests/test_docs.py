@@ -19,7 +19,7 @@ from PIL import Image
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"(?:<!-- needs (\w+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-PAGES = ["TOUR.md", "RECIPES.md", "FAQ.md", "desktop/README.md"]
+PAGES = ["TOUR.md", "RECIPES.md", "FAQ.md", "INSPECT.md", "SLIM.md", "desktop/README.md"]
 
 
 @pytest.fixture

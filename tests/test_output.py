@@ -16,9 +16,11 @@ from PIL import Image
 @pytest.mark.parametrize("name", [n for n in COMMANDS])
 def test_every_command_has_the_common_options_and_an_example(name):
     command = cli.get_command(click.Context(cli), name)
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {"-v", "--verbose", "--quiet", "--json"} <= options
-    assert "Example" in command.help
+    within = command.commands.values() if isinstance(command, click.Group) else [command]
+    for one in within:
+        options = {option for parameter in one.params for option in parameter.opts}
+        assert {"-v", "--verbose", "--quiet", "--json"} <= options
+        assert "Example" in one.help
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ import pytest
 from aei.benchmarks import codecs, pages, report, results, run
 from aei.benchmarks.datasets import Dataset
 from aei.cli import compare as compare_cli
+from aei.cli import enhance as enhance_cli
 from aei.cli import report as report_cli
 from click.testing import CliRunner
 from conftest import synthetic_photo
 from PIL import Image
 
 pytest.importorskip("scipy", reason="needs the [bench] extra")
+
+RESTORERS = Path(__file__).parent / "restorers"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,22 @@ def report_page(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def restored_page(tmp_path_factory):
+    """A page of `aei enhance --page`, of an image that Exif turns."""
+    folder = tmp_path_factory.mktemp("restored")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    dark = Image.fromarray((synthetic_photo(60, 90) * 0.3).astype(np.uint8))
+    dark.save(folder / "a <b>.png", exif=exif)
+    out = folder / "page.html"
+    arguments = [str(folder / "a <b>.png"), str(folder / "bright.png"), "--page", str(out)]
+    arguments += ["--kind", "low-light", "--restore-bundle", str(RESTORERS)]
+    result = CliRunner().invoke(enhance_cli.command, arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return out
+
+
 def data_of(page: Path) -> dict:
     text = page.read_text(encoding="utf-8")
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
@@ -71,7 +90,7 @@ def test_compare_gives_the_others_no_fewer_bytes(compare_page):
     assert all(p["bytes"] >= own["bytes"] for p in others)
 
 
-@pytest.mark.parametrize("page", ["compare_page", "report_page"])
+@pytest.mark.parametrize("page", ["compare_page", "report_page", "restored_page"])
 def test_pages_name_nothing_outside_themselves(page, request):
     text = request.getfixturevalue(page).read_text(encoding="utf-8")
     assert "default-src 'none'" in text
@@ -170,6 +189,18 @@ def open_page(browser):
     context.close()
     assert not problems
     assert all(url.startswith(("file://", "data:", "blob:")) for url in requests)
+
+
+def test_before_and_after_under_the_slider(open_page, restored_page):
+    page = open_page(restored_page)
+    assert page.locator(".tag.left").inner_text() == "Before"
+    assert page.locator(".tag.right").inner_text() == "After"
+    facts = page.locator("#facts").inner_text()
+    assert facts.startswith("60 x 90 pixels: low-light.")
+    sizes = page.evaluate(
+        "Promise.all([...document.images].map(i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])))"
+    )
+    assert sizes == [[60, 90]] * 2  # upright, both
 
 
 def split(page) -> int:

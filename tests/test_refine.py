@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from aei.codec import UnsupportedError
+from aei.benchmarks.metrics import ms_ssim
+from aei.codec import UnsupportedError, distortion
 from aei.codec.latents import quantise, to_symbols, write
+from aei.codec.ms_ssim import scales_of, slope
 from aei.codec.quality import psnr
 from aei.codec.refine import STEPS, _table_slopes, context_gradient
 
@@ -54,6 +56,62 @@ def test_tiles_are_refined_with_their_surroundings(codec):
         8 * len(refined) + bits * errors[1] * image.size
         < 8 * len(plain) + bits * errors[0] * image.size
     )
+
+
+@pytest.mark.parametrize("row", [60, 80])
+def test_tuned_for_ms_ssim_files_keep_more_structure_in_fewer_bits(codec, row):
+    image = picture(192, 256).astype(np.int16)  # grass on the left, sky on the right
+    image[:, :128] += np.random.default_rng(1).normal(0, 25, (192, 128, 1)).astype(np.int16)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    plain = codec.encode(image, gain_index=row, effort=3)
+    sizes, kept = [], []
+    for other in range(row - 24, row + 40, 16):
+        tuned = codec.encode(image, gain_index=other, effort=3, tune="ms-ssim")
+        sizes.append(len(tuned))
+        kept.append(ms_ssim(image, np.asarray(codec.decode(tuned))))
+    size = np.interp(ms_ssim(image, np.asarray(codec.decode(plain))), kept, sizes)
+    assert size < len(plain)
+
+
+def test_what_cannot_be_tuned_is_refused(codec, monkeypatch):
+    image = picture(64, 64)
+    with pytest.raises(UnsupportedError, match="effort of 2 or more"):
+        codec.encode(image, effort=1, tune="ms-ssim")
+    with pytest.raises(UnsupportedError, match="choose psnr or ms-ssim"):
+        codec.encode(image, tune="vmaf")
+    for side in (1, 4, 5, 17):  # too small for structure, or just not
+        data = codec.encode(image[:side, :20], tune="ms-ssim")
+        assert codec.decode(data).size == (20, side)
+    monkeypatch.delitem(codec.bundle.manifest, "lambda")
+    with pytest.raises(UnsupportedError, match="leave that out"):
+        codec.encode(image, tune="ms-ssim")
+
+
+def test_blocks_add_up_to_the_whole(codec, monkeypatch):
+    image = picture(400, 150)
+    for tune in ("psnr", "ms-ssim"):
+        whole = codec.encode(image, effort=3, tune=tune)
+        monkeypatch.setattr(distortion, "WHOLE_CELLS", 1)
+        monkeypatch.setattr(distortion, "BLOCK_CELLS", 7)
+        assert abs(len(codec.encode(image, effort=3, tune=tune)) - len(whole)) <= 2  # rounding
+        monkeypatch.undo()
+
+
+def test_ms_ssim_is_about_that_of_the_benchmark_and_its_gradient_is_its_slope():
+    rng = np.random.default_rng(5)
+    image = picture(187, 201)
+    noisy = np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+    x, y = (np.ascontiguousarray(a.transpose(2, 0, 1), np.float32) / 255 for a in (image, noisy))
+    lost, _ = slope(scales_of(x, np.ones(x.shape[1:], np.float32)), y)
+    assert 1 - lost == pytest.approx(ms_ssim(image, noisy), abs=0.02)
+    weight = rng.uniform(0, 1, x.shape[1:]).astype(np.float32)
+    for height in (187, 90, 11, 5):  # five scales, four, two, one
+        scales = scales_of(x[:, :height].copy(), weight[:height])
+        part = y[:, :height].copy()
+        _, gradient = slope(scales, part)
+        direction = gradient / np.abs(gradient).max()
+        ends = [slope(scales, part + s * 0.003 * direction)[0] for s in (1, -1)]
+        assert (ends[0] - ends[1]) / 0.006 == pytest.approx((gradient * direction).sum(), rel=0.02)
 
 
 def test_a_model_without_a_gradient_is_not_refined(codec, monkeypatch):

@@ -1,6 +1,10 @@
 """Training, resuming, exporting and restoring a tiny model."""
 
 import csv
+import os
+import subprocess
+import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ pytest.importorskip("compressai", reason="needs the [train] extra")
 
 from aei.codec import Codec  # noqa: E402
 from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import data, export, networks  # noqa: E402
+from aei.codec.training import data, export, networks, ranks  # noqa: E402
 from aei.codec.training.config import TrainConfig  # noqa: E402
 from aei.codec.training.tasks import model_from_state  # noqa: E402
 from aei.codec.training.train import train  # noqa: E402
@@ -248,3 +252,41 @@ def test_photographs_held_out_by_seed(folder):
         assert {id(image) for image in photos.lossless} == kept
         held.append(tuple(image.tobytes() for image in photos.held_out))
     assert len(set(held)) > 1
+
+
+def test_processes_share_a_run(folder, tmp_path, monkeypatch):
+    """Two of them, started by torchrun: one log, one checkpoint, all pixels counted, weights alike."""
+    (tmp_path / "tiny.toml").write_text(
+        "[network]\n" + "\n".join(f"{k} = {v}" for k, v in asdict(TINY).items() if v != ()), "utf-8"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, sys, torch\n"
+        "from pathlib import Path\n"
+        "from aei.codec.training.config import TrainConfig, load_toml\n"
+        "from aei.codec.training.networks import NetworkConfig\n"
+        "from aei.codec.training.train import train\n"
+        "here = Path(sys.argv[1])\n"
+        "network = NetworkConfig(**load_toml(here / 'tiny.toml')[1])\n"
+        "config = TrainConfig(steps=3, batch=4, patch=128, lr=2e-3, warmup=1, threads=1, graphics=0.0)\n"
+        "model = train(Path(sys.argv[2]), here / 'run', network, config)\n"
+        "weights = torch.cat([p.flatten() for p in model.parameters()])\n"
+        "torch.save(weights, here / f'weights{os.environ[\"RANK\"]}.pt')\n",
+        "utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "--standalone", str(script), str(tmp_path), str(folder)],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    with (tmp_path / "run" / "steps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [3]
+    assert int(rows[0]["pixels"]) == 3 * 4 * 128 * 128
+    first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in (0, 1))
+    assert torch.equal(first, second)
+    monkeypatch.setattr(ranks, "join", lambda device: (0, 2))
+    with pytest.raises(ValueError, match="a multiple of the 2 processes"):
+        train(folder, tmp_path / "odd", TINY, config(1, batch=3), log=silent)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ..restore import KINDS
 from .losses import parse_loss
 
 if sys.version_info >= (3, 11):
@@ -14,7 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ARCHITECTURES = ("aei", "cae")
+ARCHITECTURES = ("aei", "cae", "restore")
 OPTIMISERS = ("sgd", "adam", "adamw", "soap")
 SCHEDULES = ("constant", "decay", "cosine")
 
@@ -24,6 +25,8 @@ class TrainConfig:
     """The knobs of a run; `aei train --help` explains each. Saved in every checkpoint and beside it."""
 
     arch: str = "aei"
+    restore: str = ""  # what to take out of images, with arch restore
+    coder: str = ""  # and the fingerprint of the coding model it is trained in front of
     steps: int = 10_000
     batch: int = 16
     patch: int = 256
@@ -41,10 +44,12 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.999
     balance: float = 0.5
+    image_steps: float = 0.5
     augment: bool = True
     graphics: float = 0.1  # share of the crops
     bf16: bool | None = None  # None: where the device computes it fast
     quantise_prior: bool = False
+    freeze_prior: bool = False
     hold_out: float = 0.0
     patience: int = 0
     validate_every: int = 1000
@@ -89,7 +94,7 @@ def check(config: TrainConfig) -> None:
         (c.l1 >= 0 and c.l2 >= 0, "l1 and l2: not negative"),
         (c.lmbda >= 0, "lmbda: not negative (0 trains every quality at once)"),
         (0 <= c.graphics <= 1, "graphics: a share of the crops, 0 to 1"),
-        (c.arch == "aei" or c.lmbda > 0, "lmbda: above 0 for the cae, which has one quality"),
+        (c.arch != "cae" or c.lmbda > 0, "lmbda: above 0 for the cae, which has one quality"),
         (c.clip > 0, "clip: above 0"),
         (0 <= c.hold_out < 1, "hold_out: a share of the training images, 0 to below 1"),
         (c.warmup >= 0, "warmup: not negative"),
@@ -101,8 +106,18 @@ def check(config: TrainConfig) -> None:
         (c.validate_every >= 1, "validate_every: at least 1"),
         ("bce" not in loss_names or c.arch == "cae",
          "loss bce needs pixels from a sigmoid: only --arch cae has one"),
-        (not c.quantise_prior or c.arch == "aei",
+        (not c.quantise_prior or c.arch != "cae",
          "quantise_prior: the cae's prior is a table, there is nothing to quantise"),
+        (not c.quantise_prior or c.arch != "restore",
+         "quantise_prior: the prior is frozen while a restoring network trains"),
+        (0 <= c.image_steps <= 1, "image_steps: a share of the steps, 0 to 1"),
+        (c.arch != "restore" or c.restore in KINDS, f"restore {c.restore!r}: choose {', '.join(KINDS)}"),
+        (c.arch != "restore" or c.lmbda == 0,
+         "lmbda: a restoring network serves every quality: leave it at 0"),
+        (c.arch == "restore" or not c.restore,
+         f"restore {c.restore!r}: only --arch restore does that, not {c.arch}"),
+        (not c.freeze_prior or c.arch == "aei",
+         "freeze_prior: of the cae everything but the prior decides what files mean too"),
     ]  # fmt: skip
     for holds, sentence in rules:
         if not holds:

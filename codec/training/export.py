@@ -10,17 +10,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 from torch import nn
 
 from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
+from ..restore import GRAPH
 from . import cifar, data, validate
 from .cae import SIDE, STRIDE, ConvAutoencoder
 from .gradients import gradient_graph
-from .graphs import analysis_graph, hyper_analysis_graph, sequential_graph, synthesis_graph
+from .graphs import (
+    analysis_graph,
+    hyper_analysis_graph,
+    restoring_graph,
+    sequential_graph,
+    synthesis_graph,
+)
 from .networks import (
     GAIN_LEVELS,
     LAMBDA_MAX,
@@ -32,7 +38,9 @@ from .networks import (
 )
 from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
+from .restorer import RestoringCodec
 from .tasks import model_from_state, network_from_dict
+from .weights import read_weights
 
 MAX_BUNDLE_BYTES = 16_000_000
 GRAPHS = ("g_a", "h_a", "g_s")
@@ -41,14 +49,21 @@ RUN_TIME_ROWS = (
 )  # fmt: skip
 
 
-def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: str) -> dict:
+def export_checkpoint(
+    checkpoint: Path, data_folder: Path | None, folder: Path, name: str | None = None
+) -> dict:
     """Export the averaged weights of a training checkpoint and return the manifest.
 
-    The integer prior is calibrated, and compared with the float one, on training images.
+    The integer prior is calibrated, and compared with the float one, on training images; a restoring network needs
+    none. Raises ValueError where they are wanted and not given.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)
     arch = state.get("arch", "aei")
     model = model_from_state(network_from_dict(arch, state["network"]), state["ema"])
+    if isinstance(model, RestoringCodec):
+        return export_restorer(model, folder, name or state["config"]["restore"], state)
+    if data_folder is None:
+        raise ValueError("name the training folder with --data: its images calibrate the prior")
     if isinstance(model, ConvAutoencoder):
         images = list(cifar.load_images(data_folder, state["config"]["seed"]).train[:500])
     else:
@@ -58,7 +73,7 @@ def export_checkpoint(checkpoint: Path, data_folder: Path, folder: Path, name: s
             with Image.open(path) as image:
                 images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
     training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
-    return export_bundle(model, folder, name, images, training)
+    return export_bundle(model, folder, name or "base", images, training)
 
 
 def export_bundle(
@@ -116,6 +131,39 @@ def export_bundle(
     size = sum(p.stat().st_size for p in temporary.iterdir())
     if size > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    return manifest
+
+
+def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict) -> dict:
+    """Write a restoring bundle, manifest and one graph, and return its manifest. state: of the checkpoint."""
+    weights = {
+        k: v.detach().cpu().float().numpy()
+        for k, v in model.net.state_dict(prefix="restore.").items()
+    }
+    graph = restoring_graph(weights)
+    manifest = {
+        "name": name,
+        "restores": state["config"]["restore"],
+        "for": state["config"]["coder"],
+        "margin": model.config.margin,
+        "network": {
+            key: getattr(model.config, key)
+            for key in ("restorer_width", "restorer_depth", "enhance")
+        },
+        "parameters": sum(p.numel() for p in model.net.parameters()),
+        "training": {key: state[key] for key in ("step", "pixels", "hours", "config")},
+    }
+    temporary = folder.with_name(folder.name + ".tmp")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    onnx.save(graph, temporary / GRAPH)
+    (temporary / "manifest.json").write_text(
+        json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
+    )
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)
@@ -209,13 +257,12 @@ def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray
 
 
 def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
-    """The torch model of a bundle, to go on training from: transforms in float16 precision, the prior
-    in that of its integers."""
+    """The torch model of a bundle, to go on training from: transforms in the precision of their
+    stored weights (float16, int8), the prior in that of its integers."""
     state: dict[str, np.ndarray] = {}
     for graph in GRAPHS:
         if (bundle.path / f"{graph}.onnx").exists():
-            for initialiser in onnx.load(bundle.path / f"{graph}.onnx").graph.initializer:
-                state[initialiser.name] = numpy_helper.to_array(initialiser).astype(np.float32)
+            state.update(read_weights(onnx.load(bundle.path / f"{graph}.onnx")))
     state.update(read_arrays(bundle.path / "training.safetensors"))
     arch = bundle.manifest.get("arch", "aei")
     config = network_from_dict(arch, bundle.manifest["network"])

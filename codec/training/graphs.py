@@ -130,6 +130,34 @@ def analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     return g.finish(inputs, y, state["g_a.head.weight"].shape[0])
 
 
+def restoring_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A restoring network: x (1, 3, H, W) and, where it enhances, statistics (1, S, 1, 1) -> x restored."""
+    g = GraphWriter(state, "restore.")
+
+    def stage(x: str, name: str) -> str:
+        for i in range(_depth(state, f"restore.{name}.")):
+            x = g.block(x, f"{name}.{i}")
+        return x
+
+    def grown(x: str, name: str, beside: str) -> str:
+        return g.node("Add", [beside, g.shuffle(g.conv(x, name), 2)])
+
+    inputs: dict[str, list] = {"x": [1, 3, None, None]}
+    f = g.conv("x", "stem", unshuffle=4)
+    if "restore.look1.weight" in state:
+        inputs["statistics"] = [1, state["restore.look1.weight"].shape[1], 1, 1]
+        seen = g.node("LeakyRelu", [g.conv("statistics", "look1")], alpha=0.1)
+        f = g.node("Add", [f, g.conv(seen, "look2")])
+    a = stage(f, "down4")
+    b = stage(g.conv(a, "shrink8", unshuffle=2), "down8")
+    c = stage(g.conv(b, "shrink16", unshuffle=2), "middle")
+    b = stage(grown(c, "grow8", b), "up8")
+    a = stage(grown(b, "grow4", a), "up4")
+    scaled = g.node("Mul", [g.conv("x", "analysis", unshuffle=4), g.conv(a, "scale")])
+    change = g.node("Add", [scaled, g.conv(a, "shift")])
+    return g.finish(inputs, g.node("Add", ["x", g.shuffle(g.conv(change, "synthesis"), 4)]), 3)
+
+
 def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     """h_a: y (1, M, h, w), scaled by the gain -> z (1, Z, hz, wz), before its gain."""
     g = GraphWriter(state, "h_a.")

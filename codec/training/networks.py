@@ -45,6 +45,15 @@ class NetworkConfig:
     prior_blocks: int = 2
     hyper_latents: int = 96
     anchors: int = 8
+    # Hidden widths of the blocks of g_a and g_s, those at 1/8 first; none: twice the width of each.
+    hidden_a: tuple[int, ...] = ()
+    hidden_s: tuple[int, ...] = ()
+
+    def hidden_widths(self, hidden: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Hidden widths of the blocks at 1/8 and at 1/16, of `hidden_a` or `hidden_s`."""
+        usual = (2 * self.width8,) * self.blocks8 + (2 * self.width16,) * self.blocks16
+        hidden = hidden or usual
+        return hidden[: self.blocks8], hidden[self.blocks8 :]
 
     @property
     def halo(self) -> int:
@@ -90,13 +99,13 @@ class Rows(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise 3x3, pointwise expand x2, leaky ReLU, pointwise back, residual."""
+    """Depthwise 3x3, pointwise expand (x2 unless pruned), leaky ReLU, pointwise back, residual."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, hidden: int):
         super().__init__()
         self.dw = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.up = nn.Conv2d(width, 2 * width, 1)
-        self.down = nn.Conv2d(2 * width, width, 1)
+        self.up = nn.Conv2d(width, hidden, 1)
+        self.down = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.down(F.leaky_relu(self.up(self.dw(x)), 0.1))
@@ -107,14 +116,15 @@ class Analysis(nn.Module):
 
     def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
+        hidden8, hidden16 = c.hidden_widths(c.hidden_a)
         self.klt = nn.Conv2d(3 * 256, c.latents, 1, bias=False)
         self.klt.weight.data.copy_(basis[:, :, None, None])
         self.stem = nn.Conv2d(3 * 64, c.width8, 1)
         self.gain8 = Rows(torch.zeros(c.anchors, c.width8))
-        self.blocks8 = nn.Sequential(*[Block(c.width8) for _ in range(c.blocks8)])
+        self.blocks8 = nn.Sequential(*[Block(c.width8, n) for n in hidden8])
         self.shrink = nn.Conv2d(4 * c.width8, c.width16, 1)
         self.gain16 = Rows(torch.zeros(c.anchors, c.width16))
-        self.blocks16 = nn.Sequential(*[Block(c.width16) for _ in range(c.blocks16)])
+        self.blocks16 = nn.Sequential(*[Block(c.width16, n) for n in hidden16])
         self.head = nn.Conv2d(c.width16, c.latents, 1)
         self.head.weight.data.mul_(0.1)
         self.head.bias.data.zero_()
@@ -133,15 +143,16 @@ class Synthesis(nn.Module):
 
     def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
+        hidden8, hidden16 = c.hidden_widths(c.hidden_s)
         self.klt = nn.Conv2d(c.latents, 3 * 256, 1, bias=False)
         self.klt.weight.data.copy_(basis.T[:, :, None, None])
         self.register_buffer("scale", 1 / std[None, :, None, None])
         self.stem = nn.Conv2d(c.latents, c.width16, 1)
         self.gain16 = Rows(torch.zeros(c.anchors, c.width16))
-        self.blocks16 = nn.Sequential(*[Block(c.width16) for _ in range(c.blocks16)])
+        self.blocks16 = nn.Sequential(*[Block(c.width16, n) for n in hidden16])
         self.grow = nn.Conv2d(c.width16, 4 * c.width8, 1)
         self.gain8 = Rows(torch.zeros(c.anchors, c.width8))
-        self.blocks8 = nn.Sequential(*[Block(c.width8) for _ in range(c.blocks8)])
+        self.blocks8 = nn.Sequential(*[Block(c.width8, n) for n in hidden8])
         self.head = nn.Conv2d(c.width8, 3 * 64, 1)
         self.head.weight.data.mul_(0.1)
         self.head.bias.data.zero_()

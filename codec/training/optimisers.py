@@ -18,7 +18,7 @@ PRIOR_LR = (
 
 
 def named_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The parameters of a model: `matrices`, which alone are regularised; `klt`, the linear path; `prior`,
+    """The parameters of a model that learn: `matrices`, which alone are regularised; `klt`, the linear path; `prior`,
     the factorized prior of the cae and its gains; `rows` of gains, and biases."""
     rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
     klt, prior = set(), set()
@@ -28,6 +28,8 @@ def named_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
         prior = {id(p) for p in (model.log_gain, *model.prior.parameters())}
     groups: dict[str, list] = {"matrices": [], "klt": [], "prior": [], "rows": []}
     for p in model.parameters():
+        if not p.requires_grad:
+            continue
         name = (
             "klt" if id(p) in klt
             else "prior" if id(p) in prior

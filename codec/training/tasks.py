@@ -22,32 +22,48 @@ from .networks import (
     NetworkConfig,
     lambda_of_index,
 )
+from .restore_task import RestoreTask
+from .restorer import RestoreConfig, RestoringCodec
 
 
 def model_from_state(
     config: NetworkConfig | CaeConfig, state: dict
-) -> LatentCodec | ConvAutoencoder:
+) -> LatentCodec | ConvAutoencoder | RestoringCodec:
     """A model with the weights of a state dict."""
-    model: LatentCodec | ConvAutoencoder
+    model: LatentCodec | ConvAutoencoder | RestoringCodec
     if isinstance(config, CaeConfig):
         model = ConvAutoencoder(config)
+    elif isinstance(config, RestoreConfig):
+        own = {k.removeprefix("codec."): v for k, v in state.items() if k.startswith("codec.")}
+        model = RestoringCodec(config, _codec_from_state(config.codec, own))
     else:
-        basis = state["g_a.klt.weight"][:, :, 0, 0].float()
-        model = LatentCodec(config, basis, state["g_a.scale"].flatten().float())
+        model = _codec_from_state(config, state)
     model.load_state_dict(state)
     return model
+
+
+def _codec_from_state(config: NetworkConfig, state: dict) -> LatentCodec:
+    basis = state["g_a.klt.weight"][:, :, 0, 0].float()
+    return LatentCodec(config, basis, state["g_a.scale"].flatten().float())
 
 
 def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
     """The network configuration of an architecture. Raises ValueError for settings that are unknown or
     cannot be built."""
-    kind = CaeConfig if arch == "cae" else NetworkConfig
+    kinds: dict[str, type[NetworkConfig] | type[CaeConfig]]
+    kinds = {"cae": CaeConfig, "restore": RestoreConfig}
+    kind = kinds.get(arch, NetworkConfig)
     unknown = set(values) - set(kind.__dataclass_fields__)
     if unknown:
         raise ValueError(f"network settings unknown to {arch}: {', '.join(sorted(unknown))}")
+    values = dict(values)
+    for name in values.keys() & {"hidden_a", "hidden_s"}:
+        values[name] = _hidden(name, values)
     for name, value in values.items():
+        if name in ("hidden_a", "hidden_s"):
+            continue
         least = 0 if name == "depth" else 2 if name == "anchors" else 1
-        if name == "quantise":
+        if name in ("quantise", "enhance"):
             if not isinstance(value, bool):
                 raise ValueError(f"network setting {name} {value!r}: true or false")
         elif type(value) is not int or value < least:
@@ -58,6 +74,16 @@ def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
     return kind(**values)
 
 
+def _hidden(name: str, values: dict) -> tuple[int, ...]:
+    """Hidden widths of blocks, from a list or tuple; none, or as many as there are blocks."""
+    given = values[name]
+    blocks = sum(values.get(n, getattr(NetworkConfig, n)) for n in ("blocks8", "blocks16"))
+    sound = isinstance(given, (list, tuple)) and all(type(v) is int and v > 0 for v in given)
+    if not sound or len(given) not in (0, blocks):
+        raise ValueError(f"network setting {name} {given!r}: a width for each of {blocks} blocks")
+    return tuple(given)
+
+
 def check_same_network(source: str, arch: str, network: dict, asked_arch: str, asked: dict) -> None:
     """Refuse, by ValueError, a network asked for that is not the one whose weights are to be used.
 
@@ -65,10 +91,10 @@ def check_same_network(source: str, arch: str, network: dict, asked_arch: str, a
     """
     if asked_arch != arch:
         raise ValueError(f"{source} holds a network of --arch {arch}, not {asked_arch}")
-    network_from_dict(arch, asked)  # refuses unknown names
+    wanted = asdict(network_from_dict(arch, asked))  # refuses unknown names
     has = asdict(network_from_dict(arch, network))
     for name, value in asked.items():
-        if has[name] != value:
+        if has[name] != wanted[name]:
             raise ValueError(
                 f"{source} has {name} {has[name]}, not {value}: its weights fit its own network "
                 "only; leave out --width, --depth, --quantise and [network], or train from nothing"
@@ -185,7 +211,7 @@ def cae_images(config: TrainConfig, folder: Path) -> cifar.Cifar:
     return replace(images, train=images.train[train], held_out=images.train[held])
 
 
-def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
+def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask | RestoreTask:
     """The task of an architecture, its data loaded from a folder.
 
     With `hold_out`, a share of the training images, drawn by the seed, is what validation sees; the
@@ -203,4 +229,4 @@ def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask:
             held_out=[photos.train[i] for i in held],
             lossless=[image for image in photos.lossless if id(image) in kept],
         )
-    return PhotographTask(config, photos)
+    return (RestoreTask if config.arch == "restore" else PhotographTask)(config, photos)

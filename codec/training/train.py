@@ -10,19 +10,21 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from . import ranks
 from .cae import ConvAutoencoder
 from .config import TrainConfig, check, save_toml
 from .devices import fast_bf16, pick_device
 from .losses import Distortion, distortion
-from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, lambda_of_index
+from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, Rows, lambda_of_index
 from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
+from .restorer import RestoringCodec, image_cost
 from .tasks import make_task, model_from_state, network_from_dict
 
 CHECKPOINT, BEST, CONFIG = "last.pt", "best.pt", "config.toml"
@@ -37,14 +39,22 @@ def objective(
     Mean over images of w (lambda * 255^2 * D + bpp), D the distortion asked for. Over every quality at
     once w = (lambda / its geometric middle)^-balance: the loss grows about as lambda^0.55, so 0.5
     gives every quality about the same say; what counts is the relative change of rate. A network
-    without quantisation has no rate: its loss is D.
+    without quantisation has no rate: its loss is D. A restoring network pays for the error of its image too.
+
+    x: what the output should be, for a restoring network the clean image.
     """
+    extra = torch.zeros(())
+    if "restored" in out:
+        extra = image_cost(measure(out["restored"], x)).mean()
+        if "x_hat" not in out:
+            mse = (out["restored"] - x).square().mean((1, 2, 3))
+            return extra, torch.zeros_like(mse), mse.detach()
     bpp = (out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
     cost = measure(out["x_hat"], x)
-    if config.arch == "aei":
+    if config.arch != "cae":
         lam = lambda_of_index(index)
         weight = (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -config.balance
-        loss = (weight * (lam * 255.0**2 * cost + bpp)).mean()
+        loss = (weight * (lam * 255.0**2 * cost + bpp)).mean() + extra
     elif model.config.quantise:  # type: ignore[union-attr]
         loss = (config.lmbda * 255.0**2 * cost + bpp).mean()
     else:
@@ -54,6 +64,14 @@ def objective(
         loss = loss + config.l1 * torch.stack([p.abs().sum() for p in weights]).sum()
     mse = (out["x_hat"] - x).square().mean((1, 2, 3))
     return loss, bpp.detach(), mse.detach()
+
+
+def freeze_prior(model: nn.Module) -> None:
+    """Leave only g_a and g_s to be trained, without their gains: all that may change while files keep their
+    meaning, and bundles their prior and rows."""
+    rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.startswith(("g_a.", "g_s.")) and id(p) not in rows)
 
 
 def atomic_save(state: dict, path: Path) -> None:
@@ -99,7 +117,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
-    init: LatentCodec | ConvAutoencoder | None = None,
+    init: LatentCodec | ConvAutoencoder | RestoringCodec | None = None,
     tensorboard: bool = False,
     log=print,
 ) -> nn.Module:
@@ -109,10 +127,16 @@ def train(
     to `out`. With `resume`, goes on from `last.pt`: same random stream, optimiser state and averages;
     with `init`, starts from that model's weights. Stops cleanly, with a checkpoint, on SIGTERM or SIGINT,
     and when the held-out loss has not fallen for `patience` validations. Returns the averaged (EMA)
-    model. Raises ValueError for settings that cannot work.
+    model. Raises ValueError for settings that cannot work. Started by torchrun, every process takes its share of each
+    batch, and the first one validates and writes.
     """
     check(config)
     device = pick_device(config.device)
+    rank, processes = ranks.join(device)
+    if config.batch % processes:
+        raise ValueError(f"batch {config.batch}: a multiple of the {processes} processes")
+    if rank:
+        log = _silent
     config.device = device.type
     fast = fast_bf16(device)
     if config.bf16 is None:
@@ -126,7 +150,7 @@ def train(
     state = torch.load(checkpoint, map_location="cpu", weights_only=False) if resume else None
     if state is not None:
         network = network_from_dict(config.arch, state["network"])
-    task = make_task(config, folder)
+    task = make_task(replace(config, batch=config.batch // processes), folder)
     log(task.describe())
     if state is not None:
         model = model_from_state(network, state["model"])
@@ -138,6 +162,8 @@ def train(
     ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
     if config.quantise_prior:
         fake_quantise(model)
+    if config.freeze_prior:
+        freeze_prior(model)
     optimiser = make_optimiser(model, config)
     step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
     if state is not None:
@@ -151,7 +177,8 @@ def train(
         best, since_best = state.get("best", math.inf), state.get("since_best", 0)
         log(f"resumed at step {step}, {pixels:.3g} pixels seen")
         state = None
-    save_toml(out / CONFIG, config, network)
+    if rank == 0:
+        save_toml(out / CONFIG, config, network)
     measure = distortion(config.loss)
     logs = Log(out, tensorboard)
 
@@ -179,24 +206,33 @@ def train(
         )
 
     pool = ThreadPoolExecutor(1)
-    pending = pool.submit(task.batch, step)
+    pending = pool.submit(task.batch, step * processes + rank)
     window = _window()
-    while step < config.steps and not stop["why"]:
+    ended = bool(stop["why"])
+    while step < config.steps and not ended:
         began = time.time()
-        batch, index = pending.result()
-        pending = pool.submit(task.batch, step + 1)
-        torch.manual_seed(config.seed * 1_000_003 + step)  # the noise too depends on the step only
-        x = batch.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
-        x = x.div_(255.0).sub_(0.5)
+        batch, index, *clean = pending.result()
+        pending = pool.submit(task.batch, (step + 1) * processes + rank)
+        number = step * processes + rank
+        torch.manual_seed(
+            config.seed * 1_000_003 + number
+        )  # the noise too depends on the step only
+        x = _pixels(batch, device)
+        target = _pixels(clean[0], device) if clean else x
         index = index.to(device)
         factor = schedule(config, step)
         for group in optimiser.param_groups:
             group["lr"] = config.lr * group["scale"] * factor
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-            result = model(x, index)
-        loss, bpp, mse = objective(config, measure, model, result, x, index)
+            if isinstance(model, RestoringCodec):
+                result = model(x, index, coded=step >= config.image_steps * config.steps)
+            else:
+                result = model(x, index)
+        loss, bpp, mse = objective(config, measure, model, result, target, index)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if processes > 1:
+            ended = ranks.average_gradients(model, step, bool(stop["why"]))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         if torch.isfinite(norm):
             optimiser.step()
@@ -206,7 +242,7 @@ def train(
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - keep)
         step += 1
-        seen = x.shape[0] * x.shape[2] * x.shape[3]
+        seen = x.shape[0] * x.shape[2] * x.shape[3] * processes
         pixels += seen
         hours += (time.time() - began) / 3600
         window["loss"] += loss.item()
@@ -231,9 +267,10 @@ def train(
                 f"loss {row['loss']:.4f}  {row['bpp']:.3f} bpp  {row['psnr']:.2f} dB  "
                 f"lr {row['lr']:.1e}  |g| {row['gradient_norm']:.2g}"
             )
-            logs.add(STEPS_LOG, row)
+            if rank == 0:
+                logs.add(STEPS_LOG, row)
             window = _window()
-        if step % config.validate_every == 0 or step == config.steps:
+        if rank == 0 and (step % config.validate_every == 0 or step == config.steps):
             row, text = task.validate(ema)
             log(text)
             logs.add(HELD_OUT_LOG, {"step": step, "pixels": pixels, **row})
@@ -245,13 +282,27 @@ def train(
             elif config.patience and since_best >= config.patience:
                 stop["why"] = f"stopped early: no better held-out loss in {since_best} validations,"
             window["start"] = time.time()
-        if step % config.checkpoint_every == 0:
+        if rank == 0 and step % config.checkpoint_every == 0:
             save()
-    save()
+        if processes == 1:
+            ended = bool(stop["why"])
+    if rank == 0:
+        save()
     pool.shutdown(wait=False, cancel_futures=True)
-    if stop["why"]:
+    if ended:
+        stop["why"] = stop["why"] or "stopped"
         log(f"{stop['why']} at step {step}; --resume goes on from {checkpoint}")
     return ema
+
+
+def _pixels(batch: Tensor, device: torch.device) -> Tensor:
+    """uint8 (B, 3, H, W) to float32 in -0.5..0.5, as the networks take it."""
+    x = batch.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+    return x.div_(255.0).sub_(0.5)
+
+
+def _silent(*_: object) -> None:
+    pass
 
 
 def _window() -> dict:

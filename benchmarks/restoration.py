@@ -1,0 +1,249 @@
+"""What restoration saves: noisy, blocky and blurred photographs coded as they are, after a classical method, and after a
+restoring network, judged by real file bytes and by PSNR against the clean original.
+
+    python -m aei.benchmarks.restoration --bundle denoise.bundle --images 4 -o restoration.json
+
+Classical methods where their packages are installed (pip install opencv-python-headless scikit-image PyWavelets):
+OpenCV's non-local means (Buades et al. 2005) and scikit-image's wavelets (BayesShrink, Chang et al. 2000), and for blur
+scikit-image's Wiener filter, which is told the true kernel. Every method is given the degraded image alone, but
+non-local means and the wavelets, which are told sigma where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from ..codec import Codec
+from ..codec.quality import psnr
+from ..codec.restore import Restorers
+from ..codec.training import degrade
+from .bdrate import bd_rate, rate_at
+from .datasets import load_dataset
+from .environment import environment
+
+QUALITIES = (1, 6, 12, 20, 30, 40, 50, 65, 80, 95)
+PLAIN, RESTORED = "plain", "aei restore"
+# Strengths that were best on crops of two Kodak images: of non-local means h as a share of sigma (of 0.3 to 1.3), and
+# for JPEG in levels (of 2 to 8); of the Wiener filter its balance (of 0.0005 to 0.2).
+NLM_SHARE = 0.7
+NLM_JPEG_H = 5.0
+WIENER_BALANCE = 0.0005
+
+Image = np.ndarray  # uint8 (H, W, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A degradation: its name, the kind that mends it, and what does it: noise of `sigma` levels; JPEG of a `quality`; or
+    a blur `kernel`, with noise of `sigma`."""
+
+    name: str
+    kind: str
+    sigma: float = 0.0
+    quality: int = 0
+    kernel: np.ndarray | None = None
+
+    def spoil(self, image: Image, rng: np.random.Generator) -> Image:
+        """The degraded image."""
+        if self.kernel is not None:
+            return degrade.blur(image, self.kernel, self.sigma, rng)
+        if self.quality:
+            return degrade.jpeg(image, self.quality)
+        return degrade.add_noise(image, self.sigma, rng)
+
+
+def cases() -> list[Case]:
+    """Gaussian noise, JPEG as Pillow writes it (4:2:0), and Gaussian blur with noise of one level."""
+    return [
+        *(Case(f"noise {sigma}", "denoise", sigma) for sigma in (15, 25, 50)),
+        *(Case(f"JPEG q {q}", "deblock", quality=q) for q in (10, 20, 40)),
+        *(
+            Case(f"blur {width}", "deblur", 1.0, kernel=degrade.gaussian_kernel(width))
+            for width in (1, 2)
+        ),
+    ]
+
+
+def classical(case: Case) -> dict[str, Callable[[Image], Image]]:
+    """The classical methods for a case whose packages are installed, by name."""
+    methods: dict[str, Callable[[Image], Image]] = {}
+    if case.kernel is not None:
+        if find_spec("skimage"):
+            methods["Wiener"] = partial(_wiener, kernel=case.kernel)
+        return methods
+    if find_spec("cv2"):
+        methods["non-local means"] = partial(_non_local_means, sigma=case.sigma)
+    if find_spec("skimage") and find_spec("pywt"):
+        methods["wavelets"] = partial(_wavelets, sigma=case.sigma)
+    return methods
+
+
+def _restored(image: Image, restorers: Restorers, kind: str) -> Image:
+    return np.asarray(restorers.apply(image, restore=kind).image)
+
+
+def _as_it_is(image: Image) -> Image:
+    return image
+
+
+def _non_local_means(image: Image, sigma: float) -> Image:
+    import cv2
+
+    h = NLM_SHARE * sigma or NLM_JPEG_H
+    swapped = np.ascontiguousarray(image[..., ::-1])  # OpenCV has blue first
+    return cv2.fastNlMeansDenoisingColored(swapped, None, h, h, 7, 21)[..., ::-1]
+
+
+def _wavelets(image: Image, sigma: float) -> Image:
+    from skimage.restoration import denoise_wavelet
+
+    made = denoise_wavelet(
+        image / 255, sigma=sigma / 255 if sigma else None, channel_axis=-1, convert2ycbcr=True,
+        method="BayesShrink", rescale_sigma=True,
+    )  # fmt: skip
+    return np.clip(np.rint(made * 255), 0, 255).astype(np.uint8)
+
+
+def _wiener(image: Image, kernel: np.ndarray) -> Image:
+    from skimage.restoration import wiener
+
+    reach = 2 * kernel.shape[0]  # mirrored edges, so that what wraps around is not seen
+    padded = np.pad(image / 255, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    made = np.stack([wiener(padded[..., c], kernel, WIENER_BALANCE) for c in range(3)], -1)
+    return np.clip(np.rint(made[reach:-reach, reach:-reach] * 255), 0, 255).astype(np.uint8)
+
+
+def measure(
+    images: list[Image],
+    chosen: list[Case],
+    codec: Codec,
+    restorers: Restorers | None,
+    qualities: tuple[float, ...] = QUALITIES,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Every case: by method the PSNR of the image before coding, and mean bits per pixel and PSNR of files per quality.
+
+    restorers: of the kinds that are to be measured, or None. Kinds without a bundle are left out and said so.
+    """
+    found = {}
+    for case in chosen:
+        methods: dict[str, Callable[[Image], Image]] = {PLAIN: _as_it_is, **classical(case)}
+        if restorers is not None and case.kind in restorers.kinds():
+            methods[RESTORED] = partial(_restored, restorers=restorers, kind=case.kind)
+        else:
+            say(f"{case.name}: no restoring bundle for {case.kind}")
+        before: dict[str, list[float]] = {name: [] for name in methods}
+        points: dict[str, list] = {name: [] for name in methods}
+        for i, clean in enumerate(images):
+            spoilt = case.spoil(clean, np.random.default_rng([2026, i]))
+            for name, method in methods.items():
+                image = np.ascontiguousarray(method(spoilt))
+                before[name].append(psnr(clean, image))
+                rows = []
+                for quality in qualities:
+                    data = codec.encode(image, quality)
+                    back = np.asarray(codec.decode(data))
+                    rows.append((8 * len(data) / clean[..., 0].size, psnr(clean, back)))
+                points[name].append(rows)
+        curves = {name: np.mean(rows, axis=0).T.tolist() for name, rows in points.items()}
+        found[case.name] = {
+            "kind": case.kind,
+            "image_psnr": {name: float(np.mean(values)) for name, values in before.items()},
+            "curves": {name: {"bpp": c[0], "psnr": c[1]} for name, c in curves.items()},
+            "summary": summary(curves),
+        }
+        for line in table({case.name: found[case.name]}).splitlines()[2:]:
+            say(line)
+    return found
+
+
+def summary(curves: dict[str, list[list[float]]]) -> dict[str, dict[str, float | None]]:
+    """By method, against coding the degraded image plainly: bytes at the best PSNR that has, and at half a decibel and a
+    whole one below it, each as a share; BD-rate in per cent over the common range; and the best PSNR of all.
+
+    None where a method does not reach that PSNR, or ranges do not overlap.
+    """
+    bpp, quality = curves[PLAIN]
+    best = max(quality)
+    result = {}
+    for name, curve in curves.items():
+        row: dict[str, float | None] = {"best_psnr": max(curve[1])}
+        for below in (0.0, 0.5, 1.0):
+            share = rate_at(curve[0], curve[1], best - below) / rate_at(bpp, quality, best - below)
+            row[f"bytes_at_best_less_{below:g}"] = _number(share)
+        row["bd_rate"] = _number(bd_rate((bpp, quality), (curve[0], curve[1]))[0])
+        result[name] = row
+    return result
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def table(found: dict) -> str:
+    """A Markdown table of `measure`'s result."""
+    lines = [
+        "| degraded by | method | PSNR before coding | best PSNR of files | bytes at plain coding's best PSNR | 0.5 dB below | 1 dB below | BD-rate |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.0f} %"
+
+    for case, facts in found.items():
+        for name, row in facts["summary"].items():
+            shares = [share(row[f"bytes_at_best_less_{b}"]) for b in ("0", "0.5", "1")]
+            rate = "-" if row["bd_rate"] is None else f"{row['bd_rate']:+.1f} %"
+            cells = [case, name, f"{facts['image_psnr'][name]:.2f}", f"{row['best_psnr']:.2f}",
+                     *shares, rate]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Bytes and PSNR of degraded photographs: coded plainly, after a classical method, and restored."
+    )
+    parser.add_argument("--bundle", help="restoring bundle, or a folder of several")
+    parser.add_argument("--model", help="coding model instead of the one shipped")
+    parser.add_argument("--data", default="kodak", help="kodak, or a folder of images")
+    parser.add_argument("--images", type=int, help="the first so many only")
+    parser.add_argument("--cases", help="degradations, with commas: 'noise 25,JPEG q 10'")
+    parser.add_argument("--threads", type=int, help="of the networks")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="JSON file; its table goes beside it as .md"
+    )
+    arguments = parser.parse_args()
+    chosen = cases()
+    if arguments.cases:
+        wanted = [name.strip() for name in arguments.cases.split(",")]
+        chosen = [case for case in chosen if case.name in wanted]
+        if len(chosen) < len(wanted):
+            parser.error(f"--cases: choose from {', '.join(case.name for case in cases())}")
+    dataset = load_dataset(arguments.data, arguments.images)
+    images = [dataset.image(i)[1] for i in range(len(dataset))]
+    codec = Codec(arguments.model, arguments.threads)
+    restorers = Restorers(arguments.bundle, arguments.threads)
+    found = measure(images, chosen, codec, restorers)
+    print(table(found))
+    if arguments.output is not None:
+        results = {
+            "dataset": dataset.name, "images": len(images), "qualities": QUALITIES,
+            "model": f"{codec.bundle.name} {codec.bundle.fingerprint.hex()}",
+            "restorers": {kind: restorers[kind].name for kind in restorers.kinds()},
+            "environment": environment(), "cases": found,
+        }  # fmt: skip
+        arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        arguments.output.with_suffix(".md").write_text(table(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

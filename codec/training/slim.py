@@ -1,0 +1,88 @@
+"""Smaller bundles out of a bundle: the transforms change, what defines latents stays.
+
+A slim bundle keeps the prior, hence the fingerprint: files written with it decode with the bundle that it was made
+from, and the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+
+from ...formats import ModelError, UnsupportedError
+from ..bundle import Bundle
+from .gradients import gradient_graph
+from .weights import KINDS, kind_of, store
+
+GRAPHS = ("g_a", "h_a", "g_s")
+
+
+def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
+    """Write a copy of a bundle whose float transforms hold their weights as fp16 or int8; return its manifest.
+
+    Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
+    """
+    refuse_cae(bundle)
+    graphs = {graph: load_graph(bundle, graph) for graph in GRAPHS}
+    has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
+    if KINDS.index(has) >= KINDS.index(kind):
+        raise UnsupportedError(
+            f"{bundle.path}: its weights are {has} already, {kind} would not make it smaller"
+        )
+    stored = {graph: store(model, kind) for graph, model in graphs.items()}
+    return write_like(bundle, out, stored, name, {"weights": kind})
+
+
+def write_like(
+    bundle: Bundle, out: Path, graphs: dict[str, onnx.ModelProto], name: str, change: dict, **facts
+) -> dict:
+    """Write a bundle that differs from another by some of its graphs, whole or not at all; return its manifest.
+
+    change: what was done, added to the manifest's list `slimmed`. facts: replace those of the manifest.
+    A bundle in `out` is replaced.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    try:
+        for source in bundle.path.iterdir():
+            if source.is_file():
+                shutil.copyfile(source, temporary / source.name)
+        for graph, model in graphs.items():
+            onnx.save(model, temporary / f"{graph}.onnx")
+        if (temporary / "g_s_gradient.onnx").exists():
+            gradient = gradient_graph(temporary / "g_s.onnx")
+            (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
+        step = {"from": bundle.name} | change
+        slimmed = [*bundle.manifest.get("slimmed", []), step]
+        manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
+        text = json.dumps(manifest, indent=1) + "\n"
+        (temporary / "manifest.json").write_text(text, encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+    if out.exists():
+        shutil.rmtree(out)
+    temporary.rename(out)
+    return manifest
+
+
+def load_graph(bundle: Bundle, graph: str) -> onnx.ModelProto:
+    """A graph of a bundle. Raises ModelError."""
+    path = bundle.path / f"{graph}.onnx"
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's own kind, and whatever a damaged file provokes
+        raise ModelError(f"{path}: not a readable graph ({error})") from None
+
+
+def refuse_cae(bundle: Bundle) -> None:
+    """Raise UnsupportedError for the convolutional autoencoder."""
+    if bundle.manifest.get("arch", "aei") != "aei":
+        raise UnsupportedError(
+            f"{bundle.path}: a model of --arch cae, which is small as it is; train it with a smaller --width"
+        )
