@@ -63,6 +63,7 @@ def _knobs(function):
 @click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--init-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Transfer learning: start from the weights of a bundle.")  # fmt: skip
+@click.option("--restorer-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Start from the weights of a restoring bundle, of this kind or another (--restore).")  # fmt: skip
 @click.option(
     "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
 )
@@ -79,6 +80,7 @@ def command(
     toml: Path | None,
     resume: bool,
     init_from: Path | None,
+    restorer_from: Path | None,
     epochs: int | None,
     width: int | None,
     depth: int | None,
@@ -105,6 +107,8 @@ def command(
         )
     if kind is not None and (arch is not None or not (resume or init_from)):
         raise click.UsageError("--restore needs the model to train in front of: --init-from BUNDLE")
+    if restorer_from is not None and (kind is None or resume):
+        raise click.UsageError("--restorer-from starts a run with --restore")
     if resume and not (out / "last.pt").is_file():
         raise AeiError(f"{out}/last.pt: no checkpoint to resume from")
     if not resume and (out / "last.pt").exists():
@@ -139,6 +143,10 @@ def command(
         restoring = kind is not None and init_from is not None
         if restoring:
             init, network = _in_front_of(bundle, config, shape)
+            if restorer_from is not None:
+                from ..codec.training.restorer_bundle import start_from
+
+                start_from(init.net, restorer_from)
         elif existing is not None:
             check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
             shape = existing[1]

@@ -60,6 +60,7 @@ def test_tiles_are_refined_with_their_surroundings(codec):
 
 @pytest.mark.parametrize("row", [60, 80])
 def test_tuned_for_ms_ssim_files_keep_more_structure_in_fewer_bits(codec, row):
+    pytest.importorskip("scipy", reason="the benchmark's MS-SSIM needs the [bench] extra")
     image = picture(192, 256).astype(np.int16)  # grass on the left, sky on the right
     image[:, :128] += np.random.default_rng(1).normal(0, 25, (192, 128, 1)).astype(np.int16)
     image = np.clip(image, 0, 255).astype(np.uint8)
@@ -98,6 +99,7 @@ def test_blocks_add_up_to_the_whole(codec, monkeypatch):
 
 
 def test_ms_ssim_is_about_that_of_the_benchmark_and_its_gradient_is_its_slope():
+    pytest.importorskip("scipy", reason="the benchmark's MS-SSIM needs the [bench] extra")
     rng = np.random.default_rng(5)
     image = picture(187, 201)
     noisy = np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)

@@ -11,7 +11,7 @@ pytest.importorskip("compressai", reason="needs the [train] extra")
 
 from aei.codec.bundle import Bundle  # noqa: E402
 from aei.codec.images import Picture, to_network  # noqa: E402
-from aei.codec.training import export, restorer  # noqa: E402
+from aei.codec.training import export, restorer, restorer_bundle  # noqa: E402
 from aei.codec.training.config import TrainConfig, check  # noqa: E402
 from aei.codec.training.degrade import DEGRADATIONS, add_noise  # noqa: E402
 from aei.codec.training.restore_task import RestoreTask  # noqa: E402
@@ -68,7 +68,7 @@ def test_training_starts_from_the_plain_codec(kind):
 def test_bundle_computes_what_was_trained(kind, tmp_path):
     model = unsettled(restorer.RestoringCodec(tiny_network(kind), tiny_codec()))
     state = {"config": {"restore": kind, "coder": "00"}, "step": 1, "pixels": 2, "hours": 3.0}
-    manifest = export.export_restorer(model, tmp_path / "x.bundle", kind, state)
+    manifest = restorer_bundle.export_restorer(model, tmp_path / "x.bundle", kind, state)
     loaded = Restorer(tmp_path / "x.bundle", threads=1)
     assert (loaded.kind, loaded.margin) == (kind, manifest["margin"])
     picture = Picture(synthetic_photo(80, 96, seed=4))
@@ -78,6 +78,21 @@ def test_bundle_computes_what_was_trained(kind, tmp_path):
         expected = model.net(torch.from_numpy(x), torch.from_numpy(seen))[0].permute(1, 2, 0)
     assert np.abs(expected.numpy() - x[0].transpose(1, 2, 0)).max() > 0.01
     np.testing.assert_allclose(loaded.run(x, seen), expected.numpy(), atol=2e-3)
+
+
+def test_a_run_may_start_from_a_restoring_bundle_of_another_kind(tmp_path):
+    model = unsettled(restorer.RestoringCodec(tiny_network("denoise"), tiny_codec()))
+    state = {"config": {"restore": "denoise", "coder": "00"}, "step": 1, "pixels": 2, "hours": 3.0}
+    restorer_bundle.export_restorer(model, tmp_path / "x.bundle", "denoise", state)
+    for kind in ("deblur", "haze"):
+        other = restorer.Restorer(tiny_network(kind))
+        look = {k: v.clone() for k, v in other.state_dict().items() if k.startswith("look")}
+        restorer_bundle.start_from(other, tmp_path / "x.bundle")
+        for name, tensor in other.state_dict().items():
+            expected = look[name] if name in look else model.net.state_dict()[name]
+            torch.testing.assert_close(tensor, expected, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="not a restoring bundle"):
+        restorer_bundle.start_from(other, tmp_path)
 
 
 def test_cosine_basis_is_orthonormal_and_separates_brightness():
@@ -116,6 +131,14 @@ def test_run_from_the_command_line_to_a_bundle(folder, tmp_path, run_aei):
     assert result.code == 0, result.err
     assert "restores by denoise" in result.out
     assert Restorer(tmp_path / "denoise.bundle").kind == "denoise"
+    arguments = ["train", "--restore", "deblur", "--init-from", TINY, "--data", folder, "--out", tmp_path / "two",
+                 "--steps", 1, *options[:6], "--warmup", 1, "--no-bf16",
+                 "--restorer-from", tmp_path / "denoise.bundle"]  # fmt: skip
+    result = run_aei(*arguments)
+    assert result.code == 1
+    assert "another --width" in result.err
+    result = run_aei(*arguments, "--width", 8, "--depth", 1)
+    assert result.code == 0, result.err
 
 
 def test_it_learns_to_take_noise_away(folder):

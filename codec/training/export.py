@@ -16,14 +16,12 @@ from torch import nn
 
 from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
-from ..restore import GRAPH
 from . import cifar, data, validate
 from .cae import SIDE, STRIDE, ConvAutoencoder
 from .gradients import gradient_graph
 from .graphs import (
     analysis_graph,
     hyper_analysis_graph,
-    restoring_graph,
     sequential_graph,
     synthesis_graph,
 )
@@ -39,6 +37,7 @@ from .networks import (
 from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
 from .restorer import RestoringCodec
+from .restorer_bundle import export_restorer
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
@@ -131,39 +130,6 @@ def export_bundle(
     size = sum(p.stat().st_size for p in temporary.iterdir())
     if size > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
-    return manifest
-
-
-def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict) -> dict:
-    """Write a restoring bundle, manifest and one graph, and return its manifest. state: of the checkpoint."""
-    weights = {
-        k: v.detach().cpu().float().numpy()
-        for k, v in model.net.state_dict(prefix="restore.").items()
-    }
-    graph = restoring_graph(weights)
-    manifest = {
-        "name": name,
-        "restores": state["config"]["restore"],
-        "for": state["config"]["coder"],
-        "margin": model.config.margin,
-        "network": {
-            key: getattr(model.config, key)
-            for key in ("restorer_width", "restorer_depth", "enhance")
-        },
-        "parameters": sum(p.numel() for p in model.net.parameters()),
-        "training": {key: state[key] for key in ("step", "pixels", "hours", "config")},
-    }
-    temporary = folder.with_name(folder.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    onnx.save(graph, temporary / GRAPH)
-    (temporary / "manifest.json").write_text(
-        json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
-    )
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)

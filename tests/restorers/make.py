@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent)]
 
 from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import export, restorer  # noqa: E402
+from aei.codec.training import export, restorer, restorer_bundle  # noqa: E402
 from aei.codec.training.degrade import add_noise, darken  # noqa: E402
 from aei.codec.training.tasks import network_from_dict  # noqa: E402
 from conftest import synthetic_photo  # noqa: E402
@@ -49,7 +49,7 @@ def make(kind: str, spoil) -> None:
             print(kind, step, f"{-10 * np.log10(loss.item()):.2f} dB")
     facts = {"config": {"restore": kind, "coder": bundle.fingerprint.hex()}, "step": STEPS,
              "pixels": STEPS * BATCH * SIDE**2, "hours": 0.0}  # fmt: skip
-    export.export_restorer(model, HERE / f"{kind}.bundle", f"tiny {kind}", facts)
+    restorer_bundle.export_restorer(model, HERE / f"{kind}.bundle", f"tiny {kind}", facts)
 
 
 if __name__ == "__main__":
