@@ -9,7 +9,8 @@
 (40, 30)
 
 Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB) and
-`target_ssim`; `icc_profile`, `exif` and `xmp` in place of the image's own; `metadata=False` for none.
+`target_ssim`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode; `icc_profile`, `exif` and `xmp` in place of
+the image's own; `metadata=False` for none.
 `info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the
 file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
 imageio reads and writes .aei files through this plugin too, once it is imported.
@@ -108,6 +109,9 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         ]
         if len(targets) + ("quality" in options) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
+        asked = options.get("restore"), options.get("enhance")
+        if asked != (None, None):
+            image = api.default_codec().restorers.apply(image, *asked, metadata).image
         if targets:
             data = encode_to_target(
                 api.default_codec(), image, targets[0], metadata, effort, tune

@@ -31,19 +31,24 @@ def encode_many(
     metadata: bool = True,
     effort: int | None = None,
     tune: str = "psnr",
+    restore: str | None = None,
+    enhance: str | None = None,
     jobs: int | None = None,
     model: str | Path | None = None,
+    restore_bundle: str | Path | None = None,
 ) -> Iterator[bytes]:
     """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
 
     images: whatever Codec.encode takes, read no faster than the results are. target: a size or quality to meet
-    instead of `quality`. metadata, effort, tune, model: see Codec. An image that cannot be encoded raises when its turn comes, and ends
+    instead of `quality`. metadata, effort, tune, restore, enhance, model, restore_bundle: see Codec. An image that cannot be encoded raises when its turn comes, and ends
     the iteration.
     """
     jobs = jobs or default_jobs()
-    codec = load_codec(model, max(1, available_cpus() // jobs))
+    codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
     def one(image: Image.Image | np.ndarray) -> bytes:
+        if restore is not None or enhance is not None:
+            image = codec.restorers.apply(image, restore, enhance, metadata).image
         if target is None:
             return codec.encode(image, quality, metadata=metadata, effort=effort, tune=tune)
         from .targets import encode_to_target

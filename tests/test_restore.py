@@ -165,6 +165,21 @@ def test_targets_are_met_after_restoration(codec_and_bundles, tmp_path):
     assert made.data == encode_to_target(codec_and_bundles, by_hand, options.target).data
 
 
+def test_pillow_and_many_images_restore_too(codec_and_bundles, monkeypatch):
+    import aei.codec.pillow  # noqa: F401 (registers the format)
+    from aei.codec import api, encode_many
+
+    _, image = noisy()
+    expected = codec_and_bundles.encode(image, 40, restore="denoise")
+    assert list(encode_many([image], 40, restore="denoise", restore_bundle=BUNDLES)) == [expected]
+    monkeypatch.setattr(api, "default_codec", lambda: codec_and_bundles)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "AEI", quality=40, restore="denoise")
+    assert file.getvalue() == expected
+    with pytest.raises(OSError, match="choose"):
+        Image.fromarray(image).save(io.BytesIO(), "AEI", restore="dust")
+
+
 def test_asking_for_what_there_is_not(restorers, monkeypatch):
     image = synthetic_photo(32, 32)
     for asked in ({"restore": "low-light"}, {"enhance": "denoise"}, {"restore": "dust"}):
