@@ -62,7 +62,7 @@ def _knobs(function):
 @click.option("--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs.")  # fmt: skip
 @click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--init-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Transfer learning: start from the weights of a bundle.")  # fmt: skip
+@click.option("--init-from", metavar="BUNDLE", help="Transfer learning: start from the weights of a bundle, `shipped` being the package's own.")  # fmt: skip
 @click.option("--restorer-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Start from the weights of a restoring bundle, of this kind or another (--restore).")  # fmt: skip
 @click.option(
     "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
@@ -79,7 +79,7 @@ def command(
     out: Path,
     toml: Path | None,
     resume: bool,
-    init_from: Path | None,
+    init_from: str | None,
     restorer_from: Path | None,
     epochs: int | None,
     width: int | None,
@@ -94,7 +94,7 @@ def command(
     Examples:
       aei train --data photos/ --out run/
       aei train --data photos/ --out run/ --resume --steps 20000
-      aei train --data photos/ --out run/ --init-from my.bundle --lr 1e-3
+      aei train --data scans/ --out run/ --init-from shipped --lr 2e-3 --steps 2000
       aei train --arch cae --data cifar10 --epochs 50 --out cae/
       aei train --restore denoise --init-from my.bundle --data photos/ --out denoise/
       aei plot run/
@@ -124,10 +124,10 @@ def command(
         if resume:
             existing = checkpoint_network(out / CHECKPOINT)
         elif init_from is not None:
-            from ..codec.bundle import Bundle
+            from ..codec.bundle import Bundle, default_bundle
             from ..codec.training.export import restore_model
 
-            bundle = Bundle(init_from)
+            bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
         default = existing[0] if existing else "aei"
         arch = "restore" if kind else arch or settings.get("arch", default)
