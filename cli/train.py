@@ -68,7 +68,7 @@ def _knobs(function):
     "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
 )
 @click.option("--width", type=int, help="Channels: of the first layer (cae), at 1/16 resolution (aei), or at 1/4 (--restore).")  # fmt: skip
-@click.option("--depth", type=int, help="Extra convolutions per stage (cae), blocks at 1/16 resolution (aei), or per stage (--restore).")  # fmt: skip
+@click.option("--depth", type=int, help="Extra convolutions per stage (cae), blocks at 1/16 resolution (aei), or per stage (--restore). More than a bundle has make the network of --init-from deeper (aei).")  # fmt: skip
 @click.option("--quantise/--no-quantise", default=None, help="Code the latents, or train the plain autoencoder (cae).")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs too (needs the tensorboard package).")  # fmt: skip
 @_knobs
@@ -148,15 +148,21 @@ def command(
 
                 start_from(init.net, restorer_from)
         elif existing is not None:
-            check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
-            shape = existing[1]
-        if not restoring:
+            network = _grown_shape(arch, *existing, shape) if init_from is not None else None
+            if network is None:
+                check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
+                network = network_from_dict(*existing)
+        else:
             network = network_from_dict(arch, shape)
         folder = data_folder(data)
         if epochs is not None:
             config.steps = epochs * _steps_per_epoch(config, folder)
         if init_from is not None and not restoring:
             init = restore_model(bundle)
+            if init.config != network:
+                from ..codec.training.grow import grown
+
+                init = grown(init, network)
         train(
             folder, out, network, config, resume=resume, init=init, tensorboard=tensorboard,
             log=output.say,
@@ -164,6 +170,17 @@ def command(
         output.emit(checkpoint=str(out / "last.pt"))
     except (ValueError, FileNotFoundError) as error:
         raise AeiError(str(error)) from None
+
+
+def _grown_shape(arch: str, has_arch: str, has: dict, asked: dict):
+    """The configuration of a network `has` with the blocks that are asked for, where those are more; else None."""
+    from ..codec.training.grow import can_grow
+    from ..codec.training.tasks import network_from_dict
+
+    if arch != "aei" or has_arch != arch:
+        return None
+    network = network_from_dict(arch, has | asked)
+    return network if can_grow(network_from_dict(arch, has), network) else None
 
 
 def _in_front_of(bundle, config, shape: dict):

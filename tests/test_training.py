@@ -4,7 +4,7 @@ import csv
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ pytest.importorskip("compressai", reason="needs the [train] extra")
 
 from aei.codec import Codec  # noqa: E402
 from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import data, export, networks, ranks  # noqa: E402
+from aei.codec.training import data, export, grow, networks, ranks  # noqa: E402
 from aei.codec.training.config import TrainConfig  # noqa: E402
 from aei.codec.training.tasks import model_from_state  # noqa: E402
 from aei.codec.training.train import train  # noqa: E402
@@ -239,6 +239,31 @@ def test_width_and_depth_of_the_codec(folder, tmp_path):
     assert result.exit_code == 0, (result.output, result.exception)
     shape = torch.load(tmp_path / "last.pt", weights_only=False)["network"]
     assert [shape[k] for k in ("width16", "width8", "blocks16", "blocks8")] == [64, 24, 2, 1]
+
+
+def test_a_network_grows_and_computes_the_same(bundle, folder, tmp_path, run_aei):
+    """More blocks start as nothing, learn, and leave a bundle that works."""
+    small = export.restore_model(Bundle(bundle))
+    shape = replace(small.config, blocks8=2, blocks16=3, prior_blocks=2)
+    model = grow.grown(small, shape)
+    assert model.config == shape
+    x, index = torch.rand(1, 3, 64, 96) - 0.5, torch.tensor([130.0])
+    with torch.no_grad():
+        for name, tensor in small(x, index, noisy=False).items():
+            assert torch.equal(tensor, model(x, index, noisy=False)[name]), name
+    for other in (small.config, replace(shape, blocks16=1), replace(shape, width8=64)):
+        assert not grow.can_grow(shape, other)
+    out = tmp_path / "run"
+    result = run_aei("train", "--init-from", bundle, "--data", folder, "--out", out, "--depth", 3,
+                     "--steps", 2, "--batch", 2, "--patch", 128, "--threads", 1)  # fmt: skip
+    assert result.code == 0, result.err
+    state = torch.load(out / "last.pt", weights_only=False)
+    assert state["network"]["blocks16"] == 3
+    assert state["model"]["g_s.blocks16.2.down.weight"].abs().sum() > 0
+    result = run_aei("train", "--init-from", bundle, "--data", folder, "--out", tmp_path / "no",
+                     "--width", 64)  # fmt: skip
+    assert result.code == 1
+    assert "not 64" in result.err
 
 
 def test_photographs_held_out_by_seed(folder):

@@ -1,0 +1,42 @@
+"""A deeper network that computes what a trained one computes, to go on training from.
+
+New blocks are residual and end in a layer of zeros, so that at the start they add nothing (as in Net2Net, Chen et al.
+2016, and Fixup, Zhang et al. 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from .networks import LatentCodec, NetworkConfig
+
+DEPTHS = ("blocks8", "blocks16", "prior_blocks")
+LAST_LAYERS = (".down.", ".pw2.")  # of a Block, of a PriorBlock
+
+
+def can_grow(old: NetworkConfig, new: NetworkConfig) -> bool:
+    """Whether `new` is `old` with more blocks, of the usual hidden widths, and nothing else."""
+    a, b = asdict(old), asdict(new)
+    deeper = all(b[name] >= a[name] for name in DEPTHS)
+    usual = not old.hidden_a and not old.hidden_s
+    return old != new and deeper and usual and all(b[k] == a[k] for k in a if k not in DEPTHS)
+
+
+def grown(model: LatentCodec, config: NetworkConfig) -> LatentCodec:
+    """A model of a deeper configuration with the weights of `model`, and its output. Raises ValueError where
+    `can_grow` is False."""
+    if not can_grow(model.config, config):
+        raise ValueError("a network grows by more blocks only")
+    old = model.state_dict()
+    basis = old["g_a.klt.weight"][:, :, 0, 0].float()
+    made = LatentCodec(config, basis, old["g_a.scale"].flatten().float())
+    state = made.state_dict()
+    for name, tensor in state.items():
+        if name in old:
+            state[name] = old[name]
+        elif any(part in name for part in LAST_LAYERS):
+            state[name] = torch.zeros_like(tensor)
+    made.load_state_dict(state)
+    return made
