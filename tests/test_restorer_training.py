@@ -90,7 +90,8 @@ def test_a_run_may_start_from_a_restoring_bundle_of_another_kind(tmp_path):
         restorer_bundle.start_from(other, tmp_path / "x.bundle")
         for name, tensor in other.state_dict().items():
             expected = look[name] if name in look else model.net.state_dict()[name]
-            torch.testing.assert_close(tensor, expected, atol=1e-3, rtol=1e-3)
+            wrong = (tensor - expected).square().mean().sqrt()  # of int8
+            assert wrong <= 0.01 * expected.abs().max(), name
     with pytest.raises(ValueError, match="not a restoring bundle"):
         restorer_bundle.start_from(other, tmp_path)
 
