@@ -116,7 +116,8 @@ def classical(case: Case) -> dict[str, Callable[[Image], Image]]:
 
 
 def _restored(image: Image, restorers: Restorers, kind: str) -> Image:
-    return np.asarray(restorers.apply(image, restore=kind).image)
+    asked = {"restore" if kind in RESTORING else "enhance": kind}
+    return np.asarray(restorers.apply(image, **asked).image)
 
 
 def _as_it_is(image: Image) -> Image:

@@ -54,6 +54,12 @@ def test_measured_on_a_picture():
     table = restoration.table(found)
     assert table.count("\n") == 2 + sum(len(f["curves"]) for f in found.values())
     json.dumps(found, allow_nan=False)
+    chosen = [c for c in restoration.cases() if c.name == "low light"]
+    found = restoration.measure(
+        [synthetic_photo(64, 96)] * 2, chosen, codec, Restorers(BUNDLES), (1, 60), jobs=2
+    )
+    before = found["low light"]["image_psnr"]
+    assert before["aei restore"] > before["plain"]
 
 
 def test_classical_methods_take_noise_away():
