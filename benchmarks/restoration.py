@@ -31,7 +31,7 @@ from .bdrate import bd_rate, rate_at
 from .datasets import load_dataset
 from .environment import environment
 
-QUALITIES = (1, 6, 12, 20, 30, 50, 75, 95)
+QUALITIES = (1, 6, 12, 20, 28, 36, 50, 75, 95)
 DEFAULT_QUALITY = 50  # what `aei encode` takes where none is named
 PLAIN, RESTORED = "plain", "aei restore"
 # Strengths that were best on crops of two Kodak images: of non-local means h as a share of sigma (of 0.3 to 1.3), and
