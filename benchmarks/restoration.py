@@ -116,8 +116,9 @@ def classical(case: Case) -> dict[str, Callable[[Image], Image]]:
 
 
 def _restored(image: Image, restorers: Restorers, kind: str) -> Image:
-    asked = {"restore" if kind in RESTORING else "enhance": kind}
-    return np.asarray(restorers.apply(image, **asked).image)
+    if kind in RESTORING:
+        return np.asarray(restorers.apply(image, restore=kind).image)
+    return np.asarray(restorers.apply(image, enhance=kind).image)
 
 
 def _as_it_is(image: Image) -> Image:

@@ -10,25 +10,29 @@ from dataclasses import asdict
 
 import torch
 
+from .cae import CaeConfig, ConvAutoencoder
 from .networks import LatentCodec, NetworkConfig
 
 DEPTHS = ("blocks8", "blocks16", "prior_blocks")
 LAST_LAYERS = (".down.", ".pw2.")  # of a Block, of a PriorBlock
 
 
-def can_grow(old: NetworkConfig, new: NetworkConfig) -> bool:
-    """Whether `new` is `old` with more blocks, of the usual hidden widths, and nothing else."""
+def can_grow(old: NetworkConfig | CaeConfig, new: NetworkConfig | CaeConfig) -> bool:
+    """Whether `new` is `old` with more blocks, of the usual hidden widths, and nothing else; never of a cae."""
+    if not isinstance(old, NetworkConfig) or not isinstance(new, NetworkConfig):
+        return False
     a, b = asdict(old), asdict(new)
     deeper = all(b[name] >= a[name] for name in DEPTHS)
     usual = not old.hidden_a and not old.hidden_s
     return old != new and deeper and usual and all(b[k] == a[k] for k in a if k not in DEPTHS)
 
 
-def grown(model: LatentCodec, config: NetworkConfig) -> LatentCodec:
+def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfig) -> LatentCodec:
     """A model of a deeper configuration with the weights of `model`, and its output. Raises ValueError where
     `can_grow` is False."""
     if not can_grow(model.config, config):
         raise ValueError("a network grows by more blocks only")
+    assert isinstance(config, NetworkConfig)
     old = model.state_dict()
     basis = old["g_a.klt.weight"][:, :, 0, 0].float()
     made = LatentCodec(config, basis, old["g_a.scale"].flatten().float())
