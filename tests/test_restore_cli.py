@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from aei.codec import Codec
 from aei.codec.quality import psnr
+from aei.codec.restore import KINDS
 from conftest import synthetic_photo
 from PIL import Image
 
@@ -178,8 +179,7 @@ def test_distribution_builds(tmp_path):
     import shutil
 
     copy = tmp_path / "copy"
-    shutil.copytree(DISTRIBUTION, copy)
-    shutil.copytree(BUNDLES / "denoise.bundle", copy / "aei_restore" / "bundles" / "denoise")
+    shutil.copytree(DISTRIBUTION, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     subprocess.run([sys.executable, "-c", code, copy, tmp_path], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("aei_codec_restore-*.whl")
     with zipfile.ZipFile(wheel) as file:
@@ -188,6 +188,6 @@ def test_distribution_builds(tmp_path):
         assert "[aei.restore]" in file.read(entries).decode()
         meta = next(n for n in names if n.endswith("METADATA"))
         assert "Requires-Dist: aei-codec" in file.read(meta).decode()
-    assert {f"aei_restore/bundles/denoise/{n}" for n in ("manifest.json", "restore.onnx")} <= set(
-        names
-    )
+    for kind in KINDS:
+        folder = f"aei_restore/bundles/{kind}"
+        assert {f"{folder}/manifest.json", f"{folder}/restore.onnx"} <= set(names)
