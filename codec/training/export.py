@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import nn
 from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
 from . import cifar, data, validate
+from .bundle_folder import new_bundle, write_manifest
 from .cae import SIDE, STRIDE, ConvAutoencoder
 from .gradients import gradient_graph
 from .graphs import (
@@ -96,43 +96,35 @@ def export_bundle(
         else _aei_parts(model, state, images)
     )
     prior, graphs, rows, rest = parts
-    temporary = folder.with_name(folder.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    for graph, proto in graphs.items():
-        onnx.save(proto, temporary / f"{graph}.onnx")
-    if not isinstance(model, ConvAutoencoder):
-        gradient = gradient_graph(temporary / "g_s.onnx")
-        (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
-    _save(temporary / "rows.safetensors", rows)
-    _save(temporary / "training.safetensors", rest)
-    text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
-    (temporary / "prior.json").write_text(text, encoding="utf-8")
-    _save(temporary / "prior.safetensors", prior.arrays)
-    mark = fingerprint(text, prior.arrays)
-    runtime = Prior(json.loads(text), prior.arrays, mark)
-    manifest = {
-        "name": name,
-        "fingerprint": mark.hex(),
-        "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
-        "network": asdict(model.config),
-        "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
-        "exponents": prior.exponents,
-        "training": training or {},
-        "integer_prior": compare_code_lengths(model, runtime, images),
-    }
-    if not isinstance(model, ConvAutoencoder):
-        manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
-    (temporary / "manifest.json").write_text(
-        json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
-    )
-    size = sum(p.stat().st_size for p in temporary.iterdir())
-    if size > MAX_BUNDLE_BYTES:
-        raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    with new_bundle(folder) as temporary:
+        for graph, proto in graphs.items():
+            onnx.save(proto, temporary / f"{graph}.onnx")
+        if not isinstance(model, ConvAutoencoder):
+            gradient = gradient_graph(temporary / "g_s.onnx")
+            (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
+        _save(temporary / "rows.safetensors", rows)
+        _save(temporary / "training.safetensors", rest)
+        text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
+        (temporary / "prior.json").write_text(text, encoding="utf-8")
+        _save(temporary / "prior.safetensors", prior.arrays)
+        mark = fingerprint(text, prior.arrays)
+        runtime = Prior(json.loads(text), prior.arrays, mark)
+        manifest = {
+            "name": name,
+            "fingerprint": mark.hex(),
+            "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
+            "network": asdict(model.config),
+            "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
+            "exponents": prior.exponents,
+            "training": training or {},
+            "integer_prior": compare_code_lengths(model, runtime, images),
+        }
+        if not isinstance(model, ConvAutoencoder):
+            manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
+        write_manifest(temporary, manifest)
+        size = sum(p.stat().st_size for p in temporary.iterdir())
+        if size > MAX_BUNDLE_BYTES:
+            raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
     return manifest
 
 

@@ -12,6 +12,7 @@ import torch
 
 from .cae import CaeConfig, ConvAutoencoder
 from .networks import LatentCodec, NetworkConfig
+from .tasks import empty_codec
 
 DEPTHS = ("blocks8", "blocks16", "prior_blocks")
 LAST_LAYERS = (".down.", ".pw2.")  # of a Block, of a PriorBlock
@@ -34,8 +35,7 @@ def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfi
         raise ValueError("a network grows by more blocks only")
     assert isinstance(config, NetworkConfig)
     old = model.state_dict()
-    basis = old["g_a.klt.weight"][:, :, 0, 0].float()
-    made = LatentCodec(config, basis, old["g_a.scale"].flatten().float())
+    made = empty_codec(config, old)
     state = made.state_dict()
     for name, tensor in state.items():
         if name in old:

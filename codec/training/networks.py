@@ -25,6 +25,7 @@ SCALE_MIN, SCALE_MAX = 0.11, 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 GAIN_LEVELS = 256
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
+LAMBDA_MIDDLE = (LAMBDA_MIN * LAMBDA_MAX) ** 0.5
 
 # Order in which the four positions of each 2x2 cell take their turns: (0,0), (1,1), (0,1), (1,0).
 # A cell is indexed row * 2 + column; in step k the position decodes channel group k XOR turn.
@@ -65,6 +66,11 @@ class NetworkConfig:
 def lambda_of_index(index: Tensor | float) -> Tensor | float:
     """Lagrangian weight of a gain index in 0..255: log-linear from LAMBDA_MIN to LAMBDA_MAX."""
     return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (index / (GAIN_LEVELS - 1))
+
+
+def loss_weight(lam: Tensor | float, balance: float) -> Tensor | float:
+    """How much the loss at a lambda counts beside that at the geometric middle of the lambdas, see train.objective."""
+    return (lam / LAMBDA_MIDDLE) ** -balance
 
 
 def initial_gain(index: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..quality import psnr
 from . import data, graphics, validate
 from .config import TrainConfig
 from .degrade import degrade
-from .networks import GAIN_LEVELS, LAMBDA_MAX, LAMBDA_MIN, lambda_of_index
+from .networks import GAIN_LEVELS, lambda_of_index, loss_weight
 from .restorer import RestoringCodec, image_cost
 
 INDEXES = (50, 150, 250)
@@ -88,7 +88,7 @@ class RestoreTask:
                 with torch.autocast(c.device, torch.bfloat16, enabled=bool(c.bf16)):
                     out = model.codec(restored, torch.tensor([float(i)], device=c.device), False)
                 lam = lambda_of_index(float(i))
-                weight = (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -c.balance
+                weight = loss_weight(lam, c.balance)
                 bpp = float(out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
                 cost = lam * 255.0**2 * float((out["x_hat"] - target).square().mean())
                 loss = weight * (cost + bpp) + float(image_cost(error))

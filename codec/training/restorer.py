@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..restore import ENHANCING, QUANTILES
-from .networks import LAMBDA_MAX, LAMBDA_MIN, Block, LatentCodec, NetworkConfig
+from .networks import LAMBDA_MIDDLE, Block, LatentCodec, NetworkConfig
 
 MULTIPLE = 16  # sides of inputs
 SAMPLE = 4  # in training, statistics are taken of every so many rows and columns
@@ -145,4 +145,4 @@ class RestoringCodec(nn.Module):
 
 def image_cost(error: Tensor) -> Tensor:
     """Squared error of the restored image itself, at the weight that the middle quality gives it, in bits per pixel."""
-    return (LAMBDA_MIN * LAMBDA_MAX) ** 0.5 * 255.0**2 * error
+    return LAMBDA_MIDDLE * 255.0**2 * error

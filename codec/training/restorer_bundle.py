@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import onnx
 import torch
 
 from ..restore import GRAPH
+from .bundle_folder import new_bundle, write_manifest
 from .graphs import restoring_graph
 from .restorer import Restorer, RestoringCodec
 from .weights import read_weights, store
@@ -37,17 +36,9 @@ def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict)
         "parameters": sum(p.numel() for p in model.net.parameters()),
         "training": {key: state[key] for key in ("step", "pixels", "hours", "config")},
     }
-    temporary = folder.with_name(folder.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    onnx.save(graph, temporary / GRAPH)
-    (temporary / "manifest.json").write_text(
-        json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
-    )
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    with new_bundle(folder) as temporary:
+        onnx.save(graph, temporary / GRAPH)
+        write_manifest(temporary, manifest)
     return manifest
 
 

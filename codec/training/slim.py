@@ -6,7 +6,6 @@ from, and the other way round.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import onnx
 
 from ...formats import ModelError, UnsupportedError
 from ..bundle import Bundle
+from .bundle_folder import new_bundle, write_manifest
 from .gradients import gradient_graph
 from .weights import KINDS, kind_of, store
 
@@ -44,11 +44,7 @@ def write_like(
     change: what was done, added to the manifest's list `slimmed`. facts: replace those of the manifest.
     A bundle in `out` is replaced.
     """
-    temporary = out.with_name(out.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    try:
+    with new_bundle(out) as temporary:
         for source in bundle.path.iterdir():
             if source.is_file():
                 shutil.copyfile(source, temporary / source.name)
@@ -60,14 +56,7 @@ def write_like(
         step = {"from": bundle.name} | change
         slimmed = [*bundle.manifest.get("slimmed", []), step]
         manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
-        text = json.dumps(manifest, indent=1) + "\n"
-        (temporary / "manifest.json").write_text(text, encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
-    if out.exists():
-        shutil.rmtree(out)
-    temporary.rename(out)
+        write_manifest(temporary, manifest)
     return manifest
 
 

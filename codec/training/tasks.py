@@ -21,6 +21,7 @@ from .networks import (
     LatentCodec,
     NetworkConfig,
     lambda_of_index,
+    loss_weight,
 )
 from .restore_task import RestoreTask
 from .restorer import RestoreConfig, RestoringCodec
@@ -35,14 +36,15 @@ def model_from_state(
         model = ConvAutoencoder(config)
     elif isinstance(config, RestoreConfig):
         own = {k.removeprefix("codec."): v for k, v in state.items() if k.startswith("codec.")}
-        model = RestoringCodec(config, _codec_from_state(config.codec, own))
+        model = RestoringCodec(config, empty_codec(config.codec, own))
     else:
-        model = _codec_from_state(config, state)
+        model = empty_codec(config, state)
     model.load_state_dict(state)
     return model
 
 
-def _codec_from_state(config: NetworkConfig, state: dict) -> LatentCodec:
+def empty_codec(config: NetworkConfig, state: dict) -> LatentCodec:
+    """An untrained model on the linear path of a state dict."""
     basis = state["g_a.klt.weight"][:, :, 0, 0].float()
     return LatentCodec(config, basis, state["g_a.scale"].flatten().float())
 
@@ -135,8 +137,7 @@ class PhotographTask:
         value = validate.bd_rate_to_jpeg(self.jpeg, curve)
         lambdas = [lambda_of_index(i) for i in validate.INDEXES]
         terms = [
-            (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -self.config.balance
-            * (lam * 255.0**2 * 10 ** (-q / 10) + b)
+            loss_weight(lam, c.balance) * (lam * 255.0**2 * 10 ** (-q / 10) + b)
             for lam, b, q in zip(lambdas, *curve)
         ]  # fmt: skip
         points = ", ".join(f"{b:.3f}/{p:.2f}" for b, p in zip(*curve))

@@ -21,7 +21,7 @@ from .cae import ConvAutoencoder
 from .config import TrainConfig, check, save_toml
 from .devices import fast_bf16, pick_device
 from .losses import Distortion, distortion
-from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, Rows, lambda_of_index
+from .networks import LatentCodec, Rows, lambda_of_index, loss_weight
 from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
 from .restorer import RestoringCodec, image_cost
@@ -53,8 +53,7 @@ def objective(
     cost = measure(out["x_hat"], x)
     if config.arch != "cae":
         lam = lambda_of_index(index)
-        weight = (lam / (LAMBDA_MIN * LAMBDA_MAX) ** 0.5) ** -config.balance
-        loss = (weight * (lam * 255.0**2 * cost + bpp)).mean() + extra
+        loss = (loss_weight(lam, config.balance) * (lam * 255.0**2 * cost + bpp)).mean() + extra
     elif model.config.quantise:  # type: ignore[union-attr]
         loss = (config.lmbda * 255.0**2 * cost + bpp).mean()
     else:
