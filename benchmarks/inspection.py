@@ -326,7 +326,8 @@ def page(seen: Look, region: Attribution | None, name: str, notes: list[str]) ->
     if region is not None:
         maps = region_pictures(seen, region)
         data["maps"] = [{"name": title, "src": small(image)} for title, image in maps.items()]
-    return pages.page("inspect.html", f"Inside {name}", data, ("viewer.js", "inspect.js"))
+    scripts, styles = ("viewer.js", "inspect.js"), ("page.css", "inspect.css")
+    return pages.page("inspect.html", f"Inside {name}", data, scripts, styles)
 
 
 def _response(r: Response, small) -> dict:

@@ -18,8 +18,14 @@ from .match import Match, Rule, match_bytes
 from .metrics import ms_ssim
 
 
-def page(template: str, title: str, data: dict, scripts: tuple[str, ...]) -> str:
-    """The page of a template in web/: its style and scripts put in, `data` as JSON for them."""
+def page(
+    body: str,
+    title: str,
+    data: dict,
+    scripts: tuple[str, ...],
+    styles: tuple[str, ...] = ("page.css",),
+) -> str:
+    """The page with a body from web/ in the shell that all share: styles and scripts put in, `data` as JSON for them."""
 
     def read(name: str) -> str:
         return (files(__package__) / "web" / name).read_text(encoding="utf-8")
@@ -27,12 +33,13 @@ def page(template: str, title: str, data: dict, scripts: tuple[str, ...]) -> str
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     parts = {
         "TITLE": html.escape(title),
-        "STYLE": read("page.css"),
+        "STYLE": "\n".join(read(name) for name in styles),
+        "BODY": read(body),
         "SCRIPT": "\n".join(read(name) for name in scripts),
         # "<" could end the element that holds the data
         "DATA": text.replace("<", "\\u003c").replace("\u2028", "\\u2028"),
     }
-    pieces = read(template).split("@@")
+    pieces = read("shell.html").split("@@")
     # every second piece names a part, so that nothing is replaced inside the parts
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
