@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..codec.api import EFFORTS
 from ..formats import AeiError
 from . import payload
 
@@ -62,7 +63,7 @@ class PeerCodec:
 
 AEI_VARIANTS: dict[str, dict[str, Any]] = {  # what each passes to Codec.encode
     "aei": {},
-    **{f"aei effort {effort}": {"effort": effort} for effort in range(10)},
+    **{f"aei effort {effort}": {"effort": effort} for effort in range(EFFORTS)},
     "aei ms-ssim": {"tune": "ms-ssim"},
 }
 

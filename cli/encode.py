@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.api import EFFORTS, TUNES, settle_effort
+from ..codec.api import AUTO, EFFORTS, ENHANCING, RESTORING, TUNES, settle_effort
 from ..formats import UnsupportedError
 from . import many
 from . import output as out
@@ -61,11 +61,11 @@ class ByteCount(click.ParamType):
 @click.option("--tune", default="psnr", show_default=True, type=click.Choice(list(TUNES)),
               help="What small files are to keep: pixel values, or structure.")  # fmt: skip
 @click.option(
-    "--restore", metavar="KIND", type=click.Choice(["auto", "denoise", "deblock", "deblur"]),
+    "--restore", metavar="KIND", type=click.Choice([AUTO, *RESTORING]),
     help="Take noise, JPEG blocks or blur out first: auto, denoise, deblock or deblur (needs aei-codec-restore).",
 )  # fmt: skip
 @click.option(
-    "--enhance", metavar="KIND", type=click.Choice(["auto", "low-light", "contrast", "colour", "haze"]),
+    "--enhance", metavar="KIND", type=click.Choice([AUTO, *ENHANCING]),
     help="Mend light or colour first: auto, low-light, contrast, colour or haze (needs aei-codec-restore).",
 )  # fmt: skip
 @click.option(

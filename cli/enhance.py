@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..codec.api import AUTO, ENHANCING
 from .restore import run, shared
 
 
@@ -12,7 +13,7 @@ from .restore import run, shared
 @click.argument("target", metavar="OUT", type=click.Path())
 @click.option(
     "-k", "--kind", default="auto", show_default=True,
-    type=click.Choice(["auto", "low-light", "contrast", "colour", "haze"]),
+    type=click.Choice([AUTO, *ENHANCING]),
     help="What to mend; auto measures.",
 )  # fmt: skip
 @shared

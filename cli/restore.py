@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..codec.api import AUTO, RESTORING
 from . import output as out
 from .files import STREAM, check_output, naming, read_input, write_output
 
@@ -30,7 +31,7 @@ def shared(function):
 @click.argument("target", metavar="OUT", type=click.Path())
 @click.option(
     "-k", "--kind", default="auto", show_default=True,
-    type=click.Choice(["auto", "denoise", "deblock", "deblur"]), help="What to take out; auto measures.",
+    type=click.Choice([AUTO, *RESTORING]), help="What to take out; auto measures.",
 )  # fmt: skip
 @shared
 def command(

@@ -42,6 +42,10 @@ TUNES = {
     "psnr": 1,
     "ms-ssim": 5,
 }  # what files can be tuned for, and the effort that is then the default
+# What images can be restored and enhanced by before they are coded (restore.py); auto measures which.
+AUTO = "auto"
+RESTORING = ("denoise", "deblock", "deblur")
+ENHANCING = ("low-light", "contrast", "colour", "haze")
 WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats.tiles import Box
+from .quality import LUMA
 
 if TYPE_CHECKING:
     from .images import Picture
 
 SAMPLE = 2048
 COUNT = 1_000_000  # pixels that light and colour are judged on
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Of the luma table of the JPEG standard (ITU T.81, table K.1), of which qualities are multiples, the 16 least entries,
 # which stay below 255 at low qualities too: how many, and their sum.
 LEAST_ENTRIES, STANDARD_SUM = 16, 246

@@ -98,9 +98,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if given:  # metadata named in save() replaces the image's own
         image = image.copy()
         image.info.update(given)
-    metadata = options.get("metadata", True)
-    effort = options.get("effort")
-    tune = options.get("tune", "psnr")
+    names = ("metadata", "effort", "tune", "restore", "enhance")
+    how = {name: options[name] for name in names if name in options}
     try:
         targets = [
             Target(kind, options[name])
@@ -109,17 +108,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         ]
         if len(targets) + ("quality" in options) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
-        asked = options.get("restore"), options.get("enhance")
-        if asked != (None, None):
-            image = api.default_codec().restorers.apply(image, *asked, metadata).image
         if targets:
-            data = encode_to_target(
-                api.default_codec(), image, targets[0], metadata, effort, tune
-            ).data
+            data = encode_to_target(api.default_codec(), image, targets[0], **how).data
         else:
-            data = api.encode(
-                image, options.get("quality", 50), metadata=metadata, effort=effort, tune=tune
-            )
+            data = api.encode(image, options.get("quality", 50), **how)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

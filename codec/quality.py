@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 MAX_PSNR = 100.0  # of identical images
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue (BT.601)
 WINDOW = 11
 SIGMA = 1.5
 
@@ -42,7 +43,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 def _luma(a: np.ndarray) -> np.ndarray:
     """float32 (H, W), both sides at least the window's."""
     if a.ndim == 3:
-        a = a[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        a = a[..., :3].astype(np.float32) @ LUMA
     h, w = a.shape
     if min(h, w) < WINDOW:
         a = np.pad(a, ((0, max(0, WINDOW - h)), (0, max(0, WINDOW - w))), mode="edge")

@@ -18,6 +18,7 @@ import numpy as np
 from ..formats import ModelError, UnsupportedError
 from ..formats.container import check_size
 from ..formats.tiles import Box, tile_boxes
+from .api import AUTO, ENHANCING, RESTORING
 from .arrays import as_pixels
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RESTORING = ("denoise", "deblock", "deblur")
-ENHANCING = ("low-light", "contrast", "colour", "haze")
 KINDS = RESTORING + ENHANCING
-AUTO = "auto"
 ENTRY_POINTS = "aei.restore"  # each names a function that lists folders of bundles
 DISTRIBUTION = "aei-codec-restore"
 GRAPH = "restore.onnx"
@@ -66,18 +64,9 @@ class Restorer:
     def _loaded(self):
         with self._lock:
             if self._session is None:
-                import onnxruntime as ort
+                from .transforms import open_session
 
-                options = ort.SessionOptions()
-                options.log_severity_level = 3
-                options.intra_op_num_threads = self._threads or 0
-                file = self.path / GRAPH
-                try:
-                    self._session = ort.InferenceSession(
-                        str(file), options, providers=["CPUExecutionProvider"]
-                    )
-                except Exception as error:  # whatever the library raises at a bad file
-                    raise ModelError(f"{file}: the network cannot be loaded ({error})") from None
+                self._session = open_session(self.path / GRAPH, self._threads, "network")
             return self._session
 
     def run(self, x: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -46,14 +46,16 @@ def encode_many(
     jobs = jobs or default_jobs()
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
+    options: dict = {
+        "metadata": metadata, "effort": effort, "tune": tune, "restore": restore, "enhance": enhance,
+    }  # fmt: skip
+
     def one(image: Image.Image | np.ndarray) -> bytes:
-        if restore is not None or enhance is not None:
-            image = codec.restorers.apply(image, restore, enhance, metadata).image
         if target is None:
-            return codec.encode(image, quality, metadata=metadata, effort=effort, tune=tune)
+            return codec.encode(image, quality, **options)
         from .targets import encode_to_target
 
-        return encode_to_target(codec, image, target, metadata, effort, tune).data
+        return encode_to_target(codec, image, target, **options).data
 
     return _ordered(one, images, jobs)
 

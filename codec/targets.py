@@ -87,14 +87,19 @@ def encode_to_target(
     metadata: bool = True,
     effort: int | None = None,
     tune: str = "psnr",
+    restore: str | None = None,
+    enhance: str | None = None,
 ) -> Reached:
     """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where one of the 256 gain
     indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and never below, else the next above.
 
-    image, metadata, effort, tune: see Codec.encode. Raises UnsupportedError where even the smallest file is too large, or the best
+    image, metadata, effort, tune, restore, enhance: see Codec.encode; restored once, the target then being met for the
+    restored image. Raises UnsupportedError where even the smallest file is too large, or the best
     not good enough; a size that the best file does not fill is no error.
     """
     image = as_pixels(image)
+    if restore is not None or enhance is not None:
+        image = codec.restorers.apply(image, restore, enhance, metadata).image
     shape = image.shape if isinstance(image, np.ndarray) else image.size
     pixels = max(1, math.prod(shape[:2]))
     low, high = _window(target, pixels)

@@ -14,6 +14,20 @@ LAST_GAIN = (
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
 
 
+def open_session(file: Path, threads: int | None, what: str):
+    """An ONNX Runtime session of a graph on the CPU. threads: by default one per core; what: the graph is, for people.
+    Raises ModelError."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    try:
+        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever the library raises at a bad file
+        raise ModelError(f"{file}: the {what} cannot be loaded ({error})") from None
+
+
 class Transforms:
     """Sessions for one bundle, each created when first used.
 
@@ -28,18 +42,8 @@ class Transforms:
 
     def _session(self, name: str):
         if name not in self._sessions:
-            import onnxruntime as ort
-
-            options = ort.SessionOptions()
-            options.log_severity_level = 3
-            options.intra_op_num_threads = self._threads or 0
             file = self._path / f"{name}.onnx"
-            try:
-                self._sessions[name] = ort.InferenceSession(
-                    str(file), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:
-                raise ModelError(f"{file}: the transform cannot be loaded ({error})") from None
+            self._sessions[name] = open_session(file, self._threads, "transform")
         return self._sessions[name]
 
     def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:

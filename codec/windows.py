@@ -22,7 +22,6 @@ from .transforms import Transforms
 if TYPE_CHECKING:
     from .bundle import Bundle
 
-MIN_STRUCTURE = 5  # pixels on a side of the smallest tile whose structure is judged
 BLOCK = 1024  # pixels on a side that are synthesised at once, at least
 
 
@@ -73,6 +72,7 @@ def quantise_tile(
     if STEPS[effort] == 0 or bits_per_error is None:
         return quantise(prior, row, y, z_hat, DISTORTION_BITS if effort else None)
     from .distortion import LostStructure, SquaredError, Synthesis, Target
+    from .ms_ssim import SIDE
 
     stride = prior.program["stride"]
     weight = np.zeros((1, 1, *x.shape[2:]), np.float32)
@@ -81,7 +81,7 @@ def quantise_tile(
     synthesis = Synthesis(transforms, row, prior.program["mean_bits"], bundle.halo)
     target = Target(x, weight, bits_per_error)
     distortion: SquaredError | LostStructure = SquaredError(synthesis, target)
-    if tune == "ms-ssim" and min(size) >= MIN_STRUCTURE:
+    if tune == "ms-ssim" and min(size) >= SIDE:
         distortion = LostStructure(synthesis, target, stride)
     return refine(prior, row, window, cells, z_hat, distortion, STEPS[effort])
 

@@ -12,8 +12,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from ..quality import LUMA
+
 Generator = np.random.Generator
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Of the noise, the mildest to the strongest that is trained on: benchmarks ask for sigma 15, 25 and 50.
 SIGMA = (0.0, 55.0)
 QUALITY = (5, 60)

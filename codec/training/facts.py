@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...formats import ModelError
 from ..bundle import Bundle
 
 if TYPE_CHECKING:
@@ -75,12 +74,9 @@ def training_facts(training: dict) -> str:
 def _graph_facts(path: Path, stride: int) -> dict:
     import onnx
 
-    from .weights import kind_of, read_weights
+    from .weights import kind_of, read_graph, read_weights
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's own kind, and whatever a damaged file provokes
-        raise ModelError(f"{path}: not a readable graph ({error})") from None
+    model = read_graph(path)
     # A graph of a gradient reads its weights out of the file of another.
     shared = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
     facts: dict = {"parameters": 0, "weights": "those of g_s"}

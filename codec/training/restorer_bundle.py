@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import torch
 
+from ...formats import ModelError
 from ..restore import GRAPH
 from .bundle_folder import new_bundle, write_manifest
 from .graphs import restoring_graph
 from .restorer import Restorer, RestoringCodec
-from .weights import read_weights, store
+from .weights import read_graph, read_weights, store
 
 PREFIX = "restore."  # of the weights' names in the graph
 
@@ -49,8 +50,8 @@ def start_from(network: Restorer, folder: Path) -> None:
     Raises ValueError where the folder holds no such bundle, or one of another width or depth.
     """
     try:
-        graph = onnx.load(folder / GRAPH)
-    except Exception as error:  # whatever the library raises at a bad file
+        graph = read_graph(folder / GRAPH)
+    except ModelError as error:
         raise ValueError(f"{folder}: not a restoring bundle ({error})") from None
     held = {name.removeprefix(PREFIX): a for name, a in read_weights(graph).items()}
     state = network.state_dict()

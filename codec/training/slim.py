@@ -11,11 +11,11 @@ from pathlib import Path
 
 import onnx
 
-from ...formats import ModelError, UnsupportedError
+from ...formats import UnsupportedError
 from ..bundle import Bundle
 from .bundle_folder import new_bundle, write_manifest
 from .gradients import gradient_graph
-from .weights import KINDS, kind_of, store
+from .weights import KINDS, kind_of, read_graph, store
 
 GRAPHS = ("g_a", "h_a", "g_s")
 
@@ -26,7 +26,7 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
     Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
     """
     refuse_cae(bundle)
-    graphs = {graph: load_graph(bundle, graph) for graph in GRAPHS}
+    graphs = {graph: read_graph(bundle.path / f"{graph}.onnx") for graph in GRAPHS}
     has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
     if KINDS.index(has) >= KINDS.index(kind):
         raise UnsupportedError(
@@ -58,15 +58,6 @@ def write_like(
         manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
         write_manifest(temporary, manifest)
     return manifest
-
-
-def load_graph(bundle: Bundle, graph: str) -> onnx.ModelProto:
-    """A graph of a bundle. Raises ModelError."""
-    path = bundle.path / f"{graph}.onnx"
-    try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf's own kind, and whatever a damaged file provokes
-        raise ModelError(f"{path}: not a readable graph ({error})") from None
 
 
 def refuse_cae(bundle: Bundle) -> None:

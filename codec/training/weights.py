@@ -7,9 +7,13 @@ and runs at every call: 68 ms instead of 63 for g_s of a 768x512 image.)
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from ...formats import ModelError
 
 KINDS = ("fp32", "fp16", "int8")  # falling in size
 SCALE = ".scale"  # behind the name of an int8 weight: that of its scales
@@ -19,6 +23,14 @@ LEAST_PER_SCALE = (
 # The linear path carries the picture itself: int8 there cost 0.3 dB at 40 dB on a photograph.
 LINEAR = "klt.weight"
 CLIPPED = np.linspace(1.0, 0.6, 33)  # shares of the largest weight that become 127
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """A graph of a bundle, without weights that it reads out of another file. Raises ModelError."""
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own kind, and whatever a damaged file provokes
+        raise ModelError(f"{path}: not a readable graph ({error})") from None
 
 
 def quantise_channels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
