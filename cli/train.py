@@ -30,6 +30,7 @@ KNOBS: dict[str, tuple] = {
     "ema": (float, "Decay of the weight average that is validated and exported; 0 for none."),
     "image_steps": (float, "Share of the steps at the start that look at the image only, not at its coding (--restore)."),
     "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
+    "rounding": (float, "Choose symbols while training as the encoder does, a squared step being worth so many bits (14 does well); 0 rounds to the nearest (aei)."),
     "augment": (bool, "Mirror (and turn) training images at random."),
     "graphics": (float, "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for photographs alone (aei)."),
     "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast on GPUs and CPUs that have it.  [default: where the device has it]"),

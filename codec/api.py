@@ -25,7 +25,7 @@ from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .arrays import as_pixels
-from .bundle import Bundle, default_bundle, find_bundle
+from .bundle import GAIN_LEVELS, Bundle, default_bundle, find_bundle
 from .side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .restore import Restorers
     from .windows import TileCache
 
-GAIN_LEVELS = 256
 EFFORTS = 10  # what each does: docs/EFFORT.md
 TUNES = {
     "psnr": 1,

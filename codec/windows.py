@@ -16,7 +16,7 @@ import numpy as np
 
 from ..formats.tiles import Box, tile_boxes, tiles_touching
 from .images import Picture, fill_transparent, to_network
-from .latents import DISTORTION_BITS, Quantised, quantise, to_symbols
+from .latents import Quantised, quantise, to_symbols
 from .transforms import Transforms
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def quantise_tile(
     z_hat = to_symbols(transforms.hyper_analysis(y, row))
     bits_per_error = bundle.bits_per_error(row)
     if STEPS[effort] == 0 or bits_per_error is None:
-        return quantise(prior, row, y, z_hat, DISTORTION_BITS if effort else None)
+        return quantise(prior, row, y, z_hat, prior.rounding_bits if effort else None)
     from .distortion import LostStructure, SquaredError, Synthesis, Target
     from .ms_ssim import SIDE
 

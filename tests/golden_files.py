@@ -18,5 +18,5 @@ def read(name: str) -> bytes:
 
 @cache
 def codec_of(bundle: str) -> Codec:
-    """bundle: "tiny" or "factorized"."""
+    """bundle: "tiny", "offset" or "factorized"."""
     return Codec(GOLDEN / f"{bundle}.bundle", threads=1)

@@ -430,8 +430,11 @@ def decode_steps(prior, decoder, z_hat, rows, columns, code_all):
         residuals = [0] * len(places)
         for i, r in zip(coded, decoder.values(prior.tables, [indexes[i] for i in coded])):
             residuals[i] = r
-        for (y, x, c), mean, r in zip(places, means, residuals):
+        for (y, x, c), mean, r, scale in zip(places, means, residuals, indexes):
             value = (r << program["mean_bits"]) + mean
+            if "offsets" in program and 1 <= abs(r) <= len(arrays[program["offsets"]][scale]):
+                offset = arrays[program["offsets"]][scale][abs(r) - 1]
+                value -= offset if r > 0 else -offset
             y_hat[y][x][c] = value
             view[y][x][c] = clamp(rescale(value * view_multiplier[c], program["view_shift"]))
     return y_hat

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from aei.codec.latents import decode_latents, encode_latents, exp_golomb, grid_of
+from aei.codec.latents import decode_latents, encode_latents, exp_golomb, grid_of, reconstruct
 from aei.formats import DamagedFileError
+from golden_files import codec_of
 
 
 def make_latents(prior, width, height, scale, seed=0):
@@ -44,16 +45,40 @@ def test_plain_coder_makes_the_same_payload(codec, monkeypatch):
     np.testing.assert_array_equal(again.y_hat, fast[2].y_hat)
 
 
-def test_rounding_is_optimised_towards_fewer_bits(codec, monkeypatch):
-    prior = codec.bundle.prior
+def test_rounding_is_optimised_towards_fewer_bits():
+    prior = codec_of("tiny").bundle.prior
     y, z = make_latents(prior, 128, 128, 1.0)
     optimised = encode_latents(prior, 100, y, z)[2]
-    monkeypatch.setattr("aei.codec.latents.DISTORTION_BITS", 1e9)
-    plain = encode_latents(prior, 100, y, z)[2]
+    plain = encode_latents(prior, 100, y, z, optimise=False)[2]
     assert optimised.bits < plain.bits
     # where rounding to nearest is off by at most 1/2, the optimised choice is off by at most 1
     assert np.abs(plain.y_hat / 64 - y).max() <= 0.5 + 1e-3
     assert 0.5 < np.abs(optimised.y_hat / 64 - y).max() <= 1 + 1e-3
+
+
+def test_small_symbols_stand_for_their_offset_values():
+    prior = codec_of("offset").bundle.prior
+    values = np.array([0, 1, -1, 2, -2, 3, -300], np.int32)
+    index = np.full(7, 20, np.uint8)
+    one, two = prior.arrays["offsets"][20].tolist()
+    assert (one, two) == (13, -6)
+    expected = [0, 64 - 13, -64 + 13, 128 + 6, -128 - 6, 192, -300 * 64]
+    np.testing.assert_array_equal(reconstruct(prior, values, index), expected)
+    plain = codec_of("tiny").bundle.prior
+    np.testing.assert_array_equal(reconstruct(plain, values, index), values * 64)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.7, 30.0])
+def test_round_trip_with_offsets(scale):
+    prior = codec_of("offset").bundle.prior
+    payload, code_all, sent = encode_latents(prior, 128, *make_latents(prior, 70, 50, scale))
+    got = decode_latents(prior, 128, payload, 70, 50, code_all)
+    np.testing.assert_array_equal(got.y_hat, sent.y_hat)
+
+
+def test_a_bundle_says_what_an_error_is_worth_to_its_encoder():
+    assert codec_of("tiny").bundle.prior.rounding_bits == 24
+    assert codec_of("offset").bundle.prior.rounding_bits == 14
 
 
 def test_not_finite_latents_are_coded_as_something(codec):

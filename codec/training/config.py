@@ -44,6 +44,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.999
     balance: float = 0.5
+    rounding: float = 0.0  # 0: to the nearest
     image_steps: float = 0.5
     augment: bool = True
     graphics: float = 0.1  # share of the crops
@@ -110,6 +111,9 @@ def check(config: TrainConfig) -> None:
          "quantise_prior: the cae's prior is a table, there is nothing to quantise"),
         (not c.quantise_prior or c.arch != "restore",
          "quantise_prior: the prior is frozen while a restoring network trains"),
+        (c.rounding >= 0, "rounding: bits, not negative (0 rounds to the nearest)"),
+        (not c.rounding or c.arch == "aei",
+         f"rounding: only --arch aei trains with it, not {c.arch}"),
         (0 <= c.image_steps <= 1, "image_steps: a share of the steps, 0 to 1"),
         (c.arch != "restore" or c.restore in KINDS, f"restore {c.restore!r}: choose {', '.join(KINDS)}"),
         (c.arch != "restore" or c.lmbda == 0,

@@ -35,14 +35,17 @@ from .networks import (
     Rows,
 )
 from .preview import fit_preview
-from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, tables_of_masses
+from .quantise import MEAN_BITS, IntegerPrior, quantise_prior
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
+from .tables import Latents, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
 MAX_BUNDLE_BYTES = 16_000_000
 GRAPHS = ("g_a", "h_a", "g_s")
+CALIBRATION, COUNTED = 13, 47  # images of each purpose, see export_bundle
+COUNTED_INDEXES = (0, 40, 80, 120, 160, 200, 240)
 RUN_TIME_ROWS = (
     "gain", "inverse_gain", "z_gain", "g_a.gain8", "g_a.gain16", "g_s.gain16", "g_s.gain8",
 )  # fmt: skip
@@ -67,8 +70,9 @@ def export_checkpoint(
         images = list(cifar.load_images(data_folder, state["config"]["seed"]).train[:500])
     else:
         files = data.list_images(data_folder)
+        count = CALIBRATION + COUNTED
         images = []
-        for path in files[len(files) // 42 :: max(1, len(files) // 13)]:
+        for path in files[len(files) // 42 :: max(1, len(files) // count)][:count]:
             with Image.open(path) as image:
                 images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
     training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
@@ -84,8 +88,8 @@ def export_bundle(
 ) -> dict:
     """Write a bundle and return its manifest.
 
-    images: uint8 (H, W, 3), sides multiples of 32, for activation ranges and for the comparison of
-    code lengths, float prior against integer prior. training: facts for the manifest (pixels, ...).
+    images: uint8 (H, W, 3), sides multiples of 32: the first 13 for activation ranges and for the comparison of
+    code lengths, float prior against integer prior; all for the tables. training: facts for the manifest (pixels, ...).
     Raises ValueError where the prior cannot be made exact or the bundle exceeds 16 MB.
     """
     model = model.cpu().float().eval()
@@ -93,7 +97,7 @@ def export_bundle(
     parts = (
         _cae_parts(model, state)
         if isinstance(model, ConvAutoencoder)
-        else _aei_parts(model, state, images)
+        else _aei_parts(model, state, images[:CALIBRATION])
     )
     prior, graphs, rows, rest = parts
     with new_bundle(folder) as temporary:
@@ -106,9 +110,16 @@ def export_bundle(
         _save(temporary / "training.safetensors", rest)
         text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
         (temporary / "prior.json").write_text(text, encoding="utf-8")
+        runtime = Prior(json.loads(text), prior.arrays, b"")
+        facts: dict = {"integer_prior": compare_code_lengths(model, runtime, images)}
+        if isinstance(model, LatentCodec):
+            rounding = (training or {}).get("config", {}).get("rounding")
+            if rounding:
+                facts["rounding_bits"] = runtime.rounding_bits = rounding
+            latents = latents_of(model, images, COUNTED_INDEXES)
+            prior.arrays = fit_tables(runtime, latents).arrays
         _save(temporary / "prior.safetensors", prior.arrays)
         mark = fingerprint(text, prior.arrays)
-        runtime = Prior(json.loads(text), prior.arrays, mark)
         manifest = {
             "name": name,
             "fingerprint": mark.hex(),
@@ -117,8 +128,7 @@ def export_bundle(
             "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
             "exponents": prior.exponents,
             "training": training or {},
-            "integer_prior": compare_code_lengths(model, runtime, images),
-        }
+        } | facts
         if not isinstance(model, ConvAutoencoder):
             manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
         write_manifest(temporary, manifest)
@@ -134,23 +144,16 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
-    """Integer prior, graphs, gain rows, and the float anchors that only training needs."""
+    """Integer prior, graphs, gain rows, and what only training needs in float."""
     graphs = {
         "g_a": analysis_graph(state),
         "h_a": hyper_analysis_graph(state),
         "g_s": synthesis_graph(state),
     }
-    index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
-    modules = dict(model.named_modules())
-    with torch.no_grad():
-        rows = {k: modules[k](index)[:, :, 0, 0].numpy() for k in RUN_TIME_ROWS}
-    rows |= fit_preview(model, images)
-    anchors = {
-        f"{n}.anchors": m.anchors.detach().numpy()
-        for n, m in modules.items()
-        if isinstance(m, Rows)
-    }
-    return quantise_prior(model, images), graphs, rows, anchors
+    anchors = {n: state[f"{n}.anchors"] for n, m in model.named_modules() if isinstance(m, Rows)}
+    rows = {f"{n}.anchors": anchors.pop(n) for n in RUN_TIME_ROWS} | fit_preview(model, images)
+    rest = {f"{n}.anchors": a for n, a in anchors.items()} | {"offsets": state["offsets"]}
+    return quantise_prior(model, images), graphs, rows, rest
 
 
 def _cae_parts(model: ConvAutoencoder, state: dict):
@@ -184,6 +187,20 @@ def _cae_parts(model: ConvAutoencoder, state: dict):
     rows = {"gain": gain, "inverse_gain": 1 / gain}
     rest = {k: v for k, v in state.items() if not k.startswith(("g_a.", "g_s."))}
     return IntegerPrior(program, arrays), graphs, rows, rest
+
+
+@torch.no_grad()
+def latents_of(model: LatentCodec, images: list[np.ndarray], indexes: tuple[int, ...]) -> Latents:
+    """(gain index, y, z) of each image at each of the gain indexes, in quantisation steps and not rounded."""
+    result = []
+    for index in indexes:
+        row = torch.tensor([float(index)])
+        for image in images:
+            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+            y = model.g_a(x, row) * model.gain(row)
+            z = model.h_a(y) * model.z_gain(row)
+            result.append((index, *(a[0].permute(1, 2, 0).contiguous().numpy() for a in (y, z))))
+    return result
 
 
 @torch.no_grad()
@@ -221,7 +238,8 @@ def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     for graph in GRAPHS:
         if (bundle.path / f"{graph}.onnx").exists():
             state.update(read_weights(onnx.load(bundle.path / f"{graph}.onnx")))
-    state.update(read_arrays(bundle.path / "training.safetensors"))
+    for name in ("rows", "training"):
+        state.update(read_arrays(bundle.path / f"{name}.safetensors"))
     arch = bundle.manifest.get("arch", "aei")
     config = network_from_dict(arch, bundle.manifest["network"])
     model: LatentCodec | ConvAutoencoder

@@ -11,6 +11,7 @@ pixel shuffle, addition and rescaling by a row of numbers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shi
 SCALE_LEVELS = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+OFFSETS, OFFSET_EVERY = (
+    10,
+    4,
+)  # anchors of the reconstruction offsets, and scale levels between them
 GAIN_LEVELS = 256
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
 LAMBDA_MIDDLE = (LAMBDA_MIN * LAMBDA_MAX) ** 0.5
@@ -279,6 +284,10 @@ class LatentCodec(nn.Module):
         self.z_in_gain = Rows(zeros)
         self.z_in_bias = Rows(zeros, log=False)
         self.z_scale = Rows(zeros + math.log(1.0))
+        # How much nearer to the mean than the integer symbols of magnitude 1 (first row) and 2 stand for, by scale.
+        self.offsets = nn.Parameter(torch.zeros(2, OFFSETS))
+        # What a squared quantisation step is worth in bits when symbols are chosen; None rounds to the nearest.
+        self.rounding: float | None = None
         self.bound_scale = LowerBound(SCALE_MIN)
         self.bound_likelihood = LowerBound(1e-9)
         order = [k ^ TURN_OF_CELL[cell] for k in range(STEPS) for cell in range(4)]
@@ -296,6 +305,48 @@ class LatentCodec(nn.Module):
             torch.erfc((v - 0.5) * inv * (0.5**0.5)) - torch.erfc((v + 0.5) * inv * (0.5**0.5))
         )
         return -torch.log2(self.bound_likelihood(p))
+
+    def rate(self, value: Tensor, symbols: Tensor, scale: Tensor, noisy: bool) -> Tensor:
+        """Bits of `symbols`, the rounded `value`; all float32. If `noisy`, with gradients fit for training.
+
+        Symbols rounded to the nearest are stood in for by additive uniform noise (Balle et al. 2017). It cannot stand in
+        for rate-distortion optimised rounding, whose symbols are fewer: there the scale learns from the
+        symbols themselves, and only the value (hence the encoder and the mean) from the noise.
+        """
+        if not noisy:
+            return self.bits(symbols, scale)
+        seen = value + torch.rand_like(value) - 0.5
+        if self.rounding is None:
+            return self.bits(seen, scale)
+        soft = self.bits(seen, scale.detach())
+        return self.bits(symbols, scale) + (soft - soft.detach())
+
+    def magnitude(self, size: Tensor, scale: Tensor) -> Tensor:
+        """What symbols of a size (an integer in float32, from -1) stand for at a scale, from `offsets`."""
+        level = torch.log(scale.clamp(SCALE_MIN, SCALE_MAX) / SCALE_MIN) / LOG_SCALE_STEP
+        place = (level / OFFSET_EVERY).clamp(max=OFFSETS - 1)
+        below = place.floor().long().clamp(max=OFFSETS - 2)
+        share = place - below
+        one, two = (row[below] * (1 - share) + row[below + 1] * share for row in self.offsets)
+        return size - torch.where(size == 1, one, torch.where(size == 2, two, 0.0))
+
+    @torch.no_grad()
+    def symbols_of(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """Residuals to integers, float32, as the encoder does (codec/latents.py): to the nearest, or, where `rounding` is
+        set, one less in magnitude where that saves more bits than it costs in squared error."""
+        symbols = residual.round()
+        if self.rounding is None:
+            return symbols
+        size, error = symbols.abs(), residual.abs()
+        inv = 0.5**0.5 / scale.clamp(SCALE_MIN, SCALE_MAX)
+        edges = [torch.erfc((size + d) * inv) for d in (-1.5, -0.5, 0.5)]
+        # the rarest symbol of a table costs 24 bits
+        closer, own = (((a - b) / 2).clamp(min=2.0**-24) for a, b in itertools.pairwise(edges))
+        saved = torch.log2(closer / own)
+        worse = (error - self.magnitude(size - 1, scale)) ** 2
+        worse = worse - (error - self.magnitude(size, scale)) ** 2
+        lower = (size > 0) & (saved > self.rounding * worse)
+        return torch.where(lower, symbols - symbols.sign(), symbols)
 
     def join_steps(self, steps: list[Tensor]) -> Tensor:
         """[(B, cell 4, M/4, h/2, w/2)] of the steps done so far -> (B, M, h, w), zero elsewhere."""
@@ -325,7 +376,7 @@ class LatentCodec(nn.Module):
         """x: (B, 3, H, W) in -0.5..0.5 (H, W multiples of 32); index: float (B,) in 0..255.
 
         Mixed quantisation (Minnen and Singh 2020): the rate sees additive uniform noise (if `noisy`,
-        else rounding), g_s and the context see rounded values with straight-through gradients.
+        else symbols; see `rate`), g_s and the context see rounded values with straight-through gradients.
         Returns x_hat, y_bits and z_bits, the last two summed per image.
         """
         y = self.g_a(x, index).float() * self.gain(index)
@@ -333,8 +384,7 @@ class LatentCodec(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             z = self.h_a(y) * self.z_gain(index)
         z_hat = quantize_ste(z)
-        z_seen = z + torch.rand_like(z) - 0.5 if noisy else z_hat
-        z_bits = self.bits(z_seen, self.z_scale(index)).sum((1, 2, 3))
+        z_bits = self.rate(z, z_hat.detach(), self.z_scale(index), noisy).sum((1, 2, 3))
         h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
         h = h[:, :, : y.shape[2], : y.shape[3]]
         view_gain = self.view_gain(index)
@@ -346,10 +396,10 @@ class LatentCodec(nn.Module):
             mean, scale = self.step_parameters(k, h, view, index)
             part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
             residual = part - mean
-            rounded = quantize_ste(residual)
-            seen = residual + torch.rand_like(residual) - 0.5 if noisy else rounded
-            y_bits = y_bits + self.bits(seen, scale).sum((1, 2, 3, 4))
-            decoded.append(rounded + mean)
+            symbols = self.symbols_of(residual, scale)
+            y_bits = y_bits + self.rate(residual, symbols, scale, noisy).sum((1, 2, 3, 4))
+            points = symbols.sign() * self.magnitude(symbols.abs(), scale.detach())
+            decoded.append(residual + (points - residual.detach()) + mean)
             y_hat = self.join_steps(decoded)
             view = y_hat * view_gain
         x_hat = self.g_s(y_hat * self.inverse_gain(index), index).float()

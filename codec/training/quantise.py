@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .networks import GAIN_LEVELS, LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, STEPS, LatentCodec
+from .tables import gaussian_tables
 
 MEAN_BITS = 6
 HEADROOM = 2.0  # activations may grow to twice what calibration saw before they are clamped
@@ -61,38 +62,6 @@ def prove(name: str, bound: float) -> None:
     """Refuse a layer whose accumulator could reach 2^52 in magnitude."""
     if not bound < EXACT:
         raise ValueError(f"{name}: accumulators may reach 2^{math.log2(bound):.1f}, over 2^52")
-
-
-def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies, sizes): 64 zero-mean Gaussians, each integer symbol in -R..R (about 6 sigma) and an
-    escape; 24-bit frequencies of at least 1 that sum to 2^24."""
-    masses = []
-    for k in range(SCALE_LEVELS):
-        sigma = SCALE_MIN * math.exp(k * LOG_SCALE_STEP)
-        reach = max(1, math.ceil(6 * sigma))
-
-        def tail(v: float, sigma: float = sigma) -> float:  # mass beyond v > 0
-            return 0.5 * math.erfc(v / sigma / math.sqrt(2))
-
-        side = [tail(i - 0.5) - tail(i + 0.5) for i in range(1, reach + 1)]
-        masses.append(np.array([*side[::-1], 1 - 2 * tail(0.5), *side]))
-    return tables_of_masses(masses)
-
-
-def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what they
-    lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
-    total = 1 << 24
-    flat, sizes = [], []
-    for mass in masses:
-        f = np.append(mass, max(0.0, 1 - mass.sum()))
-        f = np.maximum(1, np.floor(f * total)).astype(np.int64)
-        f[f.argmax()] += total - f.sum()
-        if f.min() < 1:
-            raise ValueError("a distribution is too flat for a 24-bit table")
-        flat.append(f)
-        sizes.append(len(f))
-    return np.concatenate(flat).astype(np.int32), np.array(sizes, np.int32)
 
 
 def _observe(model: LatentCodec, images: list[np.ndarray]) -> dict[str, float]:
@@ -188,6 +157,21 @@ def _rows(values: torch.Tensor, exponent: float) -> np.ndarray:
     if np.abs(rows).max() >= 2**31:
         raise ValueError("a row of multipliers does not fit int32")
     return rows.astype(np.int32)
+
+
+@torch.no_grad()
+def _offsets(model: LatentCodec) -> np.ndarray:
+    """The reconstruction offsets in fixed point, int16 (scales, 2)."""
+    scale = SCALE_MIN * (torch.arange(SCALE_LEVELS) * LOG_SCALE_STEP).exp()
+    sizes = torch.tensor([1.0, 2.0])
+    offsets = torch.stack([n - model.magnitude(n.expand(SCALE_LEVELS), scale) for n in sizes], 1)
+    return (
+        (offsets * (1 << MEAN_BITS))
+        .round()
+        .clamp(-ACTIVATION, ACTIVATION - 1)
+        .numpy()
+        .astype(np.int16)
+    )
 
 
 def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> IntegerPrior:
@@ -325,6 +309,10 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     program["scale_bias"] = "rows.scale_bias"
     prior.arrays["rows.scale_bias"] = _rows(row(model.scale_bias) / LOG_SCALE_STEP, scale_shift)
 
+    offsets = _offsets(model)
+    if offsets.any():
+        program["offsets"] = "offsets"
+        prior.arrays["offsets"] = offsets
     prior.arrays["tables.frequencies"], prior.arrays["tables.sizes"] = gaussian_tables()
     level = (row(model.z_scale).log() - math.log(SCALE_MIN)) / LOG_SCALE_STEP
     prior.arrays["rows.z_table"] = (

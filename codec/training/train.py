@@ -159,6 +159,8 @@ def train(
         ema = model_from_state(network, model.state_dict())
     model = model.to(device).to(memory_format=torch.channels_last)
     ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
+    if isinstance(model, LatentCodec):
+        model.rounding = ema.rounding = config.rounding or None
     if config.quantise_prior:
         fake_quantise(model)
     if config.freeze_prior:

@@ -86,6 +86,10 @@ FILES = {
     "noise-100x70-tiles-low": ("tiny", noise(100, 70), {"gain_index": 20, "tile_side": 64}),
     "text-70x50-low": ("tiny", text(70, 50), {"gain_index": 30}),
     "text-96x80-tiles": ("tiny", text(96, 80), {"gain_index": 40, "tile_side": 64}),
+    "offset-rgb-100x60": ("offset", photo(100, 60), {"gain_index": 128}),
+    "offset-grey-130x70-tiles": (
+        "offset", photo(130, 70, "L"), {"gain_index": 220, "tile_side": 64}),
+    "offset-noise-48x32": ("offset", noise(48, 32), {"gain_index": 20}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip
