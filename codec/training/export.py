@@ -111,11 +111,12 @@ def export_bundle(
         text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
         (temporary / "prior.json").write_text(text, encoding="utf-8")
         runtime = Prior(json.loads(text), prior.arrays, b"")
-        facts: dict = {"integer_prior": compare_code_lengths(model, runtime, images)}
+        facts: dict = {}
+        rounding = (training or {}).get("config", {}).get("rounding")
+        if rounding:
+            facts["rounding_bits"] = runtime.rounding_bits = model.rounding = rounding
+        facts["integer_prior"] = compare_code_lengths(model, runtime, images)
         if isinstance(model, LatentCodec):
-            rounding = (training or {}).get("config", {}).get("rounding")
-            if rounding:
-                facts["rounding_bits"] = runtime.rounding_bits = rounding
             latents = latents_of(model, images, COUNTED_INDEXES)
             prior.arrays = fit_tables(runtime, latents).arrays
         _save(temporary / "prior.safetensors", prior.arrays)
@@ -205,9 +206,11 @@ def latents_of(model: LatentCodec, images: list[np.ndarray], indexes: tuple[int,
 
 @torch.no_grad()
 def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray]) -> dict:
-    """Bits of the same images under the float prior and under the integer tables, per gain index."""
+    """Bits of the same images under the float prior and under the integer tables, per gain index; rounded to the nearest
+    or, where the model was trained so, as the encoder does."""
     result = {}
     single_rate = isinstance(model, ConvAutoencoder)
+    optimise = not single_rate and model.rounding is not None
     for index in (0,) if single_rate else (20, 80, 140, 200, 250):
         row = torch.tensor([float(index)])
         exact = ideal = 0.0
@@ -222,7 +225,7 @@ def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray
                 z = model.h_a(y) * model.z_gain(row)
             y, z = (a[0].permute(1, 2, 0).numpy() for a in (y, z))
             # less the 8-bit check, which is not the prior's doing
-            exact += encode_latents(prior, index, y, z, optimise=False)[2].bits - 8
+            exact += encode_latents(prior, index, y, z, optimise)[2].bits - 8
         result[str(index)] = {
             "float_bits": round(ideal),
             "integer_bits": round(exact),
