@@ -29,7 +29,6 @@ from .networks import (
     GAIN_LEVELS,
     LAMBDA_MAX,
     LAMBDA_MIN,
-    LOG_SCALE_STEP,
     STEPS,
     LatentCodec,
     Rows,
@@ -38,6 +37,7 @@ from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
+from .scales import LOG_SCALE_STEP
 from .tables import Latents, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights

@@ -11,7 +11,6 @@ pixel shuffle, addition and rescaling by a row of numbers.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -20,14 +19,9 @@ import torch.nn.functional as F
 from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
+from .scales import OFFSETS, SCALE_MAX, SCALE_MIN, magnitude, symbols_of
+
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
-SCALE_LEVELS = 64
-SCALE_MIN, SCALE_MAX = 0.11, 256.0
-LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
-OFFSETS, OFFSET_EVERY = (
-    10,
-    4,
-)  # anchors of the reconstruction offsets, and scale levels between them
 GAIN_LEVELS = 256
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
 LAMBDA_MIDDLE = (LAMBDA_MIN * LAMBDA_MAX) ** 0.5
@@ -284,10 +278,8 @@ class LatentCodec(nn.Module):
         self.z_in_gain = Rows(zeros)
         self.z_in_bias = Rows(zeros, log=False)
         self.z_scale = Rows(zeros + math.log(1.0))
-        # How much nearer to the mean than the integer symbols of magnitude 1 (first row) and 2 stand for, by scale.
         self.offsets = nn.Parameter(torch.zeros(2, OFFSETS))
-        # What a squared quantisation step is worth in bits when symbols are chosen; None rounds to the nearest.
-        self.rounding: float | None = None
+        self.rounding: float | None = None  # how symbols are chosen, see scales.py
         self.bound_scale = LowerBound(SCALE_MIN)
         self.bound_likelihood = LowerBound(1e-9)
         order = [k ^ TURN_OF_CELL[cell] for k in range(STEPS) for cell in range(4)]
@@ -320,33 +312,6 @@ class LatentCodec(nn.Module):
             return self.bits(seen, scale)
         soft = self.bits(seen, scale.detach())
         return self.bits(symbols, scale) + (soft - soft.detach())
-
-    def magnitude(self, size: Tensor, scale: Tensor) -> Tensor:
-        """What symbols of a size (an integer in float32, from -1) stand for at a scale, from `offsets`."""
-        level = torch.log(scale.clamp(SCALE_MIN, SCALE_MAX) / SCALE_MIN) / LOG_SCALE_STEP
-        place = (level / OFFSET_EVERY).clamp(max=OFFSETS - 1)
-        below = place.floor().long().clamp(max=OFFSETS - 2)
-        share = place - below
-        one, two = (row[below] * (1 - share) + row[below + 1] * share for row in self.offsets)
-        return size - torch.where(size == 1, one, torch.where(size == 2, two, 0.0))
-
-    @torch.no_grad()
-    def symbols_of(self, residual: Tensor, scale: Tensor) -> Tensor:
-        """Residuals to integers, float32, as the encoder does (codec/latents.py): to the nearest, or, where `rounding` is
-        set, one less in magnitude where that saves more bits than it costs in squared error."""
-        symbols = residual.round()
-        if self.rounding is None:
-            return symbols
-        size, error = symbols.abs(), residual.abs()
-        inv = 0.5**0.5 / scale.clamp(SCALE_MIN, SCALE_MAX)
-        edges = [torch.erfc((size + d) * inv) for d in (-1.5, -0.5, 0.5)]
-        # the rarest symbol of a table costs 24 bits
-        closer, own = (((a - b) / 2).clamp(min=2.0**-24) for a, b in itertools.pairwise(edges))
-        saved = torch.log2(closer / own)
-        worse = (error - self.magnitude(size - 1, scale)) ** 2
-        worse = worse - (error - self.magnitude(size, scale)) ** 2
-        lower = (size > 0) & (saved > self.rounding * worse)
-        return torch.where(lower, symbols - symbols.sign(), symbols)
 
     def join_steps(self, steps: list[Tensor]) -> Tensor:
         """[(B, cell 4, M/4, h/2, w/2)] of the steps done so far -> (B, M, h, w), zero elsewhere."""
@@ -396,9 +361,9 @@ class LatentCodec(nn.Module):
             mean, scale = self.step_parameters(k, h, view, index)
             part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
             residual = part - mean
-            symbols = self.symbols_of(residual, scale)
+            symbols = symbols_of(residual, scale, self.rounding, self.offsets)
             y_bits = y_bits + self.rate(residual, symbols, scale, noisy).sum((1, 2, 3, 4))
-            points = symbols.sign() * self.magnitude(symbols.abs(), scale.detach())
+            points = symbols.sign() * magnitude(symbols.abs(), scale.detach(), self.offsets)
             decoded.append(residual + (points - residual.detach()) + mean)
             y_hat = self.join_steps(decoded)
             view = y_hat * view_gain

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .networks import GAIN_LEVELS, LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, STEPS, LatentCodec
+from .networks import GAIN_LEVELS, STEPS, LatentCodec
+from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, magnitude
 from .tables import gaussian_tables
 
 MEAN_BITS = 6
@@ -164,7 +165,9 @@ def _offsets(model: LatentCodec) -> np.ndarray:
     """The reconstruction offsets in fixed point, int16 (scales, 2)."""
     scale = SCALE_MIN * (torch.arange(SCALE_LEVELS) * LOG_SCALE_STEP).exp()
     sizes = torch.tensor([1.0, 2.0])
-    offsets = torch.stack([n - model.magnitude(n.expand(SCALE_LEVELS), scale) for n in sizes], 1)
+    offsets = torch.stack(
+        [n - magnitude(n.expand(SCALE_LEVELS), scale, model.offsets) for n in sizes], 1
+    )
     return (
         (offsets * (1 << MEAN_BITS))
         .round()

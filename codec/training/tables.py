@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bundle import Prior
 from ..latents import quantise, to_symbols
-from .networks import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
+from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 
 # A distribution is the counts and, as if it had been counted so often for each of its symbols, a Gaussian of which
 # some mass lies wider: rare tables, and tails, stay smooth.
