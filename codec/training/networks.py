@@ -40,9 +40,9 @@ class NetworkConfig:
     width8: int = 96
     blocks8: int = 2
     width16: int = 256
-    blocks16: int = 4
+    blocks16: int = 8
     prior_width: int = 128
-    prior_blocks: int = 2
+    prior_blocks: int = 4
     hyper_latents: int = 96
     anchors: int = 8
     # Hidden widths of the blocks of g_a and g_s, those at 1/8 first; none: twice the width of each.
