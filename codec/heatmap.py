@@ -141,7 +141,7 @@ def symbol_bits(
 
     def residuals(mean, index, places):
         exact = np.concatenate([latents.y_hat[place].ravel() for place in places])
-        values = ((exact - mean) / one).astype(np.int32)
+        values = np.rint((exact - mean) / one).astype(np.int32)  # offsets are below half a step
         bits = np.where(index < first, 0.0, code_lengths(prior, values, index))
         start = 0
         for place in places:

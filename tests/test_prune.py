@@ -151,12 +151,12 @@ def test_training_afterwards_leaves_the_prior_alone(run_aei, folder, tmp_path):
 
 
 def test_hidden_widths_of_a_network():
-    assert network_from_dict("aei", {"hidden_a": [1, 2, 3, 4, 5, 6]}).hidden_a == (1, 2, 3, 4, 5, 6)
-    assert network_from_dict("aei", {}).hidden_widths(()) == ((192, 192), (512,) * 4)
-    for wrong in ([1], [1] * 5 + [0], "six", [1] * 5 + [2.5]):
+    assert network_from_dict("aei", {"hidden_a": [*range(1, 11)]}).hidden_a == (*range(1, 11),)
+    assert network_from_dict("aei", {}).hidden_widths(()) == ((192, 192), (512,) * 8)
+    for wrong in ([1], [1] * 9 + [0], "six", [1] * 9 + [2.5]):
         with pytest.raises(ValueError, match="hidden_s"):
             network_from_dict("aei", {"hidden_s": wrong})
-    has = {"hidden_a": [8] * 6}
+    has = {"hidden_a": [8] * 10}
     check_same_network("x", "aei", has, "aei", has)
     with pytest.raises(ValueError, match="hidden_a"):
-        check_same_network("x", "aei", has, "aei", {"hidden_a": [16] * 6})
+        check_same_network("x", "aei", has, "aei", {"hidden_a": [16] * 10})

@@ -9,6 +9,7 @@ import pytest
 from aei.codec import heatmap, view
 from aei.formats import parse
 from conftest import synthetic_photo
+from golden_files import codec_of
 from PIL import Image
 
 
@@ -27,6 +28,13 @@ def test_bits_add_up_to_the_payload(codec, shape, quality):
     assert bits.shape == (-(-shape[0] // side), -(-shape[1] // side))
     assert (bits >= 0).all()
     assert_adds_up(bits, data)
+
+
+def test_bits_add_up_where_small_symbols_have_offsets():
+    codec = codec_of("offset")
+    for gain_index in (60, 128, 250):
+        data = codec.encode(synthetic_photo(70, 90), gain_index=gain_index)
+        assert_adds_up(heatmap.bit_map(codec, data)[0], data)
 
 
 def test_escapes_and_coded_symbols_count(codec):

@@ -13,6 +13,7 @@ from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, magnitude
 from .tables import gaussian_tables
 
 MEAN_BITS = 6
+MOST_OFFSET = (1 << MEAN_BITS - 1) - 1  # below half a step, so that y_hat still tells the symbol
 HEADROOM = 2.0  # activations may grow to twice what calibration saw before they are clamped
 ACTIVATION = 32768
 MAX_SYMBOL = 32767
@@ -41,7 +42,7 @@ class _RoundSte(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, fraction):
         scale = 2.0**fraction
-        return (x * scale).round().clamp(-ACTIVATION, ACTIVATION - 1) / scale
+        return (x * scale).round().clamp(-MOST_OFFSET, MOST_OFFSET) / scale
 
     @staticmethod
     def backward(ctx, grad):
