@@ -138,7 +138,7 @@ def test_attributions_agree(seen, monkeypatch):
 
 def test_a_change_outside_what_g_s_sees_changes_nothing(monkeypatch):
     monkeypatch.setitem(sys.modules, "aei.codec.training.relevance", None)
-    codec, image = golden_files.codec_of("tiny"), synthetic_photo(112, 144, seed=3)
+    codec, image = golden_files.codec_of("offset"), synthetic_photo(112, 144, seed=3)
     seen = look(codec, codec.encode(image, 60), image, channels=0)
     found = attribution.attribute(seen, Box(0, 0, 16, 16))
     halo = seen.codec.bundle.halo
