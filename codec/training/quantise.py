@@ -42,7 +42,7 @@ class _RoundSte(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, fraction):
         scale = 2.0**fraction
-        return (x * scale).round().clamp(-MOST_OFFSET, MOST_OFFSET) / scale
+        return (x * scale).round().clamp(-ACTIVATION, ACTIVATION - 1) / scale
 
     @staticmethod
     def backward(ctx, grad):
