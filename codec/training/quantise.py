@@ -172,7 +172,7 @@ def _offsets(model: LatentCodec) -> np.ndarray:
     return (
         (offsets * (1 << MEAN_BITS))
         .round()
-        .clamp(-ACTIVATION, ACTIVATION - 1)
+        .clamp(-MOST_OFFSET, MOST_OFFSET)
         .numpy()
         .astype(np.int16)
     )
