@@ -12,7 +12,7 @@ from ..formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
 from ..formats.sections import ALPHA, METADATA, read_sections
 from .api import Codec
 from .bundle import Prior
-from .latents import Latents, _walk, _z_index
+from .latents import Latents, _walk, _z_index, reconstruct
 from .side_channels import alpha_span
 
 CHECK_BITS = 8  # of each tile, see latents.py
@@ -137,11 +137,10 @@ def symbol_bits(
     h, w = latents.y_hat.shape[:2]
     y_bits = np.zeros(latents.y_hat.shape)
     first = 0 if code_all else program["skip_below"]
-    one = 1 << program["mean_bits"]
 
     def residuals(mean, index, places):
         exact = np.concatenate([latents.y_hat[place].ravel() for place in places])
-        values = np.rint((exact - mean) / one).astype(np.int32)  # offsets are below half a step
+        values = symbols_at(prior, exact - mean, index)
         bits = np.where(index < first, 0.0, code_lengths(prior, values, index))
         start = 0
         for place in places:
@@ -152,6 +151,17 @@ def symbol_bits(
 
     _walk(prior, row, latents.z_hat, (h, w), residuals)
     return y_bits, z_bits
+
+
+def symbols_at(prior: Prior, points: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The inverse of latents.reconstruct: int32 (n,). Offsets are below a step, so it is the nearest integer or the next."""
+    nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
+    if prior.offsets is None:
+        return nearest
+    values = nearest
+    for candidate in (nearest - 1, nearest + 1, nearest):
+        values = np.where(reconstruct(prior, candidate, index) == points, candidate, values)
+    return values
 
 
 def code_lengths(prior: Prior, values: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from aei.codec import heatmap, view
+from aei.codec.latents import reconstruct
 from aei.formats import parse
 from conftest import synthetic_photo
 from golden_files import codec_of
@@ -35,6 +37,17 @@ def test_bits_add_up_where_small_symbols_have_offsets():
     for gain_index in (60, 128, 250):
         data = codec.encode(synthetic_photo(70, 90), gain_index=gain_index)
         assert_adds_up(heatmap.bit_map(codec, data)[0], data)
+
+
+def test_symbols_are_found_again_from_what_they_stand_for():
+    prior = codec_of("offset").bundle.prior
+    offsets = np.tile(np.array([[57, -37]], np.int16), (64, 1))
+    prior = replace(prior, arrays=prior.arrays | {"offsets": offsets}, weights={})
+    values = np.arange(-400, 401, dtype=np.int32)
+    index = np.full(len(values), 9, np.uint8)
+    points = reconstruct(prior, values, index)
+    assert points[401] == 64 - 57
+    np.testing.assert_array_equal(heatmap.symbols_at(prior, points, index), values)
 
 
 def test_escapes_and_coded_symbols_count(codec):

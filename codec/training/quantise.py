@@ -13,7 +13,7 @@ from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, magnitude
 from .tables import gaussian_tables
 
 MEAN_BITS = 6
-MOST_OFFSET = (1 << MEAN_BITS - 1) - 1  # below half a step, so that y_hat still tells the symbol
+MOST_OFFSET = (1 << MEAN_BITS) - 1  # below a step
 HEADROOM = 2.0  # activations may grow to twice what calibration saw before they are clamped
 ACTIVATION = 32768
 MAX_SYMBOL = 32767
