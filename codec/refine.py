@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
 # Bits that a squared error of one quantisation step costs: 6 / ln 2 in theory, 7 to 8 measured.
 CURVATURE = 8.7
-# Found on six crops of held-out photographs: weights of what latents tell as context and of squared error in rounding, and shares
-# of the way to the optimum that the first and the last step go.
+# Found on nine Kodak crops: weights of what latents tell as context and of squared error in rounding, and shares of the
+# way to the optimum that the first and the last step go. The weight in rounding was 17; six crops of held-out
+# photographs liked 14 better at effort 5 and 17 at effort 2.
 CONTEXT_WEIGHT = 0.5
 ROUNDING_BITS = 15.0
 FIRST_SHARE, LAST_SHARE = 0.6, 0.15

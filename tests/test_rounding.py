@@ -13,11 +13,7 @@ from aei.codec.training import networks, scales  # noqa: E402
 from aei.codec.training.config import TrainConfig, check  # noqa: E402
 from aei.codec.training.tables import fit_tables, gaussian_tables, levels  # noqa: E402
 from golden_files import codec_of  # noqa: E402
-
-TINY = networks.NetworkConfig(
-    latents=16, width8=16, blocks8=1, width16=24, blocks16=1, prior_width=16, prior_blocks=1,
-    hyper_latents=8, anchors=3,
-)  # fmt: skip
+from tiny_network import TINY  # noqa: E402
 
 
 def tiny(rounding: float | None = 14.0) -> networks.LatentCodec:

@@ -20,11 +20,7 @@ from aei.codec.training import data, export, grow, networks, ranks  # noqa: E402
 from aei.codec.training.config import TrainConfig  # noqa: E402
 from aei.codec.training.tasks import model_from_state  # noqa: E402
 from aei.codec.training.train import train  # noqa: E402
-
-TINY = networks.NetworkConfig(
-    latents=16, width8=16, blocks8=1, width16=24, blocks16=1, prior_width=16, prior_blocks=1,
-    hyper_latents=8, anchors=3,
-)  # fmt: skip
+from tiny_network import TINY  # noqa: E402
 
 
 def config(steps: int, **changes) -> TrainConfig:

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
+from ..bundle import GAIN_LEVELS
 from .scales import OFFSETS, SCALE_MAX, SCALE_MIN, magnitude, symbols_of
 
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
-GAIN_LEVELS = 256
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
 LAMBDA_MIDDLE = (LAMBDA_MIN * LAMBDA_MAX) ** 0.5
 

@@ -169,13 +169,8 @@ def _offsets(model: LatentCodec) -> np.ndarray:
     offsets = torch.stack(
         [n - magnitude(n.expand(SCALE_LEVELS), scale, model.offsets) for n in sizes], 1
     )
-    return (
-        (offsets * (1 << MEAN_BITS))
-        .round()
-        .clamp(-MOST_OFFSET, MOST_OFFSET)
-        .numpy()
-        .astype(np.int16)
-    )
+    fixed = (offsets * (1 << MEAN_BITS)).round().clamp(-MOST_OFFSET, MOST_OFFSET)
+    return fixed.numpy().astype(np.int16)
 
 
 def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> IntegerPrior:

@@ -11,10 +11,8 @@ from torch import Tensor
 SCALE_LEVELS = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
-OFFSETS, OFFSET_EVERY = (
-    10,
-    4,
-)  # anchors of the reconstruction offsets, and scale levels between them
+OFFSETS = 10  # anchors of the reconstruction offsets
+OFFSET_EVERY = 4  # scale levels between them
 RAREST = 2.0**-24  # mass of a table's rarest symbol
 
 

@@ -73,9 +73,10 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
     used = np.unique(z_levels)
     place = np.zeros(SCALE_LEVELS, np.uint8)
     place[used] = SCALE_LEVELS + np.arange(len(used))
+    of_y = levels()
+    shapes = of_y + [of_y[k] for k in used]
     for _ in range(ROUNDS):
-        y_counts = [np.zeros(2 * reach + 1) for _, reach in levels()]
-        z_counts = [np.zeros(2 * reach + 1) for _, reach in levels()]
+        y_counts, z_counts = ([np.zeros(2 * reach + 1) for _, reach in of_y] for _ in range(2))
         for row, y, z in latents:
             quantised = quantise(prior, row, y, to_symbols(z), prior.rounding_bits)
             for step in quantised.steps:
@@ -83,7 +84,6 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
             z_hat = quantised.z_hat
             _count(z_counts, z_hat.ravel(), np.broadcast_to(z_levels[row], z_hat.shape).ravel())
         counts = y_counts + [z_counts[k] for k in used]
-        shapes = levels() + [levels()[k] for k in used]
         frequencies, sizes = tables_of_masses([_fit(n, *s) for n, s in zip(counts, shapes)])
         arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
         prior = replace(prior, arrays=arrays | {"rows.z_table": place[z_levels]}, weights={})
