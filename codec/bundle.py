@@ -13,6 +13,7 @@ import numpy as np
 from ..formats import ModelError, UnknownModelError
 from .interpreter import known_answer
 from .range_coder import Table
+from .trellis import Trellis
 
 MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "base"
@@ -83,6 +84,11 @@ class Prior:
         (scales, N), fixed point; None for a model without."""
         name = self.program.get("offsets")
         return None if name is None else self.arrays[name].astype(np.float64)
+
+    @cached_property
+    def trellis(self) -> Trellis | None:
+        """How residuals of larger scales are quantised; None for a model that rounds each by itself."""
+        return Trellis.of(self.program, self.arrays)
 
     @cached_property
     def single(self) -> dict[str, np.ndarray]:

@@ -140,32 +140,37 @@ def symbol_bits(
 
     def residuals(mean, index, places):
         exact = np.concatenate([latents.y_hat[place].ravel() for place in places])
-        values = symbols_at(prior, exact - mean, index)
-        bits = np.where(index < first, 0.0, code_lengths(prior, values, index))
+        values, tables = symbols_at(prior, exact - mean, index)
+        bits = np.where(index < first, 0.0, code_lengths(prior, values, tables))
         start = 0
         for place in places:
             part = y_bits[place]
             part[:] = bits[start : start + part.size].reshape(part.shape)
             start += part.size
-        return values
+        return exact - mean
 
     _walk(prior, row, latents.z_hat, (h, w), residuals)
     return y_bits, z_bits
 
 
-def symbols_at(prior: Prior, points: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The inverse of latents.reconstruct: int32 (n,). Offsets are below a step, so it is the nearest integer or the next."""
+def symbols_at(
+    prior: Prior, points: np.ndarray, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of latents.reconstruct: int32 (n,), and the table of each. Offsets are below a step, so it is the nearest
+    integer or the next."""
     nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
-    if prior.offsets is None:
-        return nearest
     values = nearest
-    for candidate in (nearest - 1, nearest + 1, nearest):
-        values = np.where(reconstruct(prior, candidate, index) == points, candidate, values)
-    return values
+    if prior.offsets is not None:
+        for candidate in (nearest - 1, nearest + 1, nearest):
+            values = np.where(reconstruct(prior, candidate, index) == points, candidate, values)
+    if prior.trellis is None:
+        return values, index
+    steered, tables = prior.trellis.values_at(points, index)
+    return np.where(index < prior.trellis.first, values, steered), tables
 
 
 def code_lengths(prior: Prior, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Bits of symbols under the tables of their indexes, escapes included. values: int (n,); index: uint8 (n,)."""
+    """Bits of symbols under the tables of their indexes, escapes included. values, index: int (n,)."""
     bits, centre, reach = prior.costs
     centre, reach = centre[index], reach[index]
     magnitude = np.abs(values)

@@ -1,7 +1,8 @@
 """Latents to payload and back: the order of steps, the symbols, the escapes, the check.
 
 A payload holds, in one range-coder stream: z_hat; then for each of the four steps the residuals of
-the step grouped by table; escapes after each group of symbols; at the end an 8-bit check of y_hat.
+the step grouped by table, those that trellis.py quantises last; escapes after each group of symbols; at the end an
+8-bit check of y_hat.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..formats import DamagedFileError, UnsupportedError
 from .bundle import Prior
 from .interpreter import clamp, rescale, run
 from .range_coder import Table, make_decoder, make_encoder, uniform_table
+from .trellis import ERROR_SHARE
 
 MAX_SYMBOL = 32767
 MAX_PREFIX = 16
@@ -76,7 +78,8 @@ class SymbolWriter:
             self.raw(symbols, table)
             for v in chosen[outside].tolist():
                 escapes += exp_golomb(2 * (abs(v) - reach - 1) + (v < 0))
-        self.raw(np.array(escapes, np.int64), BIT)
+        if escapes:
+            self.raw(np.array(escapes, np.int64), BIT)
 
 
 class SymbolReader:
@@ -157,10 +160,14 @@ def to_symbols(exact: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(finite), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
 
 
-def reconstruct(prior: Prior, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """What residuals stand for, float64 (n,) in fixed point: the integer, less the model's offset for small ones.
+def reconstruct(
+    prior: Prior, values: np.ndarray, index: np.ndarray, tables: np.ndarray | None = None
+) -> np.ndarray:
+    """What residuals stand for, float64 (n,) in fixed point: the integer, less the model's offset for small ones, or a
+    point of the trellis.
 
-    values: int (n,); index: uint8 (n,), the table of each.
+    values: int (n,); index: uint8 (n,), the scale index of each; tables: int (n,), the table of each, another one only
+    under the shifted quantiser of a trellis.
     """
     points = values * float(1 << prior.program["mean_bits"])
     offsets = prior.offsets
@@ -170,7 +177,50 @@ def reconstruct(prior: Prior, values: np.ndarray, index: np.ndarray) -> np.ndarr
         places = places[size <= offsets.shape[1]]
         v = values[places]
         points[places] -= np.sign(v) * offsets[index[places], np.abs(v) - 1]
+    if prior.trellis is not None and tables is not None:
+        places = np.flatnonzero(index >= prior.trellis.first)
+        scale = index[places].astype(np.int64)
+        shifted = (tables[places] != scale).astype(np.int64)
+        points[places] = prior.trellis.points(values[places], scale, shifted)
     return points
+
+
+def choose_symbols(
+    prior: Prior, exact: np.ndarray, index: np.ndarray, error_bits: float | np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals to symbols: values, int32 (n,), and the table of each, int (n,).
+
+    exact: float (n,); index: uint8 (n,), scale indexes; error_bits: what a squared error of one quantisation step is
+    worth in bits, of all or float (n,) of each; None to round to the nearest.
+    """
+    values = to_symbols(exact)
+    trellis = prior.trellis
+    rest: slice | np.ndarray = slice(None) if trellis is None else index < trellis.first
+    worth = error_bits
+    if error_bits is not None:
+        part = values[rest]
+        if isinstance(error_bits, np.ndarray):
+            worth = error_bits[rest]
+        optimise_rounding(prior, exact[rest], part, index[rest], worth)
+        values[rest] = part
+    if trellis is None:
+        return values, index
+    tables = index.astype(np.int16)
+    places = np.flatnonzero(index >= trellis.first)
+    if len(places):
+        if isinstance(error_bits, np.ndarray):
+            error_bits = error_bits[places]
+        if error_bits is not None:
+            error_bits = error_bits * ERROR_SHARE
+        one = float(1 << prior.program["mean_bits"])
+        most = (
+            MAX_SYMBOL - 4.0
+        )  # within what can be coded under either quantiser; NaN, from absurd input, becomes 0
+        within = np.clip(np.nan_to_num(exact[places], nan=0.0), -most, most)
+        scale = index[places]
+        values[places], shifted = trellis.choose(prior.costs, within, scale, error_bits, one)
+        tables[places] = trellis.tables_of(scale.astype(np.int64), shifted)
+    return values, tables
 
 
 def optimise_rounding(
@@ -215,10 +265,11 @@ def _walk(
         [np.ndarray, np.ndarray, tuple[tuple[slice, slice, slice], ...]], np.ndarray
     ],
 ) -> np.ndarray:
-    """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals.
+    """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals: what they stand for.
 
     mean: float64 (n,), fixed point; index: uint8 (n,); places: the slices of y that the step fills,
-    one per cell, whose entries follow each other in C order. Returns y_hat, float64 (h, w, M).
+    one per cell, whose entries follow each other in C order. The residuals: float64 (n,), fixed point. Returns y_hat,
+    float64 (h, w, M).
     """
     program, arrays = prior.program, prior.weights
     m, one = program["latents"], float(1 << program["mean_bits"])
@@ -250,8 +301,7 @@ def _walk(
             places.append((slice(i, None, 2), slice(j, None, 2), channels))
         mean = np.concatenate(means)
         index = np.concatenate(indexes)
-        values = residuals(mean, index, tuple(places))
-        values = reconstruct(prior, values, index) + mean
+        values = residuals(mean, index, tuple(places)) + mean
         start = 0
         for place in places:
             part = y_hat[place]
@@ -265,11 +315,13 @@ def _walk(
 
 @dataclass
 class Step:
-    """What one step codes. values: int32 (n,), residuals; index: uint8 (n,), their tables; places: the
-    slices of y they belong to, one per cell, whose entries follow each other in C order."""
+    """What one step codes. values: int32 (n,), residuals; index: uint8 (n,), their scale indexes; tables: int (n,), the
+    tables they are coded with; places: the slices of y they belong to, one per cell, whose entries follow each
+    other in C order."""
 
     values: np.ndarray
     index: np.ndarray
+    tables: np.ndarray
     places: tuple[tuple[slice, slice, slice], ...]
 
 
@@ -292,7 +344,7 @@ class Quantised:
         total = 0.0
         for step in self.steps:
             coded = slice(None) if self.code_all else step.index >= prior.program["skip_below"]
-            k = step.index[coded]
+            k = step.tables[coded]
             v = np.clip(step.values[coded], -reach[k], reach[k])
             total += float(bits[centre[k] + v].sum(dtype=np.float64))
         return total
@@ -315,20 +367,18 @@ def quantise(
         def residuals(mean, index, places):
             target = np.concatenate([y[place].ravel() for place in places])
             exact = target - mean / one
-            values = to_symbols(exact)
-            if isinstance(error_bits, np.ndarray):
-                worth = [np.broadcast_to(error_bits[p[:2]][..., None], y[p].shape) for p in places]
-                flat = np.concatenate([part.ravel() for part in worth])
-                optimise_rounding(prior, exact, values, index, flat)
-            elif error_bits is not None:
-                optimise_rounding(prior, exact, values, index, error_bits)
+            worth = error_bits
+            if isinstance(worth, np.ndarray):
+                parts = [np.broadcast_to(worth[p[:2]][..., None], y[p].shape) for p in places]
+                worth = np.concatenate([part.ravel() for part in parts])
+            values, tables = choose_symbols(prior, exact, index, worth)
             if not code_all:
                 sure = index < skip
                 if np.abs(values[sure]).max(initial=0) > 1:
                     raise _NotSkippableError
                 values[sure] = 0
-            steps.append(Step(values, index, places))
-            return values
+            steps.append(Step(values, index, tables, places))
+            return reconstruct(prior, values, index, tables)
 
         return residuals
 
@@ -369,10 +419,15 @@ def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
     writer = SymbolWriter(prior.tables)
     z_hat = quantised.z_hat
     writer.code(z_hat.ravel(), _z_index(prior, row, z_hat.shape), 0)
+    first = 0 if quantised.code_all else prior.program["skip_below"]
     for step in quantised.steps:
-        writer.code(
-            step.values, step.index, 0 if quantised.code_all else prior.program["skip_below"]
-        )
+        if prior.trellis is None:
+            writer.code(step.values, step.index, first)
+            continue
+        rest = step.index < prior.trellis.first
+        writer.code(step.values[rest], step.index[rest], first)
+        for places in prior.trellis.slices(step.index):
+            writer.code(step.values[places], step.tables[places], 0)
     writer.raw(np.array([_check_byte(quantised.y_hat)]), BYTE)
     return writer.coder.finish(), writer.bits
 
@@ -388,7 +443,13 @@ def decode_latents(
     first = 0 if code_all else prior.program["skip_below"]
 
     def residuals(mean, index, places):
-        return reader.code(index, first)
+        if prior.trellis is None:
+            return reconstruct(prior, reader.code(index, first), index)
+        rest = index < prior.trellis.first
+        sparse = reader.code(index[rest], first)
+        values, tables = prior.trellis.walk(index, lambda _, tables, __: reader.code(tables, 0))
+        values[rest] = sparse
+        return reconstruct(prior, values, index, tables)
 
     y_hat = _walk(prior, row, z_hat, (h, w), residuals).astype(np.int32)
     if reader.raw(1, BYTE)[0] != _check_byte(y_hat):

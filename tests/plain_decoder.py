@@ -427,14 +427,20 @@ def decode_steps(prior, decoder, z_hat, rows, columns, code_all):
                         means.append(rescale(a, program["mean_shift"]))
                         indexes.append(min(max(b, 0), program["scales"] - 1))
         coded = [i for i, s in enumerate(indexes) if code_all or s >= program["skip_below"]]
+        trellis = program.get("trellis")
+        if trellis:
+            coded = [i for i in coded if indexes[i] < trellis["first"]]
         residuals = [0] * len(places)
         for i, r in zip(coded, decoder.values(prior.tables, [indexes[i] for i in coded])):
-            residuals[i] = r
-        for (y, x, c), mean, r, scale in zip(places, means, residuals, indexes):
-            value = (r << program["mean_bits"]) + mean
-            if "offsets" in program and 1 <= abs(r) <= len(arrays[program["offsets"]][scale]):
-                offset = arrays[program["offsets"]][scale][abs(r) - 1]
-                value -= offset if r > 0 else -offset
+            residuals[i] = r << program["mean_bits"]
+            if "offsets" in program and 1 <= abs(r) <= len(arrays[program["offsets"]][indexes[i]]):
+                offset = arrays[program["offsets"]][indexes[i]][abs(r) - 1]
+                residuals[i] -= offset if r > 0 else -offset
+        if trellis:
+            for i, point in decode_trellis(prior, decoder, trellis, indexes):
+                residuals[i] = point
+        for (y, x, c), mean, r in zip(places, means, residuals):
+            value = r + mean
             y_hat[y][x][c] = value
             view[y][x][c] = clamp(rescale(value * view_multiplier[c], program["view_shift"]))
     return y_hat
@@ -467,3 +473,29 @@ if __name__ == "__main__":
             print(latents_sha256(decode(the_bundle, Path(path).read_bytes())[1]), path)
         except Rejected as problem:
             print(f"rejected: {problem}", path)
+
+
+def decode_trellis(prior, decoder, trellis, indexes):
+    """(place, what its residual stands for) of those that the trellis quantises."""
+    first, half, offsets = trellis["first"], trellis["half_step"], prior.arrays[trellis["offsets"]]
+    places = sorted(
+        [i for i, scale in enumerate(indexes) if scale >= first], key=lambda i: indexes[i]
+    )
+    lanes = -(-len(places) // trellis["length"])
+    states = [0] * lanes
+    for start in range(0, len(places), max(lanes, 1)):
+        part = places[start : start + lanes]
+        shifted = [trellis["shifted"][state] for state in states[: len(part)]]
+        tables = [
+            trellis["tables"] + indexes[i] - first if s else indexes[i]
+            for i, s in zip(part, shifted)
+        ]
+        for lane, r in enumerate(decoder.values(prior.tables, tables)):
+            i, s = part[lane], shifted[lane]
+            size = abs(r)
+            point = 2 * size * half - (half if s and size else 0)
+            row = offsets[s][indexes[i] - first]
+            if 1 <= size <= len(row):
+                point -= row[size - 1]
+            yield i, point if r >= 0 else -point
+            states[lane] = trellis["next"][states[lane]][r & 1]

@@ -47,7 +47,7 @@ def test_symbols_are_found_again_from_what_they_stand_for():
     index = np.full(len(values), 9, np.uint8)
     points = reconstruct(prior, values, index)
     assert points[401] == 64 - 57
-    np.testing.assert_array_equal(heatmap.symbols_at(prior, points, index), values)
+    np.testing.assert_array_equal(heatmap.symbols_at(prior, points, index)[0], values)
 
 
 def test_escapes_and_coded_symbols_count(codec):

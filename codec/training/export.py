@@ -38,7 +38,7 @@ from .quantise import MEAN_BITS, IntegerPrior, quantise_prior
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
 from .scales import LOG_SCALE_STEP
-from .tables import Latents, fit_tables, tables_of_masses
+from .tables import Latents, add_trellis, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
@@ -108,9 +108,7 @@ def export_bundle(
             (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
         _save(temporary / "rows.safetensors", rows)
         _save(temporary / "training.safetensors", rest)
-        text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
-        (temporary / "prior.json").write_text(text, encoding="utf-8")
-        runtime = Prior(json.loads(text), prior.arrays, b"")
+        runtime = Prior(json.loads(json.dumps(prior.program)), prior.arrays, b"")
         facts: dict = {}
         rounding = (training or {}).get("config", {}).get("rounding")
         if rounding:
@@ -118,7 +116,10 @@ def export_bundle(
         facts["integer_prior"] = compare_code_lengths(model, runtime, images)
         if isinstance(model, LatentCodec):
             latents = latents_of(model, images, COUNTED_INDEXES)
-            prior.arrays = fit_tables(runtime, latents).arrays
+            runtime = fit_tables(add_trellis(runtime), latents)
+            prior.program, prior.arrays = runtime.program, runtime.arrays
+        text = json.dumps(prior.program, sort_keys=True, separators=(",", ":"))
+        (temporary / "prior.json").write_text(text, encoding="utf-8")
         _save(temporary / "prior.safetensors", prior.arrays)
         mark = fingerprint(text, prior.arrays)
         manifest = {

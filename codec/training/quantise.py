@@ -10,7 +10,7 @@ import torch
 
 from .networks import GAIN_LEVELS, STEPS, LatentCodec
 from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, magnitude
-from .tables import gaussian_tables
+from .tables import HALF_STEP, gaussian_tables
 
 MEAN_BITS = 6
 MOST_OFFSET = (1 << MEAN_BITS) - 1  # below a step
@@ -249,7 +249,10 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     )
     mean_bound = np.abs(prior.arrays["rows.mean_multiplier"]).max() * float(ACTIVATION)
     prove("rows.mean", mean_bound)
-    y_bound = MAX_SYMBOL * 2.0**MEAN_BITS + mean_bound * 2.0**-mean_shift + 1
+    # values of the trellis, which export adds, stand for more than steps
+    y_bound = (
+        MAX_SYMBOL * (2.0 * HALF_STEP * 2.0**MEAN_BITS + 1) + mean_bound * 2.0**-mean_shift + 1
+    )
     if y_bound >= 2**31:
         raise ValueError("y_hat does not fit int32")
     prove("rows.view", y_bound * float(np.abs(prior.arrays["rows.view_multiplier"]).max()))

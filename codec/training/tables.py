@@ -2,7 +2,8 @@
 
 The scale that the prior predicts picks a table, and what the table holds is free: counted symbols code better than the
 Gaussian that the scale was learned with, since rate-distortion optimised rounding leaves more zeros and the tails are
-longer. A decoder takes either alike.
+longer. A decoder takes either alike. The same goes for the points of the trellis (codec/trellis.py), which is added at
+export: networks are trained without.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..bundle import Prior
-from ..latents import quantise, to_symbols
+from ..latents import Quantised, quantise, to_symbols
 from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 
 # A distribution is the counts and, as if it had been counted so often for each of its symbols, a Gaussian of which
@@ -21,6 +22,13 @@ from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 COUNTS_OF_GAUSSIAN = 50.0
 WIDE_SHARE, WIDE = 0.02, 2.0
 ROUNDS = 2  # what the encoder chooses depends on the tables
+
+# The trellis, found on ten held-out photographs: scale index from which residuals take part (0.38 steps), slices, and the
+# distance of a point from the next of the other quantiser in steps. Its four states are those of VVC.
+FIRST, LENGTH, HALF_STEP = 10, 128, 0.67
+NEXT, SHIFTED = [[0, 2], [2, 0], [1, 3], [3, 1]], [0, 0, 1, 1]
+OFFSET_SIZES = 2  # magnitudes whose points are moved to where the residuals lie
+COUNTS_OF_NO_OFFSET = 1000.0
 
 Latents = list[tuple[int, np.ndarray, np.ndarray]]  # (gain index, y, z) as `quantise` takes them
 
@@ -47,6 +55,54 @@ def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
     return tables_of_masses([gaussian(sigma, reach) for sigma, reach in levels()])
 
 
+def gaussian_at(points: np.ndarray, sigma: float) -> np.ndarray:
+    """Masses of the residuals nearest to each of some rising points, float64 (n,)."""
+    edges = [-math.inf, *((points[1:] + points[:-1]) / 2), math.inf]
+    below = np.array([0.5 * math.erfc(-v / sigma / math.sqrt(2)) for v in edges])
+    return np.diff(below)
+
+
+def add_trellis(prior: Prior) -> Prior:
+    """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and no offsets. The tables
+    of the shifted quantiser come between those of y and those of z_hat."""
+    scales, one = prior.program["scales"], 1 << prior.program["mean_bits"]
+    program = prior.program | {
+        "trellis": {
+            "first": FIRST, "length": LENGTH, "next": NEXT, "shifted": SHIFTED,
+            "half_step": round(HALF_STEP * one), "tables": scales, "offsets": "trellis.offsets",
+        }
+    }  # fmt: skip
+    offsets = np.zeros((2, scales - FIRST, OFFSET_SIZES), np.int16)
+    prior = replace(
+        prior, program=program, arrays=prior.arrays | {"trellis.offsets": offsets}, weights={}
+    )
+    masses = [gaussian_at(points, sigma) for points, sigma, _ in _shapes(prior)]
+    frequencies, sizes = tables_of_masses(masses)
+    arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
+    return replace(prior, arrays=arrays, weights={})
+
+
+def _shapes(prior: Prior) -> list[tuple[np.ndarray, float, int]]:
+    """(points that values -reach..reach stand for in steps, sigma, reach) of each table of y."""
+    of_y = levels()
+    shapes = [(np.arange(-reach, reach + 1.0), sigma, reach) for sigma, reach in of_y]
+    if prior.trellis is None:
+        return shapes
+    one = 1 << prior.program["mean_bits"]
+    for shifted in (0, 1):
+        for k in range(FIRST, len(of_y)):
+            sigma = of_y[k][0]
+            reach = math.ceil(6 * sigma / (2 * prior.trellis.half_step / one))
+            values = np.arange(-reach, reach + 1)
+            index, kind = np.full(len(values), k), np.full(len(values), shifted)
+            shape = prior.trellis.points(values, index, kind) / one, sigma, reach
+            if shifted:
+                shapes.append(shape)
+            else:
+                shapes[k] = shape
+    return shapes
+
+
 def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what they
     lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
@@ -64,30 +120,65 @@ def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_tables(prior: Prior, latents: Latents) -> Prior:
-    """The same prior with tables that fit the symbols which an encoder of effort 1 chooses.
+    """The same prior with tables, and offsets of the trellis, that fit the symbols which an encoder of effort 1 chooses.
 
     prior: with Gaussian tables, shared by y and z; latents: of images the model may learn from. The tables of z_hat
     come behind those of y, one for each scale index that z_hat uses.
     """
     z_levels = prior.arrays["rows.z_table"]
     used = np.unique(z_levels)
+    count = len(_shapes(prior))
     place = np.zeros(SCALE_LEVELS, np.uint8)
-    place[used] = SCALE_LEVELS + np.arange(len(used))
-    of_y = levels()
-    shapes = of_y + [of_y[k] for k in used]
+    place[used] = count + np.arange(len(used))
+    of_z = [(np.arange(-reach, reach + 1.0), sigma, reach) for sigma, reach in levels()]
     for _ in range(ROUNDS):
-        y_counts, z_counts = ([np.zeros(2 * reach + 1) for _, reach in of_y] for _ in range(2))
+        shapes = _shapes(prior)
+        y_counts = [np.zeros(2 * reach + 1) for _, _, reach in shapes]
+        z_counts = [np.zeros(2 * reach + 1) for _, _, reach in of_z]
+        errors = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
         for row, y, z in latents:
             quantised = quantise(prior, row, y, to_symbols(z), prior.rounding_bits)
             for step in quantised.steps:
-                _count(y_counts, step.values, step.index)
+                _count(y_counts, step.values, step.tables)
+            if prior.trellis is not None:
+                errors += _errors(prior, y, quantised)
             z_hat = quantised.z_hat
             _count(z_counts, z_hat.ravel(), np.broadcast_to(z_levels[row], z_hat.shape).ravel())
         counts = y_counts + [z_counts[k] for k in used]
+        shapes += [of_z[k] for k in used]
         frequencies, sizes = tables_of_masses([_fit(n, *s) for n, s in zip(counts, shapes)])
         arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
-        prior = replace(prior, arrays=arrays | {"rows.z_table": place[z_levels]}, weights={})
-    return prior
+        if prior.trellis is not None:
+            arrays["trellis.offsets"] = _offsets(prior, errors)
+        prior = replace(prior, arrays=arrays, weights={})
+    arrays = prior.arrays | {"rows.z_table": place[z_levels]}
+    return replace(prior, arrays=arrays, weights={})
+
+
+def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
+    """How much nearer to the mean than their points small values of the trellis lie, in fixed point: sums and counts,
+    float64 (2, quantiser 2, scales, OFFSET_SIZES)."""
+    one = 1 << prior.program["mean_bits"]
+    out = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
+    for step in quantised.steps:
+        above = [(quantised.y_hat[place] - one * y[place]).ravel() for place in step.places]
+        size = np.abs(step.values)
+        chosen = (step.index >= FIRST) & (size > 0) & (size <= OFFSET_SIZES)
+        index = step.index[chosen].astype(np.int64)
+        where = (step.tables[chosen] != index).astype(np.int64), index, size[chosen] - 1
+        np.add.at(out[0], where, (np.concatenate(above) * np.sign(step.values))[chosen])
+        np.add.at(out[1], where, 1)
+    return out
+
+
+def _offsets(prior: Prior, errors: np.ndarray) -> np.ndarray:
+    """Offsets of the trellis, int16 (2, scales - FIRST, OFFSET_SIZES), less than half the way to the next point of the
+    same quantiser."""
+    sums, counts = errors[:, :, FIRST:]
+    before = prior.arrays["trellis.offsets"]
+    offsets = (sums + before * counts) / (counts + COUNTS_OF_NO_OFFSET)
+    most = prior.trellis.half_step - 1  # type: ignore[union-attr]
+    return np.rint(offsets).clip(-most, most).astype(np.int16)
 
 
 def _count(counts: list[np.ndarray], values: np.ndarray, index: np.ndarray) -> None:
@@ -99,8 +190,9 @@ def _count(counts: list[np.ndarray], values: np.ndarray, index: np.ndarray) -> N
         counts[k] += np.bincount(chosen + reach, minlength=2 * reach + 1)
 
 
-def _fit(counts: np.ndarray, sigma: float, reach: int) -> np.ndarray:
+def _fit(counts: np.ndarray, points: np.ndarray, sigma: float, reach: int) -> np.ndarray:
     """Masses (2 reach + 1,), symmetric, of counts and of the Gaussian that stands in where they are few."""
-    smooth = (1 - WIDE_SHARE) * gaussian(sigma, reach) + WIDE_SHARE * gaussian(WIDE * sigma, reach)
+    narrow, wide = (gaussian_at(points, sigma * factor) for factor in (1, WIDE))
+    smooth = (1 - WIDE_SHARE) * narrow + WIDE_SHARE * wide
     weight = COUNTS_OF_GAUSSIAN * len(counts)
     return ((counts + counts[::-1]) / 2 + weight * smooth) / (counts.sum() + weight)

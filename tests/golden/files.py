@@ -90,6 +90,11 @@ FILES = {
     "offset-grey-130x70-tiles": (
         "offset", photo(130, 70, "L"), {"gain_index": 220, "tile_side": 64}),
     "offset-noise-48x32": ("offset", noise(48, 32), {"gain_index": 20}),
+    "trellis-rgb-100x60": ("trellis", photo(100, 60), {"gain_index": 128}),
+    "trellis-rgb-17x3": ("trellis", photo(17, 3), {"gain_index": 200}),
+    "trellis-grey-130x70-tiles": (
+        "trellis", photo(130, 70, "L"), {"gain_index": 220, "tile_side": 64}),
+    "trellis-noise-48x32": ("trellis", noise(48, 32), {"gain_index": 255}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip

@@ -46,6 +46,11 @@ def make_offset(work: Path, out: Path) -> None:
     make_tiny(work, out, "offset", rounding=14.0)
 
 
+def make_trellis(work: Path, out: Path) -> None:
+    """Exported with a trellis, as all are since; the two before it were exported without."""
+    make_tiny(work, out, "trellis", rounding=14.0)
+
+
 def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
     hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
@@ -74,5 +79,5 @@ def make_factorized(work: Path, out: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        for make in (make_tiny, make_offset, make_factorized):
+        for make in (make_tiny, make_offset, make_trellis, make_factorized):
             make(Path(folder), Path(sys.argv[1]))
