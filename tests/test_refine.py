@@ -169,7 +169,7 @@ def test_context_gradient_is_the_slope_of_the_later_steps(codec):
     theirs = torch.autograd.grad(bits, seen)[0][0].permute(1, 2, 0).numpy()
     # ours is that of the tables, theirs of Gaussians in steps of one: alike only as far as the trellis' steps are
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.85
-    assert np.abs(ours).sum() == pytest.approx(np.abs(theirs).sum(), rel=0.25)
+    assert np.abs(ours).sum() == pytest.approx(np.abs(theirs).sum(), rel=0.3)
 
 
 def test_table_slopes_have_the_right_signs(codec):

@@ -30,8 +30,8 @@ def test_sizes_are_met_from_below(codec, large, size):
 
 
 def test_bits_per_pixel_are_met_from_below(codec, large):
-    reached = targets.encode_to_target(codec, large, Target(BPP, 0.5))
-    assert 0.49 <= 8 * len(reached.data) / (256 * 320) <= 0.5
+    reached = targets.encode_to_target(codec, large, Target(BPP, 0.3))
+    assert 0.98 * 0.3 <= 8 * len(reached.data) / (256 * 320) <= 0.3
     assert reached.achieved == 8 * len(reached.data) / (256 * 320)
 
 
@@ -71,8 +71,8 @@ def test_senseless_targets(kind, value):
 def test_metadata_and_alpha_count(codec, large):
     image = Image.fromarray(np.dstack([large, np.full(large.shape[:2], 200, np.uint8)]))
     image.info["icc_profile"] = np.random.default_rng(0).bytes(2000)
-    reached = targets.encode_to_target(codec, image, Target(SIZE, 9000))
-    assert 0.98 * 9000 <= len(reached.data) <= 9000
+    reached = targets.encode_to_target(codec, image, Target(SIZE, 7000))
+    assert 0.98 * 7000 <= len(reached.data) <= 7000
     assert face.decode(reached.data).info["icc_profile"] == image.info["icc_profile"]
 
 
