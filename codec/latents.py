@@ -196,11 +196,9 @@ def choose_symbols(
     values = to_symbols(exact)
     trellis = prior.trellis
     rest: slice | np.ndarray = slice(None) if trellis is None else index < trellis.first
-    worth = error_bits
     if error_bits is not None:
         part = values[rest]
-        if isinstance(error_bits, np.ndarray):
-            worth = error_bits[rest]
+        worth = error_bits[rest] if isinstance(error_bits, np.ndarray) else error_bits
         optimise_rounding(prior, exact[rest], part, index[rest], worth)
         values[rest] = part
     if trellis is None:

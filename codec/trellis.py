@@ -153,21 +153,20 @@ class Trellis:
         place = (size + np.float32(quantiser / 2) * step) / step
         nearest = np.rint((place - np.float32(parity)) / np.float32(2)).astype(np.int32)
         nearest = 2 * np.maximum(nearest, 0) + parity
-        table = self.tables_of(scale, np.int64(quantiser)).astype(np.int64)
         shifted = np.full(len(size), quantiser)
-        best, least = None, None
-        for magnitude in (nearest, np.maximum(nearest - 2, parity)):
+        table = self.tables_of(scale, shifted).astype(np.int64)
+
+        def price(magnitude: np.ndarray) -> np.ndarray:
             error = size - (self.points(magnitude, scale, shifted) / one).astype(np.float32)
-            price = error * error
+            out = error * error
             if worth is not None:
-                price *= worth
-                price += bits[centre[table] + np.minimum(magnitude, reach[table])]
-            if best is None:
-                best, least = magnitude, price
-            else:
-                lower = price < least
-                best, least = np.where(lower, magnitude, best), np.where(lower, price, least)
-        return best, least
+                out *= worth
+                out += bits[centre[table] + np.minimum(magnitude, reach[table])]
+            return out
+
+        closer = np.maximum(nearest - 2, parity)
+        least, other = price(nearest), price(closer)
+        return np.where(other < least, closer, nearest), np.minimum(least, other)
 
     def _cheapest_path(self, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Viterbi's algorithm in every lane. cost: float32 (4, length, lanes), by 2 * quantiser + parity. Returns the
