@@ -211,9 +211,8 @@ def choose_symbols(
         if error_bits is not None:
             error_bits = error_bits * ERROR_SHARE
         one = float(1 << prior.program["mean_bits"])
-        most = (
-            MAX_SYMBOL - 4.0
-        )  # within what can be coded under either quantiser; NaN, from absurd input, becomes 0
+        # within what can be coded under either quantiser; NaN, from absurd input, becomes 0
+        most = MAX_SYMBOL - 4.0
         within = np.clip(np.nan_to_num(exact[places], nan=0.0), -most, most)
         scale = index[places]
         values[places], shifted = trellis.choose(prior.costs, within, scale, error_bits, one)

@@ -76,16 +76,20 @@ def add_trellis(prior: Prior) -> Prior:
     prior = replace(
         prior, program=program, arrays=prior.arrays | {"trellis.offsets": offsets}, weights={}
     )
-    masses = [gaussian_at(points, sigma) for points, sigma, _ in _shapes(prior)]
+    masses = [gaussian_at(*shape) for shape in _shapes(prior)]
     frequencies, sizes = tables_of_masses(masses)
     arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
     return replace(prior, arrays=arrays, weights={})
 
 
-def _shapes(prior: Prior) -> list[tuple[np.ndarray, float, int]]:
-    """(points that values -reach..reach stand for in steps, sigma, reach) of each table of y."""
+def _integers(sigma: float, reach: int) -> tuple[np.ndarray, float]:
+    return np.arange(-reach, reach + 1.0), sigma
+
+
+def _shapes(prior: Prior) -> list[tuple[np.ndarray, float]]:
+    """(points that the values of a table stand for, in steps, and sigma) of each table of y."""
     of_y = levels()
-    shapes = [(np.arange(-reach, reach + 1.0), sigma, reach) for sigma, reach in of_y]
+    shapes = [_integers(*level) for level in of_y]
     if prior.trellis is None:
         return shapes
     one = 1 << prior.program["mean_bits"]
@@ -95,7 +99,7 @@ def _shapes(prior: Prior) -> list[tuple[np.ndarray, float, int]]:
             reach = math.ceil(6 * sigma / (2 * prior.trellis.half_step / one))
             values = np.arange(-reach, reach + 1)
             index, kind = np.full(len(values), k), np.full(len(values), shifted)
-            shape = prior.trellis.points(values, index, kind) / one, sigma, reach
+            shape = prior.trellis.points(values, index, kind) / one, sigma
             if shifted:
                 shapes.append(shape)
             else:
@@ -130,11 +134,10 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
     count = len(_shapes(prior))
     place = np.zeros(SCALE_LEVELS, np.uint8)
     place[used] = count + np.arange(len(used))
-    of_z = [(np.arange(-reach, reach + 1.0), sigma, reach) for sigma, reach in levels()]
+    of_z = [_integers(*level) for level in levels()]
     for _ in range(ROUNDS):
         shapes = _shapes(prior)
-        y_counts = [np.zeros(2 * reach + 1) for _, _, reach in shapes]
-        z_counts = [np.zeros(2 * reach + 1) for _, _, reach in of_z]
+        y_counts, z_counts = ([np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z))
         errors = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
         for row, y, z in latents:
             quantised = quantise(prior, row, y, to_symbols(z), prior.rounding_bits)
@@ -190,8 +193,8 @@ def _count(counts: list[np.ndarray], values: np.ndarray, index: np.ndarray) -> N
         counts[k] += np.bincount(chosen + reach, minlength=2 * reach + 1)
 
 
-def _fit(counts: np.ndarray, points: np.ndarray, sigma: float, reach: int) -> np.ndarray:
-    """Masses (2 reach + 1,), symmetric, of counts and of the Gaussian that stands in where they are few."""
+def _fit(counts: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
+    """Masses (n,), symmetric, of counts and of the Gaussian that stands in where they are few."""
     narrow, wide = (gaussian_at(points, sigma * factor) for factor in (1, WIDE))
     smooth = (1 - WIDE_SHARE) * narrow + WIDE_SHARE * wide
     weight = COUNTS_OF_GAUSSIAN * len(counts)
