@@ -151,7 +151,10 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
         lowest[shifted] += behind
         highest[shifted] += behind
         one = 1 << prior.program["mean_bits"]
-        of_mean[steered] *= np.float32(one / (2 * prior.trellis.half_step))
+        # from the point of the value below to that of the value above, in half steps: zero, which both quantisers
+        # have, is nearer to the shifted values 1 and -1
+        apart = 4.0 - (shifted & (np.abs(v) == 1))
+        of_mean[steered] *= (2 * one / (apart * prior.trellis.half_step))[steered]
     below, above = np.maximum(index - 1, lowest), np.minimum(index + 1, highest)
     low, high = (
         bits[centre[k] + np.clip(coded.values, -reach[k], reach[k])] for k in (below, above)

@@ -163,13 +163,21 @@ def test_context_gradient_is_the_slope_of_the_later_steps(codec):
     for k, groups in enumerate(model.group_of):
         mean, scale = model.step_parameters(k, h, view, index)
         part = torch.stack([cells[:, i, g] for i, g in enumerate(groups)], 1)
-        bits = bits + model.bits(part - mean, scale).sum()
+        # the code word of a value stands for half a step on both sides, along the trellis for more
+        steered = quantised.steps[k].index >= prior.trellis.first
+        half = np.where(steered, prior.trellis.half_step / one, 0.5).astype(np.float32)
+        half = half.reshape(4, *part.shape[-2:], -1).transpose(0, 3, 1, 2)[None]
+        size = (part - mean).abs()
+        bits = (
+            bits
+            + model.bits(size - torch.from_numpy(half), size + torch.from_numpy(half), scale).sum()
+        )
         decoded.append(torch.stack([context[:, i, g] for i, g in enumerate(groups)], 1))
         view = model.join_steps(decoded) * model.view_gain(index)
     theirs = torch.autograd.grad(bits, seen)[0][0].permute(1, 2, 0).numpy()
-    # ours is that of the tables, theirs of Gaussians in steps of one: alike only as far as the trellis' steps are
+    # ours is that of counted tables, theirs of Gaussians
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.85
-    assert np.abs(ours).sum() == pytest.approx(np.abs(theirs).sum(), rel=0.3)
+    assert np.abs(ours).sum() == pytest.approx(np.abs(theirs).sum(), rel=0.25)
 
 
 def test_table_slopes_have_the_right_signs(codec):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -83,6 +84,30 @@ def test_resumed_run_equals_an_uninterrupted_one(trained, folder, tmp_path):
     for key in ("model", "ema"):
         for name, value in once[key].items():
             torch.testing.assert_close(twice[key][name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("optimiser", ["soap", "muon"])
+def test_a_run_along_the_trellis_resumes_alike(folder, tmp_path, optimiser):
+    changes = {"optimiser": optimiser, "rounding": 14.0, "trellis": True}
+    for name, stops in (("once", [4]), ("twice", [2, 4])):
+        for i, steps in enumerate(stops):
+            out = tmp_path / name
+            train(folder, out, TINY, config(steps, **changes), resume=i > 0, log=silent)
+    once, twice = (
+        torch.load(tmp_path / name / "last.pt", weights_only=False) for name in ("once", "twice")
+    )
+    assert once["steering"]["seen"].abs().sum() > 0
+    for key in ("model", "ema", "steering"):
+        for name, value in once[key].items():
+            torch.testing.assert_close(twice[key][name], value, rtol=0, atol=0, msg=name)
+
+
+def test_another_optimiser_goes_on_from_the_weights(trained, folder, tmp_path):
+    shutil.copy(trained / "last.pt", tmp_path)
+    messages = []
+    train(folder, tmp_path, TINY, config(8, optimiser="muon"), resume=True, log=messages.append)
+    assert any("muon starts without what soap" in m for m in messages)
+    assert torch.load(tmp_path / "last.pt", weights_only=False)["step"] == 8
 
 
 def test_the_log_has_every_number(trained):

@@ -16,7 +16,7 @@ else:
     import tomli as tomllib
 
 ARCHITECTURES = ("aei", "cae", "restore")
-OPTIMISERS = ("sgd", "adam", "adamw", "soap")
+OPTIMISERS = ("sgd", "adam", "adamw", "soap", "muon")
 SCHEDULES = ("constant", "decay", "cosine")
 
 
@@ -36,6 +36,7 @@ class TrainConfig:
     lr: float = 4e-3
     momentum: float = 0.9
     precondition_every: int = 10
+    precondition_limit: int = 256
     schedule: str = "decay"
     warmup: int = 200
     decay: float = 0.3
@@ -45,6 +46,7 @@ class TrainConfig:
     ema: float = 0.999
     balance: float = 0.5
     rounding: float = 0.0  # 0: to the nearest
+    trellis: bool = False
     image_steps: float = 0.5
     augment: bool = True
     graphics: float = 0.1  # share of the crops
@@ -102,6 +104,7 @@ def check(config: TrainConfig) -> None:
         (c.seed >= 0, "seed: not negative"),
         (c.threads >= 1, "threads: at least 1"),
         (c.precondition_every >= 1, "precondition_every: at least 1"),
+        (c.precondition_limit >= 1, "precondition_limit: at least 1"),
         (c.checkpoint_every >= 1, "checkpoint_every: at least 1"),
         (c.patience >= 0, "patience: not negative (0 never stops early)"),
         (c.validate_every >= 1, "validate_every: at least 1"),
@@ -114,6 +117,8 @@ def check(config: TrainConfig) -> None:
         (c.rounding >= 0, "rounding: bits, not negative (0 rounds to the nearest)"),
         (not c.rounding or c.arch == "aei",
          f"rounding: only --arch aei trains with it, not {c.arch}"),
+        (not c.trellis or c.rounding > 0,
+         "trellis: it weighs bits against errors as --rounding says, which is 0"),
         (0 <= c.image_steps <= 1, "image_steps: a share of the steps, 0 to 1"),
         (c.arch != "restore" or c.restore in KINDS, f"restore {c.restore!r}: choose {', '.join(KINDS)}"),
         (c.arch != "restore" or c.lmbda == 0,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..bundle import GAIN_LEVELS
 from .scales import OFFSETS, SCALE_MAX, SCALE_MIN, magnitude, symbols_of
+from .steering import Steering
 
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
@@ -280,6 +281,7 @@ class LatentCodec(nn.Module):
         self.z_scale = Rows(zeros + math.log(1.0))
         self.offsets = nn.Parameter(torch.zeros(2, OFFSETS))
         self.rounding: float | None = None  # how symbols are chosen, see scales.py
+        self.steering: Steering | None = None  # the trellis that chooses those of larger scales
         self.bound_scale = LowerBound(SCALE_MIN)
         self.bound_likelihood = LowerBound(1e-9)
         order = [k ^ TURN_OF_CELL[cell] for k in range(STEPS) for cell in range(4)]
@@ -288,30 +290,28 @@ class LatentCodec(nn.Module):
         joined = [(g ^ TURN_OF_CELL[cell]) * 4 + cell for cell in range(4) for g in range(4)]
         self.register_buffer("joined", torch.tensor(joined), persistent=False)
 
-    def bits(self, residual: Tensor, scale: Tensor) -> Tensor:
-        """-log2 of the mass a zero-mean Gaussian puts on residual +- 1/2; both float32."""
-        scale = self.bound_scale(scale).clamp(max=SCALE_MAX)
-        v = residual.abs()
-        inv = 1 / scale
-        p = 0.5 * (
-            torch.erfc((v - 0.5) * inv * (0.5**0.5)) - torch.erfc((v + 0.5) * inv * (0.5**0.5))
-        )
+    def bits(self, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
+        """-log2 of the mass a zero-mean Gaussian puts between two magnitudes, the lower one negative for zero; all
+        float32."""
+        inv = 0.5**0.5 / self.bound_scale(scale).clamp(max=SCALE_MAX)
+        p = 0.5 * (torch.erfc(low * inv) - torch.erfc(high * inv))
         return -torch.log2(self.bound_likelihood(p))
 
-    def rate(self, value: Tensor, symbols: Tensor, scale: Tensor, noisy: bool) -> Tensor:
-        """Bits of `symbols`, the rounded `value`; all float32. If `noisy`, with gradients fit for training.
+    def rate(self, value: Tensor, low: Tensor, high: Tensor, scale: Tensor, noisy: bool) -> Tensor:
+        """Bits of symbols that stand for the magnitudes from `low` to `high`, `value` being what was quantised; all
+        float32. If `noisy`, with gradients fit for training.
 
         Symbols rounded to the nearest are stood in for by additive uniform noise (Balle et al. 2017). It cannot stand in
         for rate-distortion optimised rounding, whose symbols are fewer: there the scale learns from the
         symbols themselves, and only the value (hence the encoder and the mean) from the noise.
         """
         if not noisy:
-            return self.bits(symbols, scale)
-        seen = value + torch.rand_like(value) - 0.5
+            return self.bits(low, high, scale)
+        seen = (value + torch.rand_like(value) - 0.5).abs()
         if self.rounding is None:
-            return self.bits(seen, scale)
-        soft = self.bits(seen, scale.detach())
-        return self.bits(symbols, scale) + (soft - soft.detach())
+            return self.bits(seen - 0.5, seen + 0.5, scale)
+        soft = self.bits(seen - 0.5, seen + 0.5, scale.detach())
+        return self.bits(low, high, scale) + (soft - soft.detach())
 
     def join_steps(self, steps: list[Tensor]) -> Tensor:
         """[(B, cell 4, M/4, h/2, w/2)] of the steps done so far -> (B, M, h, w), zero elsewhere."""
@@ -349,7 +349,8 @@ class LatentCodec(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             z = self.h_a(y) * self.z_gain(index)
         z_hat = quantize_ste(z)
-        z_bits = self.rate(z, z_hat.detach(), self.z_scale(index), noisy).sum((1, 2, 3))
+        size = z_hat.detach().abs()
+        z_bits = self.rate(z, size - 0.5, size + 0.5, self.z_scale(index), noisy).sum((1, 2, 3))
         h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
         h = h[:, :, : y.shape[2], : y.shape[3]]
         view_gain = self.view_gain(index)
@@ -362,8 +363,14 @@ class LatentCodec(nn.Module):
             part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
             residual = part - mean
             symbols = symbols_of(residual, scale, self.rounding, self.offsets)
-            y_bits = y_bits + self.rate(residual, symbols, scale, noisy).sum((1, 2, 3, 4))
-            points = symbols.sign() * magnitude(symbols.abs(), scale.detach(), self.offsets)
+            size = symbols.abs()
+            points = symbols.sign() * magnitude(size, scale.detach(), self.offsets)
+            low, high = size - 0.5, size + 0.5
+            if self.steering is not None:
+                points, low, high = self.steering.steer(
+                    residual, scale, points, low, high, learn=noisy
+                )
+            y_bits = y_bits + self.rate(residual, low, high, scale, noisy).sum((1, 2, 3, 4))
             decoded.append(residual + (points - residual.detach()) + mean)
             y_hat = self.join_steps(decoded)
             view = y_hat * view_gain

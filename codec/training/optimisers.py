@@ -56,7 +56,9 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """`sgd` with momentum, `adam`, `adamw`, or `soap` (Vyas et al. 2024: Adam in Shampoo's eigenbasis).
+    """`sgd` with momentum, `adam`, `adamw`, `soap` (Vyas et al. 2024: Adam in Shampoo's eigenbasis), or `muon` (Jordan et
+    al. 2024: momentum whose matrices are orthogonalised), its updates scaled to the size of AdamW's, with AdamW for vectors,
+    depthwise weights and the linear path.
 
     L2 regularisation is the classical penalty in sgd and adam, decoupled decay in adamw and soap.
     """
@@ -67,18 +69,33 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         return torch.optim.Adam(groups, lr=config.lr)
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99))
-    from pytorch_optimizer import SOAP
+    from pytorch_optimizer import SOAP, Muon
 
+    if config.optimiser == "muon":
+        return Muon(_muon_groups(groups), use_adjusted_lr=True)
     for group in groups:
-        # Rows keep a small preconditioner (anchors only); the widest sides of matrices keep none:
-        # half the time of a step. Merging dimensions of size 1 saves work, but the library's merge
+        # Rows keep a small preconditioner (anchors only); the widest sides of matrices keep none, which
+        # took half the time of a step. Merging dimensions of size 1 saves work, but the library's merge
         # fails on a weight small enough to become one vector: tiny models go without.
-        limit = 64 if group["name"] == "rows" else 256
+        limit = 64 if group["name"] == "rows" else config.precondition_limit
         group["max_precondition_dim"] = limit
         group["merge_dims"] = min(p.numel() for p in group["params"]) > limit
     return SOAP(
         groups, lr=config.lr, betas=(0.95, 0.95), precondition_frequency=config.precondition_every
     )
+
+
+def _muon_groups(groups: list[dict]) -> list[dict]:
+    """The groups, each with `use_muon`; depthwise weights become a group of their own."""
+    out = []
+    for group in groups:
+        parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for p in group["params"]:
+            parts[group["name"] == "matrices" and p[0].numel() > 9].append(p)
+        for use_muon, ps in parts.items():
+            if ps:
+                out.append(group | {"params": ps, "use_muon": use_muon})
+    return out
 
 
 def load_state(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict) -> None:

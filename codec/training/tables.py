@@ -3,7 +3,7 @@
 The scale that the prior predicts picks a table, and what the table holds is free: counted symbols code better than the
 Gaussian that the scale was learned with, since rate-distortion optimised rounding leaves more zeros and the tails are
 longer. A decoder takes either alike. The same goes for the points of the trellis (codec/trellis.py), which is added at
-export: networks are trained without.
+export.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..bundle import Prior
+from ..bundle import Costs, Prior, costs_of_tables
 from ..latents import Quantised, quantise, to_symbols
+from ..trellis import Trellis
 from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 
 # A distribution is the counts and, as if it had been counted so often for each of its symbols, a Gaussian of which
@@ -62,44 +63,57 @@ def gaussian_at(points: np.ndarray, sigma: float) -> np.ndarray:
     return np.diff(below)
 
 
-def add_trellis(prior: Prior) -> Prior:
-    """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and no offsets. The tables
-    of the shifted quantiser come between those of y and those of z_hat."""
-    scales, one = prior.program["scales"], 1 << prior.program["mean_bits"]
-    program = prior.program | {
-        "trellis": {
-            "first": FIRST, "length": LENGTH, "next": NEXT, "shifted": SHIFTED,
-            "half_step": round(HALF_STEP * one), "tables": scales, "offsets": "trellis.offsets",
-        }
+def _description(one: int) -> tuple[dict, dict[str, np.ndarray]]:
+    """What a prior says of the trellis: in its program, and in its arrays. one: a step in fixed point. The tables of the
+    shifted quantiser come between those of y and those of z_hat."""
+    program = {
+        "first": FIRST, "length": LENGTH, "next": NEXT, "shifted": SHIFTED,
+        "half_step": round(HALF_STEP * one), "tables": SCALE_LEVELS, "offsets": "trellis.offsets",
     }  # fmt: skip
-    offsets = np.zeros((2, scales - FIRST, OFFSET_SIZES), np.int16)
-    prior = replace(
-        prior, program=program, arrays=prior.arrays | {"trellis.offsets": offsets}, weights={}
-    )
-    masses = [gaussian_at(*shape) for shape in _shapes(prior)]
+    offsets = np.zeros((2, SCALE_LEVELS - FIRST, OFFSET_SIZES), np.int16)
+    return {"trellis": program}, {"trellis.offsets": offsets}
+
+
+def new_trellis(one: int) -> Trellis:
+    """The trellis that export adds, without offsets yet. one: a step in fixed point."""
+    trellis = Trellis.of(*_description(one))
+    assert trellis is not None
+    return trellis
+
+
+def gaussian_costs(trellis: Trellis, one: int) -> Costs:
+    """Code lengths under Gaussian tables of y, in the form of Prior.costs. one: a step in fixed point."""
+    masses = [gaussian_at(*shape) for shape in _shapes(trellis, one)]
+    return costs_of_tables(*tables_of_masses(masses))
+
+
+def add_trellis(prior: Prior) -> Prior:
+    """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and no offsets."""
+    one = 1 << prior.program["mean_bits"]
+    program, arrays = _description(one)
+    masses = [gaussian_at(*shape) for shape in _shapes(new_trellis(one), one)]
     frequencies, sizes = tables_of_masses(masses)
-    arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
-    return replace(prior, arrays=arrays, weights={})
+    arrays |= {"tables.frequencies": frequencies, "tables.sizes": sizes}
+    return replace(prior, program=prior.program | program, arrays=prior.arrays | arrays, weights={})
 
 
 def _integers(sigma: float, reach: int) -> tuple[np.ndarray, float]:
     return np.arange(-reach, reach + 1.0), sigma
 
 
-def _shapes(prior: Prior) -> list[tuple[np.ndarray, float]]:
-    """(points that the values of a table stand for, in steps, and sigma) of each table of y."""
+def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]:
+    """(points that the values of a table stand for, in steps, and sigma) of each table of y. one: a step in fixed point."""
     of_y = levels()
     shapes = [_integers(*level) for level in of_y]
-    if prior.trellis is None:
+    if trellis is None:
         return shapes
-    one = 1 << prior.program["mean_bits"]
     for shifted in (0, 1):
         for k in range(FIRST, len(of_y)):
             sigma = of_y[k][0]
-            reach = math.ceil(6 * sigma / (2 * prior.trellis.half_step / one))
+            reach = math.ceil(6 * sigma / (2 * trellis.half_step / one))
             values = np.arange(-reach, reach + 1)
             index, kind = np.full(len(values), k), np.full(len(values), shifted)
-            shape = prior.trellis.points(values, index, kind) / one, sigma
+            shape = trellis.points(values, index, kind) / one, sigma
             if shifted:
                 shapes.append(shape)
             else:
@@ -131,12 +145,13 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
     """
     z_levels = prior.arrays["rows.z_table"]
     used = np.unique(z_levels)
-    count = len(_shapes(prior))
+    one = 1 << prior.program["mean_bits"]
+    count = len(_shapes(prior.trellis, one))
     place = np.zeros(SCALE_LEVELS, np.uint8)
     place[used] = count + np.arange(len(used))
     of_z = [_integers(*level) for level in levels()]
     for _ in range(ROUNDS):
-        shapes = _shapes(prior)
+        shapes = _shapes(prior.trellis, one)
         y_counts, z_counts = ([np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z))
         errors = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
         for row, y, z in latents:

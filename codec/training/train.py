@@ -25,6 +25,7 @@ from .networks import LatentCodec, Rows, lambda_of_index, loss_weight
 from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .quantise import fake_quantise
 from .restorer import RestoringCodec, image_cost
+from .steering import Steering
 from .tasks import make_task, model_from_state, network_from_dict
 
 CHECKPOINT, BEST, CONFIG = "last.pt", "best.pt", "config.toml"
@@ -157,10 +158,14 @@ def train(
     else:
         model = init if init is not None else task.build(network)
         ema = model_from_state(network, model.state_dict())
+    steering = Steering(config.rounding) if config.trellis else None
+    if steering is not None and state is not None and "steering" in state:
+        steering.load_state_dict(state["steering"])
     model = model.to(device).to(memory_format=torch.channels_last)
     ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
     if isinstance(model, LatentCodec):
         model.rounding = ema.rounding = config.rounding or None
+        model.steering = ema.steering = steering
     if config.quantise_prior:
         fake_quantise(model)
     if config.freeze_prior:
@@ -168,12 +173,17 @@ def train(
     optimiser = make_optimiser(model, config)
     step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
     if state is not None:
-        fresh = [dict(group) for group in optimiser.param_groups]
-        load_state(optimiser, model, state["optimiser"])
-        for group, new in zip(optimiser.param_groups, fresh):
-            for key in ("scale", "weight_decay", "precondition_frequency", "momentum"):
-                if key in new:
-                    group[key] = new[key]
+        if state["config"]["optimiser"] == config.optimiser:
+            fresh = [dict(group) for group in optimiser.param_groups]
+            load_state(optimiser, model, state["optimiser"])
+            for group, new in zip(optimiser.param_groups, fresh):
+                for key in ("scale", "weight_decay", "precondition_frequency", "momentum"):
+                    if key in new:
+                        group[key] = new[key]
+        else:
+            log(
+                f"{config.optimiser} starts without what {state['config']['optimiser']} had learned"
+            )
         step, pixels, hours = state["step"], state["pixels"], state["hours"]
         best, since_best = state.get("best", math.inf), state.get("since_best", 0)
         log(f"resumed at step {step}, {pixels:.3g} pixels seen")
@@ -202,6 +212,7 @@ def train(
                 "hours": hours,
                 "best": best,
                 "since_best": since_best,
+                **({} if steering is None else {"steering": steering.state_dict()}),
             },
             checkpoint,
         )
