@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .hyper_search import bits_of_z, search
 from .interpreter import run
 from .latents import Quantised, Step, quantise
+from .prior_slopes import backward, forward
 
 if TYPE_CHECKING:
     from ..formats.tiles import Box
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # Steps of refinement at each effort; efforts 0 and 1 only round, to the nearest and rate-distortion optimised.
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
+# Rounds of the search for hyper-latents that goes before.
+ROUNDS = (0, 0, 3, 4, 6, 8, 12, 16, 24, 32)
 # Bits that a squared error of one quantisation step costs: 6 / ln 2 in theory, 7 to 8 measured.
 CURVATURE = 8.7
 # Weight of what latents tell as context, and shares of the way to the optimum that the first and the last step go: found
@@ -45,9 +49,9 @@ def refine(
     cells: Box,
     z_hat: np.ndarray,
     distortion: SquaredError | LostStructure,
-    steps: int,
+    effort: int,
 ) -> Quantised:
-    """The cheapest quantisation found in so many steps; never dearer than the first.
+    """The cheapest quantisation found with an effort of 2 or more; never dearer than the first.
 
     window: float32 (h, w, M), latents in quantisation steps, of a tile and the margin that g_s sees around
     it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile. distortion: of the window.
@@ -56,13 +60,18 @@ def refine(
     y = window[inside].astype(np.float32)
     window = window.astype(np.float32)
     one = np.float32(1 << prior.program["mean_bits"])
+    steps, rounds = STEPS[effort], ROUNDS[effort]
     rounding = rounding_bits(steps)
     error_bits: float | np.ndarray = rounding
     curvature: float | np.ndarray = CURVATURE
     if distortion.worth is not None:
         worth = distortion.worth[inside]
         error_bits, curvature = rounding * worth, CURVATURE * worth[..., None]
-    best, least = None, np.inf
+    best = quantise(prior, row, y, z_hat, error_bits)
+    window[inside] = best.y_hat / one
+    least = best.bits(prior, row) + bits_of_z(prior, row, z_hat).sum() + distortion.bits(window)
+    z_hat = search(prior, row, y, best, rounding, rounds)
+    of_z = bits_of_z(prior, row, z_hat).sum()
     for share in [*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0]:
         quantised = quantise(prior, row, y, z_hat, error_bits)
         window[inside] = quantised.y_hat / one
@@ -70,7 +79,7 @@ def refine(
             bits, gradient = distortion.slope(window)
         else:
             bits = distortion.bits(window)
-        cost = quantised.bits(prior, row) + bits
+        cost = quantised.bits(prior, row) + of_z + bits
         if cost < least:
             best, least = quantised, cost
         if share:
@@ -80,7 +89,6 @@ def refine(
             gradient *= np.float32(-0.5) / np.float32(curvature)
             gradient += window[inside]
             y += np.float32(share) * (gradient - y)
-    assert best is not None
     return best
 
 
@@ -103,7 +111,7 @@ def context_gradient(prior: Prior, row: int, quantised: Quantised) -> np.ndarray
     for k, (step, coded) in enumerate(zip(program["steps"], quantised.steps)):
         if k:
             of_mean, of_scale = _table_slopes(prior, coded)
-            features, tape = _forward(step["features"], weights, h=hidden, view=view)
+            features, tape = forward(step["features"], weights, row, h=hidden, view=view)
             back = np.zeros_like(features)
             weight = weights[step["weight"]]
             scale_slope = np.float32(2.0 ** -step["scale_shift"])
@@ -123,7 +131,7 @@ def context_gradient(prior: Prior, row: int, quantised: Quantised) -> np.ndarray
                 rows = slice((2 * group + 1) * quarter, 2 * (group + 1) * quarter)
                 part += (of_scale[span].reshape(shape) * scale_slope) @ weight[:, rows].T
                 back[i::2, j::2] = part
-            by_view = _backward(tape, weights, back)
+            by_view = backward(tape, weights, row, back)["view"]
             by_view *= multiplier * np.float32(one)
             for earlier in quantised.steps[:k]:
                 for place in earlier.places:
@@ -160,57 +168,3 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
         bits[centre[k] + np.clip(coded.values, -reach[k], reach[k])] for k in (below, above)
     )
     return of_mean.astype(np.float32), (0.5 * (high - low)).astype(np.float32)
-
-
-def _forward(program: list[dict], weights: dict[str, np.ndarray], **registers):
-    """The layers of a context step in float32, and (layer, its input) of each for the way back."""
-    tape = []
-    out = None
-    for layer in program:
-        names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
-        x = registers[names[0]]
-        tape.append((layer, x if layer["op"] == "leaky" else None))
-        if layer["op"] == "conv1x1":
-            slope = np.float32(2.0 ** -layer["shift"])
-            out = x @ (weights[layer["weight"]] * slope) + weights[layer["bias"]] * slope
-        elif layer["op"] == "depthwise3x3":
-            slope = np.float32(2.0 ** -layer["shift"])
-            out = _depthwise(x, weights[layer["weight"]] * slope)
-            out += weights[layer["bias"]] * slope
-        elif layer["op"] == "leaky":
-            out = np.maximum(x, np.float32(0.125) * x)
-        else:
-            assert layer["op"] == "add", layer["op"]
-            out = x + registers[names[1]]
-        registers[layer["out"]] = out
-    return out, tape
-
-
-def _backward(tape: list, weights: dict[str, np.ndarray], back: np.ndarray) -> np.ndarray:
-    """The gradient by the register `view`, from that by the last layer's output."""
-    gradients = {tape[-1][0]["out"]: back}
-    for layer, x in reversed(tape):
-        names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
-        g = gradients.pop(layer["out"])
-        if layer["op"] == "conv1x1":
-            g = g @ (weights[layer["weight"]].T * np.float32(2.0 ** -layer["shift"]))
-        elif layer["op"] == "depthwise3x3":
-            turned = weights[layer["weight"]][::-1, ::-1] * np.float32(2.0 ** -layer["shift"])
-            g = _depthwise(g, turned)
-        elif layer["op"] == "leaky":
-            g = np.where(x > 0, g, np.float32(0.125) * g)
-        for name in names:
-            gradients[name] = gradients[name] + g if name in gradients else g
-    return gradients["view"]
-
-
-def _depthwise(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x: (h, w, C); weight: (3, 3, C), zeros outside."""
-    h, w, c = x.shape
-    padded = np.zeros((h + 2, w + 2, c), np.float32)
-    padded[1:-1, 1:-1] = x
-    out = np.zeros_like(x)
-    for i in range(3):
-        for j in range(3):
-            out += padded[i : i + h, j : j + w] * weight[i, j]
-    return out

@@ -83,7 +83,7 @@ def quantise_tile(
     distortion: SquaredError | LostStructure = SquaredError(synthesis, target)
     if tune == "ms-ssim" and min(size) >= SIDE:
         distortion = LostStructure(synthesis, target, stride)
-    return refine(prior, row, window, cells, z_hat, distortion, STEPS[effort])
+    return refine(prior, row, window, cells, z_hat, distortion, effort)
 
 
 class TileCache:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
+from ..prior_slopes import LOG_SCALE_STEP
 from . import cifar, data, validate
 from .bundle_folder import new_bundle, write_manifest
 from .cae import SIDE, STRIDE, ConvAutoencoder
@@ -37,7 +38,6 @@ from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
-from .scales import LOG_SCALE_STEP
 from .tables import Latents, add_trellis, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights

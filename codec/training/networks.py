@@ -20,7 +20,8 @@ from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
 from ..bundle import GAIN_LEVELS
-from .scales import OFFSETS, SCALE_MAX, SCALE_MIN, magnitude, symbols_of
+from ..prior_slopes import SCALE_MAX, SCALE_MIN
+from .scales import OFFSETS, magnitude, symbols_of
 from .steering import Steering
 
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .networks import GAIN_LEVELS, STEPS, LatentCodec
-from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, magnitude
+from .scales import magnitude
 from .tables import HALF_STEP, gaussian_tables
 
 MEAN_BITS = 6

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import torch
 from torch import Tensor
 
-SCALE_LEVELS = 64
-SCALE_MIN, SCALE_MAX = 0.11, 256.0
-LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+from ..prior_slopes import LOG_SCALE_STEP, SCALE_MAX, SCALE_MIN
+
 OFFSETS = 10  # anchors of the reconstruction offsets
 OFFSET_EVERY = 4  # scale levels between them
 RAREST = 2.0**-24  # mass of a table's rarest symbol

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from ..trellis import ERROR_SHARE
-from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .tables import COUNTS_OF_NO_OFFSET, FIRST, OFFSET_SIZES, gaussian_costs, new_trellis
 
 ONE = 64  # a step in fixed point, as in exported priors (quantise.MEAN_BITS)

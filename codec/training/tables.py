@@ -15,8 +15,8 @@ import numpy as np
 
 from ..bundle import Costs, Prior, costs_of_tables
 from ..latents import Quantised, quantise, to_symbols
+from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from ..trellis import Trellis
-from .scales import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 
 # A distribution is the counts and, as if it had been counted so often for each of its symbols, a Gaussian of which
 # some mass lies wider: rare tables, and tails, stay smooth.
