@@ -88,8 +88,11 @@ def _depthwise(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     h, w, c = x.shape
     padded = np.zeros((h + 2, w + 2, c), np.float32)
     padded[1:-1, 1:-1] = x
-    out = np.zeros_like(x)
+    out = x * weight[1, 1]
+    product = np.empty_like(x)
     for i in range(3):
         for j in range(3):
-            out += padded[i : i + h, j : j + w] * weight[i, j]
+            if (i, j) != (1, 1):
+                np.multiply(padded[i : i + h, j : j + w], weight[i, j], out=product)
+                out += product
     return out
