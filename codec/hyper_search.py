@@ -102,8 +102,10 @@ class _Costs:
             known = {"view": view}
             for layer in step["features"][:count]:
                 known[layer["out"]] = forward([layer], self.weights, row, **known)[0]
-            self.context.append(known)
             self.layers.append(step["features"][count:])
+            if not any("view" in layer["in"] for layer in self.layers[-1]):
+                del known["view"]  # large
+            self.context.append(known)
             view = view.copy()
             for place in places:
                 view[place] = seen[place]
