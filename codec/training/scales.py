@@ -14,6 +14,11 @@ OFFSET_EVERY = 4  # scale levels between them
 RAREST = 2.0**-24  # mass of a table's rarest symbol
 
 
+def level_of(scale: Tensor) -> Tensor:
+    """Scale indexes before they are rounded, within the tables. scale: float32, in quantisation steps."""
+    return torch.log(scale.clamp(SCALE_MIN, SCALE_MAX) / SCALE_MIN) / LOG_SCALE_STEP
+
+
 def magnitude(size: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
     """What symbols of a size stand for under a scale, in quantisation steps.
 
@@ -21,8 +26,7 @@ def magnitude(size: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
     nearer to zero than the integer symbols of size 1 (first row) and 2 are, at every OFFSET_EVERY-th scale
     level, linear between, constant beyond.
     """
-    level = torch.log(scale.clamp(SCALE_MIN, SCALE_MAX) / SCALE_MIN) / LOG_SCALE_STEP
-    place = (level / OFFSET_EVERY).clamp(max=OFFSETS - 1)
+    place = (level_of(scale) / OFFSET_EVERY).clamp(max=OFFSETS - 1)
     below = place.floor().long().clamp(max=OFFSETS - 2)
     share = place - below
     one, two = (row[below] * (1 - share) + row[below + 1] * share for row in offsets)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
+from ..prior_slopes import SCALE_LEVELS
 from ..trellis import ERROR_SHARE
-from .tables import COUNTS_OF_NO_OFFSET, FIRST, OFFSET_SIZES, gaussian_costs, new_trellis
+from .scales import level_of
+from .tables import FIRST, OFFSET_SIZES, gaussian_costs, new_trellis, offsets_of_means
 
 ONE = 64  # a step in fixed point, as in exported priors (quantise.MEAN_BITS)
 KEPT = 0.998  # of what was counted before, at each call
@@ -74,8 +75,7 @@ class Steering:
         choice, float32 of that shape: points, what the residuals become; low and high, the least and the largest
         magnitude that the code word stands for (low is negative for zero). learn: follow where small values lie.
         """
-        level = (scale.clamp(min=SCALE_MIN) / SCALE_MIN).log_().div_(LOG_SCALE_STEP).round_()
-        index = level.clamp_(max=SCALE_LEVELS - 1).to(torch.uint8).flatten()
+        index = level_of(scale).round().to(torch.uint8).flatten()
         places = (index >= FIRST).nonzero().flatten()
         if not len(places):
             return points, low, high
@@ -108,7 +108,4 @@ class Steering:
         self._move_points()
 
     def _move_points(self) -> None:
-        sums, counts = self.seen
-        most = self.trellis.half_step - 1
-        offsets = np.rint(sums / (counts + COUNTS_OF_NO_OFFSET)).clip(-most, most)
-        self.trellis = replace(self.trellis, offsets=offsets)
+        self.trellis = replace(self.trellis, offsets=offsets_of_means(self.trellis, *self.seen))

@@ -190,13 +190,17 @@ def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
 
 
 def _offsets(prior: Prior, errors: np.ndarray) -> np.ndarray:
-    """Offsets of the trellis, int16 (2, scales - FIRST, OFFSET_SIZES), less than half the way to the next point of the
-    same quantiser."""
+    """Offsets of the trellis, int16 (2, scales - FIRST, OFFSET_SIZES)."""
     sums, counts = errors[:, :, FIRST:]
     before = prior.arrays["trellis.offsets"]
-    offsets = (sums + before * counts) / (counts + COUNTS_OF_NO_OFFSET)
-    most = prior.trellis.half_step - 1  # type: ignore[union-attr]
-    return np.rint(offsets).clip(-most, most).astype(np.int16)
+    return offsets_of_means(prior.trellis, sums + before * counts, counts).astype(np.int16)  # type: ignore[arg-type]
+
+
+def offsets_of_means(trellis: Trellis, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Offsets, whole float64, of sums and counts of how much nearer to the mean than the points without offset the
+    residuals lie: less than half the way to the next point of the same quantiser."""
+    most = trellis.half_step - 1
+    return np.rint(sums / (counts + COUNTS_OF_NO_OFFSET)).clip(-most, most)
 
 
 def _count(counts: list[np.ndarray], values: np.ndarray, index: np.ndarray) -> None:
