@@ -3,8 +3,9 @@
 Both have steps that are wider than one; the points of one lie between those of the other. Which of them quantises a residual
 follows from the parities of the values before it, so an encoder can steer, by the cheapest path through a trellis
 (Viterbi), to the point that suits: the points are packed more densely in the space of many residuals than
-along one (Marcellin and Fischer 1990; in video coding dependent quantisation, Schwarz et al. 2019). At equal error that
-saves 0.10 to 0.16 bits of each Gaussian residual whose scale is 0.6 steps or more, and nothing where nearly all are zero.
+along one (Marcellin and Fischer 1990; in video coding dependent quantisation, Schwarz et al. 2019). At equal error 256
+states save 0.15 to 0.19 bits of each Gaussian residual whose scale is 0.43 steps or more (four states 0.07 to 0.13), and nothing
+where nearly all are zero. States cost the encoder time, a decoder none.
 
 Residuals of one step of the prior that take part are sorted by scale index and cut into `length` slices; the n-th of each
 slice make a lane, which has a state of its own. A slice is coded at once, so that the order stays
@@ -20,7 +21,8 @@ import numpy as np
 
 # What a squared error is worth among these residuals, as a share of what it is worth elsewhere: freedom to choose
 # between paths does what leaning towards zero does for others.
-ERROR_SHARE = 0.8
+ERROR_SHARE = 0.9
+STATES_AT_ONCE = 1 << 17  # of all lanes, that the search for a path works on: bounds its memory
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,15 @@ class Trellis:
         """Viterbi's algorithm in every lane. cost: float32 (4, length, lanes), by 2 * quantiser + parity. Returns the
         row of `cost` that the path takes: int64 (length, lanes)."""
         _, length, lanes = cost.shape
+        taken = np.empty((length, lanes), np.int64)
+        width = -(-STATES_AT_ONCE // len(self.next))
+        for left in range(0, lanes, width):
+            part = slice(left, left + width)
+            taken[:, part] = self._cheapest_path_of(cost[:, :, part])
+        return taken
+
+    def _cheapest_path_of(self, cost: np.ndarray) -> np.ndarray:
+        _, length, lanes = cost.shape
         states = len(self.next)
         # every state is reached by two branches
         state, parity = np.divmod(np.argsort(self.next, axis=None, kind="stable"), 2)
@@ -180,10 +191,12 @@ class Trellis:
         total[0] = 0
         second = np.empty((length, states, lanes), bool)
         for i in range(length):
-            a = total[state[0]] + cost[row[0], i]
-            b = total[state[1]] + cost[row[1], i]
+            a = total[state[0]]
+            a += cost[row[0], i]
+            b = total[state[1]]
+            b += cost[row[1], i]
             np.less(b, a, out=second[i])
-            total = np.minimum(a, b)
+            total = np.minimum(a, b, out=a)
         at = total.argmin(0)
         lane = np.arange(lanes)
         taken = np.empty((length, lanes), np.int64)

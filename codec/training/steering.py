@@ -56,8 +56,11 @@ class Steering:
         return {"seen": torch.from_numpy(self.seen)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.seen = state["seen"].numpy().copy()
-        self._move_points()
+        """Go on from a state, or afresh if it is that of a trellis in which other scales take part."""
+        seen = state["seen"].numpy()
+        if seen.shape == self.seen.shape:
+            self.seen = seen.copy()
+            self._move_points()
 
     @torch.no_grad()
     def steer(
