@@ -117,7 +117,7 @@ def command(
     if not resume and (out / "last.pt").exists():
         raise AeiError(f"{out}/last.pt exists: use --resume to go on, or another --out")
     from ..codec.training.config import CAE_DEFAULTS, TrainConfig, load_toml
-    from ..codec.training.tasks import check_same_network, network_from_dict
+    from ..codec.training.tasks import NEW_NETWORKS, check_same_network, network_from_dict
     from ..codec.training.train import CHECKPOINT, checkpoint_network, train
 
     try:
@@ -156,7 +156,7 @@ def command(
                 check_same_network(str(init_from or out / CHECKPOINT), *existing, arch, shape)
                 network = network_from_dict(*existing)
         else:
-            network = network_from_dict(arch, shape)
+            network = network_from_dict(arch, NEW_NETWORKS.get(arch, {}) | shape)
         folder = data_folder(data)
         if epochs is not None:
             config.steps = epochs * _steps_per_epoch(config, folder)

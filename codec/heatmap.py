@@ -12,7 +12,8 @@ from ..formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
 from ..formats.sections import ALPHA, METADATA, read_sections
 from .api import Codec
 from .bundle import Prior
-from .latents import Latents, _walk, _z_index, reconstruct
+from .hyper_latents import symbols_of
+from .latents import Latents, _walk, reconstruct
 from .side_channels import alpha_span
 
 CHECK_BITS = 8  # of each tile, see latents.py
@@ -130,8 +131,8 @@ def symbol_bits(
     """The code lengths of y, float64 (h, w, M), and of z, float64 (hz, wz, Z). A factorized prior codes y as it
     codes z: there, (h, w, M) and (h, w, 0)."""
     program = prior.program
-    z_bits = code_lengths(prior, latents.z_hat.ravel(), _z_index(prior, row, latents.z_hat.shape))
-    z_bits = z_bits.reshape(latents.z_hat.shape)
+    symbols, tables = symbols_of(prior, row, latents.z_hat)
+    z_bits = code_lengths(prior, symbols.ravel(), tables.ravel()).reshape(symbols.shape)
     if not program["steps"]:
         return z_bits, z_bits[..., :0]
     h, w = latents.y_hat.shape[:2]

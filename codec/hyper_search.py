@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .hyper_latents import bits_of_symbols, bits_of_z, symbols_of
 from .latents import CELLS, Quantised, reconstruct
 from .prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, backward, forward
 
@@ -37,10 +38,13 @@ def search(
     places, channels = z_hat.shape[:2], z_hat.shape[2]
     doubt = np.zeros((2, *z_hat.shape), np.float32)
     cost, gradient = costs.slope(z_hat)
-    own = bits_of_z(prior, row, z_hat)
+    symbols, tables = symbols_of(prior, row, z_hat)
+    own = bits_of_symbols(prior, symbols, tables)
     least = float(cost.sum() + own.sum())
     for _ in range(rounds):
-        promise = np.stack([bits_of_z(prior, row, z_hat + d) - own + d * gradient for d in (-1, 1)])
+        promise = np.stack(
+            [bits_of_symbols(prior, symbols + d, tables) - own + d * gradient for d in (-1, 1)]
+        )
         promise = (promise + doubt).transpose(1, 2, 0, 3).reshape(*places, 2 * channels)
         choice = promise.argmin(2)
         tried = np.take_along_axis(promise, choice[..., None], 2)[..., 0] < 0
@@ -60,20 +64,13 @@ def search(
             z_hat = z_hat.copy()
             z_hat[at] = other[at]
             cost, gradient = costs.slope(z_hat)
-            own = bits_of_z(prior, row, z_hat)
+            symbols, tables = symbols_of(prior, row, z_hat)
+            own = bits_of_symbols(prior, symbols, tables)
             # changes side by side may be worse together than each alone
             total = float(cost.sum() + own.sum())
             if total < least:
                 best, least = z_hat, total
     return best
-
-
-def bits_of_z(prior: Prior, row: int, z_hat: np.ndarray) -> np.ndarray:
-    """Code length of each symbol of z_hat: float32 (hz, wz, Z). Those beyond the tables are out of the question."""
-    bits, centre, reach = prior.costs
-    k = prior.arrays["rows.z_table"][row].astype(np.int64)
-    inside = np.abs(z_hat) <= reach[k]
-    return np.where(inside, bits[centre[k] + np.where(inside, z_hat, 0)], np.float32(1e6))
 
 
 class _Costs:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..formats import DamagedFileError, UnsupportedError
+from . import hyper_latents
 from .bundle import Prior
 from .interpreter import clamp, rescale, run
 from .range_coder import Table, make_decoder, make_encoder, uniform_table
@@ -154,10 +155,15 @@ def exp_golomb(u: int) -> list[int]:
     return [0] * (size - 1) + [n >> i & 1 for i in range(size - 1, -1, -1)]
 
 
-def to_symbols(exact: np.ndarray) -> np.ndarray:
+def to_symbols(exact: np.ndarray, most: int = MAX_SYMBOL) -> np.ndarray:
     """Nearest integers, int32, within what can be coded; NaN, from absurd input, becomes 0."""
-    finite = np.nan_to_num(exact, nan=0.0, posinf=MAX_SYMBOL, neginf=-MAX_SYMBOL)
-    return np.clip(np.rint(finite), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+    finite = np.nan_to_num(exact, nan=0.0, posinf=most, neginf=-most)
+    return np.clip(np.rint(finite), -most, most).astype(np.int32)
+
+
+def to_hyper_symbols(z: np.ndarray) -> np.ndarray:
+    """z_hat of z, int32, within what can be coded whatever a context expects."""
+    return to_symbols(z, hyper_latents.MOST)
 
 
 def reconstruct(
@@ -399,7 +405,9 @@ def encode_latents(
     for rate and distortion, not to the nearest. Returns the payload, whether all symbols were coded
     (`code_all`), and the latents as a decoder will see them.
     """
-    quantised = quantise(prior, row, y, to_symbols(z), prior.rounding_bits if optimise else None)
+    quantised = quantise(
+        prior, row, y, to_hyper_symbols(z), prior.rounding_bits if optimise else None
+    )
     payload, bits = write(prior, row, quantised)
     return payload, quantised.code_all, Latents(quantised.z_hat, quantised.y_hat, bits)
 
@@ -408,15 +416,12 @@ class _NotSkippableError(Exception):
     """A residual that would be skipped is larger than 1."""
 
 
-def _z_index(prior: Prior, row: int, z_shape: tuple[int, ...]) -> np.ndarray:
-    return np.broadcast_to(prior.arrays["rows.z_table"][row], z_shape).ravel()
-
-
 def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
     """The payload, and its ideal code length in bits."""
     writer = SymbolWriter(prior.tables)
     z_hat = quantised.z_hat
-    writer.code(z_hat.ravel(), _z_index(prior, row, z_hat.shape), 0)
+    for values, tables in hyper_latents.coded(prior, row, z_hat):
+        writer.code(values, tables, 0)
     first = 0 if quantised.code_all else prior.program["skip_below"]
     for step in quantised.steps:
         if prior.trellis is None:
@@ -437,7 +442,7 @@ def decode_latents(
     h, w, hz, wz = grid_of(prior.program, width, height)
     reader = SymbolReader(prior.tables, payload)
     z_shape = (hz, wz, prior.program["hyper_latents"])
-    z_hat = reader.code(_z_index(prior, row, z_shape), 0).reshape(z_shape)
+    z_hat = hyper_latents.decode(prior, row, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.program["skip_below"]
 
     def residuals(mean, index, places):

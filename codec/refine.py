@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .hyper_search import bits_of_z, search
+from .hyper_latents import bits_of_z
+from .hyper_search import search
 from .interpreter import run
 from .latents import Quantised, Step, quantise
 from .prior_slopes import backward, forward

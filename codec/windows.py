@@ -16,7 +16,7 @@ import numpy as np
 
 from ..formats.tiles import Box, tile_boxes, tiles_touching
 from .images import Picture, fill_transparent, to_network
-from .latents import Quantised, quantise, to_symbols
+from .latents import Quantised, quantise, to_hyper_symbols
 from .transforms import Transforms
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def quantise_tile(
     prior = bundle.prior
     window = transforms.analysis(x, row)
     y = np.ascontiguousarray(window[cells.top : cells.bottom, cells.left : cells.right])
-    z_hat = to_symbols(transforms.hyper_analysis(y, row))
+    z_hat = to_hyper_symbols(transforms.hyper_analysis(y, row))
     bits_per_error = bundle.bits_per_error(row)
     if STEPS[effort] == 0 or bits_per_error is None:
         return quantise(prior, row, y, z_hat, prior.rounding_bits if effort else None)

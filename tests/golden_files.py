@@ -18,5 +18,5 @@ def read(name: str) -> bytes:
 
 @cache
 def codec_of(bundle: str) -> Codec:
-    """bundle: "tiny", "offset", "trellis" or "factorized"."""
+    """bundle: "tiny", "offset", "trellis", "context" or "factorized"."""
     return Codec(GOLDEN / f"{bundle}.bundle", threads=1)

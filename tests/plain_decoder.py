@@ -384,8 +384,11 @@ def decode_tile(prior, width, height, code_all, payload):
     decoder = RangeDecoder(payload)
 
     z_table = prior.arrays["rows.z_table"][row]
-    z = decoder.values(prior.tables, z_table * (z_rows * z_columns))
-    z_hat = nest(z, (z_rows, z_columns, len(z_table)))
+    if "hyper_context" in program:
+        z_hat = decode_with_context(prior, decoder, z_rows, z_columns, len(z_table))
+    else:
+        z = decoder.values(prior.tables, z_table * (z_rows * z_columns))
+        z_hat = nest(z, (z_rows, z_columns, len(z_table)))
 
     if program["steps"]:
         y_hat = decode_steps(prior, decoder, z_hat, rows, columns, code_all)
@@ -396,6 +399,34 @@ def decode_tile(prior, width, height, code_all, payload):
         raise Rejected("the check does not match")
     decoder.finish()
     return z_hat, y_hat
+
+
+def decode_with_context(prior, decoder, rows, columns, channels):
+    context, arrays = prior.program["hyper_context"], prior.arrays
+    scale_bias = arrays[context["scale_bias"]][prior.gain_index]
+    bits, levels = context["phase_bits"], context["levels"]
+    z_hat, known = {}, {}
+    for turn in range(columns + 2 * rows - 2):
+        places = [(y, turn - 2 * y) for y in range(rows) if 0 <= turn - 2 * y < columns]
+        bases, tables = [], []
+        for y, x in places:
+            near = [known.get((y + i, x + j)) for i, j in ((-1, 0), (0, -1), (-1, -1), (-1, 1))]
+            view = [v for position in near for v in position or [0] * channels]
+            features = prior.run(context["features"], {"view": [[view]]})[0][0]
+            out = product(arrays[context["weight"]], arrays[context["bias"]], features)
+            for c in range(channels):
+                mean = clamp(rescale(out[c], context["mean_shift"]))
+                scale = rescale(out[channels + c] + scale_bias[c], context["scale_shift"])
+                bases.append(rescale(mean, bits))
+                phase = mean - (bases[-1] << bits) + (1 << bits >> 1)
+                scale = min(max(scale, 0), levels - 1)
+                tables.append(context["tables"] + phase * levels + scale)
+        values = decoder.values(prior.tables, tables)
+        values = [v + base for v, base in zip(values, bases)]
+        for n, place in enumerate(places):
+            z_hat[place] = values[n * channels : (n + 1) * channels]
+            known[place] = prior.run(context["input"], {"z": [[z_hat[place]]]})[0][0]
+    return [[z_hat[y, x] for x in range(columns)] for y in range(rows)]
 
 
 def decode_steps(prior, decoder, z_hat, rows, columns, code_all):
@@ -446,6 +477,32 @@ def decode_steps(prior, decoder, z_hat, rows, columns, code_all):
     return y_hat
 
 
+def decode_trellis(prior, decoder, trellis, indexes):
+    """(place, what its residual stands for) of those that the trellis quantises."""
+    first, half, offsets = trellis["first"], trellis["half_step"], prior.arrays[trellis["offsets"]]
+    places = sorted(
+        [i for i, scale in enumerate(indexes) if scale >= first], key=lambda i: indexes[i]
+    )
+    lanes = -(-len(places) // trellis["length"])
+    states = [0] * lanes
+    for start in range(0, len(places), max(lanes, 1)):
+        part = places[start : start + lanes]
+        shifted = [trellis["shifted"][state] for state in states[: len(part)]]
+        tables = [
+            trellis["tables"] + indexes[i] - first if s else indexes[i]
+            for i, s in zip(part, shifted)
+        ]
+        for lane, r in enumerate(decoder.values(prior.tables, tables)):
+            i, s = part[lane], shifted[lane]
+            size = abs(r)
+            point = 2 * size * half - (half if s and size else 0)
+            row = offsets[s][indexes[i] - first]
+            if 1 <= size <= len(row):
+                point -= row[size - 1]
+            yield i, point if r >= 0 else -point
+            states[lane] = trellis["next"][states[lane]][r & 1]
+
+
 def decode(bundle, data):
     """The file, and (z_hat, y_hat) of each tile. Raises Rejected."""
     file = File(data)
@@ -473,29 +530,3 @@ if __name__ == "__main__":
             print(latents_sha256(decode(the_bundle, Path(path).read_bytes())[1]), path)
         except Rejected as problem:
             print(f"rejected: {problem}", path)
-
-
-def decode_trellis(prior, decoder, trellis, indexes):
-    """(place, what its residual stands for) of those that the trellis quantises."""
-    first, half, offsets = trellis["first"], trellis["half_step"], prior.arrays[trellis["offsets"]]
-    places = sorted(
-        [i for i, scale in enumerate(indexes) if scale >= first], key=lambda i: indexes[i]
-    )
-    lanes = -(-len(places) // trellis["length"])
-    states = [0] * lanes
-    for start in range(0, len(places), max(lanes, 1)):
-        part = places[start : start + lanes]
-        shifted = [trellis["shifted"][state] for state in states[: len(part)]]
-        tables = [
-            trellis["tables"] + indexes[i] - first if s else indexes[i]
-            for i, s in zip(part, shifted)
-        ]
-        for lane, r in enumerate(decoder.values(prior.tables, tables)):
-            i, s = part[lane], shifted[lane]
-            size = abs(r)
-            point = 2 * size * half - (half if s and size else 0)
-            row = offsets[s][indexes[i] - first]
-            if 1 <= size <= len(row):
-                point -= row[size - 1]
-            yield i, point if r >= 0 else -point
-            states[lane] = trellis["next"][states[lane]][r & 1]

@@ -161,10 +161,13 @@ def test_restored_prior_predicts_the_same_rate(bundle):
     images = [synthetic_photo(128, 128, seed=i) for i in range(2)]
     model = export.restore_model(codec.bundle).eval()
     # the float model has Gaussians, not the tables that were counted
-    fresh = export.quantise_prior(model, images).arrays
+    again = export.quantise_prior(model, images)
+    fresh = again.arrays
     tables = {k: fresh[k] for k in ("tables.frequencies", "tables.sizes", "rows.z_table")}
     prior = codec.bundle.prior
     program = {k: v for k, v in prior.program.items() if k != "trellis"}  # nor does it know this
+    first = again.program["hyper_context"]["tables"]
+    program["hyper_context"] = program["hyper_context"] | {"tables": first}
     prior = replace(prior, program=program, arrays=prior.arrays | tables, weights={})
     lost = export.compare_code_lengths(model, prior, images)
     # Below zero is no fault: not coding the surest symbols may save more than rounding costs.
@@ -291,6 +294,22 @@ def test_a_network_grows_and_computes_the_same(bundle, folder, tmp_path, run_aei
                      "--width", 64)  # fmt: skip
     assert result.code == 1
     assert "not 64" in result.err
+
+
+def test_a_network_gets_a_context_of_z_hat_and_computes_the_same(folder, tmp_path):
+    without = networks.LatentCodec(
+        replace(TINY, hyper_context=0), 0.03 * torch.randn(16, 768), torch.ones(16)
+    )
+    assert without.hyper_context is None
+    model = grow.grown(without, TINY)
+    x, index = torch.rand(1, 3, 160, 224) - 0.5, torch.tensor([200.0])
+    with torch.no_grad():
+        for name, tensor in without(x, index, noisy=False).items():
+            assert torch.equal(tensor, model(x, index, noisy=False)[name]), name
+    assert not grow.can_grow(TINY, replace(TINY, hyper_context=16))
+    train(folder, tmp_path, TINY, config(2), init=model, log=silent)
+    state = torch.load(tmp_path / "last.pt", weights_only=False)
+    assert state["model"]["hyper_context.head.weight"].abs().sum() > 0
 
 
 def test_photographs_held_out_by_seed(folder):

@@ -48,7 +48,8 @@ def test_the_code_that_ships_keeps_its_checks():
     taps = [[c >> MEMORY - i & 1 for i in range(MEMORY + 1)] for c in (CHECK_SHIFTED, CHECK_PARITY)]
     sums = np.convolve(quantisers, taps[0]) + np.convolve(parities, taps[1])
     inside = sums[MEMORY : len(parities)]
-    assert len(inside) > 400 and not (inside % 2).any()
+    assert len(inside) > 400
+    assert not (inside % 2).any()
 
 
 @pytest.mark.parametrize("code", [(), (MEMORY, CHECK_SHIFTED, CHECK_PARITY)])

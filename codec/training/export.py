@@ -35,7 +35,7 @@ from .networks import (
     Rows,
 )
 from .preview import fit_preview
-from .quantise import MEAN_BITS, IntegerPrior, quantise_prior
+from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, scale_rows
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
 from .tables import Latents, add_trellis, fit_tables, tables_of_masses
@@ -250,7 +250,7 @@ def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     if arch == "cae":
         model = ConvAutoencoder(config)
     else:
-        state.update(_float_prior(bundle, config.latents))
+        state.update(_float_prior(bundle))
         basis = torch.from_numpy(state["g_a.klt.weight"].reshape(config.latents, -1))
         model = LatentCodec(config, basis, torch.from_numpy(state["g_a.scale"].flatten()))
     # Shapes come from the network: initialisers and integers are only reshaped (see graphs.py).
@@ -262,7 +262,7 @@ def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     return model
 
 
-def _float_prior(bundle: Bundle, latents: int) -> dict[str, np.ndarray]:
+def _float_prior(bundle: Bundle) -> dict[str, np.ndarray]:
     """Weights and biases of h_s and the context model from their integers."""
     arrays, exponents = bundle.prior.arrays, bundle.manifest["exponents"]
     streams = _fractions_in(bundle.prior.program, exponents)
@@ -272,15 +272,14 @@ def _float_prior(bundle: Bundle, latents: int) -> dict[str, np.ndarray]:
             continue
         state[f"{name}.weight"] = arrays[f"{name}.weight"] * 2.0**-exponent
         state[f"{name}.bias"] = arrays[f"{name}.bias"] * 2.0 ** -(exponent + streams[name])
-    is_scale = np.tile(np.repeat([False, True], latents // 4), 4)
-    for k in range(STEPS):
-        name = f"context.{k}.head"
+    for name in (name.removesuffix(".mean") for name in exponents if name.endswith(".mean")):
+        weight = arrays[f"{name}.weight"]
         factor = np.where(
-            is_scale,
+            scale_rows(len(weight), 1 if name.startswith("hyper_context") else STEPS),
             LOG_SCALE_STEP * 2.0 ** -exponents[f"{name}.scale"],
             2.0 ** -exponents[f"{name}.mean"],
         )
-        state[f"{name}.weight"] = arrays[f"{name}.weight"] * factor[:, None]
+        state[f"{name}.weight"] = weight * factor[:, None]
         state[f"{name}.bias"] = arrays[f"{name}.bias"] * factor * 2.0 ** -streams[name]
     return state
 
@@ -310,4 +309,7 @@ def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:
     for k, step in enumerate(program["steps"]):
         walk(step["features"], {"h": known["stream"], "view": known["view"]})
         result[f"context.{k}.head"] = known["stream"]
+    if "hyper_context" in program:
+        walk(program["hyper_context"]["features"], {"view": known["z"]})
+        result["hyper_context.head"] = known["hyper_stream"]
     return result

@@ -119,6 +119,10 @@ def _prior_facts(bundle: Bundle, files: dict[str, int]) -> dict:
     layers = {n: a for n, a in arrays.items() if n.endswith((".weight", ".bias"))}
     cells = 1 / program["stride"] ** 2  # of the latents' grid, per pixel
     density, work = cells / program["hyper_stride"] ** 2, 0.0
+    if "hyper_context" in program:
+        context = program["hyper_context"]
+        names = [layer["weight"] for layer in context["features"] if "weight" in layer]
+        work += sum(arrays[name].size for name in (*names, context["weight"])) * density
     for layer in program["hyper"]:
         if layer["op"] == "shuffle":
             density *= 4

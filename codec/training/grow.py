@@ -1,6 +1,6 @@
 """A deeper network that computes what a trained one computes, to go on training from.
 
-New blocks are residual and end in a layer of zeros, so that at the start they add nothing (as in Net2Net, Chen et al.
+New blocks, and a new context of z_hat, end in a layer of zeros, so that at the start they add nothing (as in Net2Net, Chen et al.
 2016, and Fixup, Zhang et al. 2019).
 """
 
@@ -19,20 +19,23 @@ LAST_LAYERS = (".down.", ".pw2.")  # of a Block, of a PriorBlock
 
 
 def can_grow(old: NetworkConfig | CaeConfig, new: NetworkConfig | CaeConfig) -> bool:
-    """Whether `new` is `old` with more blocks, of the usual hidden widths, and nothing else; never of a cae."""
+    """Whether `new` is `old` with more blocks, of the usual hidden widths, or a context of z_hat, and nothing else; never of a
+    cae."""
     if not isinstance(old, NetworkConfig) or not isinstance(new, NetworkConfig):
         return False
     a, b = asdict(old), asdict(new)
     deeper = all(b[name] >= a[name] for name in DEPTHS)
+    context = old.hyper_context in (0, new.hyper_context)
     usual = not old.hidden_a and not old.hidden_s
-    return old != new and deeper and usual and all(b[k] == a[k] for k in a if k not in DEPTHS)
+    same = all(b[k] == a[k] for k in a if k not in (*DEPTHS, "hyper_context"))
+    return old != new and deeper and context and usual and same
 
 
 def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfig) -> LatentCodec:
     """A model of a deeper configuration with the weights of `model`, and its output. Raises ValueError where
     `can_grow` is False."""
     if not can_grow(model.config, config):
-        raise ValueError("a network grows by more blocks only")
+        raise ValueError("a network grows by more blocks, or a context of z_hat, only")
     assert isinstance(config, NetworkConfig)
     old = model.state_dict()
     made = empty_codec(config, old)

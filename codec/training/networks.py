@@ -20,6 +20,7 @@ from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
 from ..bundle import GAIN_LEVELS
+from ..hyper_latents import ABOVE_AND_LEFT
 from ..prior_slopes import SCALE_MAX, SCALE_MIN
 from .scales import OFFSETS, magnitude, symbols_of
 from .steering import Steering
@@ -46,6 +47,7 @@ class NetworkConfig:
     prior_width: int = 128
     prior_blocks: int = 4
     hyper_latents: int = 96
+    hyper_context: int = 0  # width of the context model of z_hat; 0: it has none
     anchors: int = 8
     # Hidden widths of the blocks of g_a and g_s, those at 1/8 first; none: twice the width of each.
     hidden_a: tuple[int, ...] = ()
@@ -239,6 +241,30 @@ class ContextStep(nn.Module):
         return self.blocks(F.leaky_relu(f, PRIOR_SLOPE))
 
 
+class HyperContext(nn.Module):
+    """What z_hat above and on the left says of a place: (B, Z, h, w) as h_s takes it -> (B, 2 Z, h, w), means in symbols and
+    what the logs of the scales grow by; zeros at first."""
+
+    def __init__(self, c: NetworkConfig):
+        super().__init__()
+        p, z = c.hyper_context, c.hyper_latents
+        self.view = nn.Conv2d(len(ABOVE_AND_LEFT) * z, p, 1)
+        self.middle = nn.Conv2d(p, p, 1)
+        self.head = nn.Conv2d(p, 2 * z, 1)
+        self.head.weight.data.zero_()
+        self.head.bias.data.zero_()
+
+    def features(self, z: Tensor) -> Tensor:
+        h, w = z.shape[2:]
+        padded = F.pad(z, (1, 1, 1, 0))
+        near = [padded[:, :, 1 + i : 1 + i + h, 1 + j : 1 + j + w] for i, j in ABOVE_AND_LEFT]
+        f = F.leaky_relu(self.view(torch.cat(near, 1)), PRIOR_SLOPE)
+        return F.leaky_relu(self.middle(f), PRIOR_SLOPE)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.head(self.features(z)).float()
+
+
 def split_cells(x: Tensor) -> Tensor:
     """(B, C, h, w), even h and w -> (B, 4, C, h/2, w/2): the four positions of each 2x2 cell."""
     b, c, h, w = x.shape
@@ -266,6 +292,7 @@ class LatentCodec(nn.Module):
         self.h_a = HyperAnalysis(c)
         self.h_s = HyperSynthesis(c)
         self.context = nn.ModuleList([ContextStep(c, first=k == 0) for k in range(STEPS)])
+        self.hyper_context = HyperContext(c) if c.hyper_context else None
         index = torch.linspace(0, GAIN_LEVELS - 1, c.anchors)[:, None]
         log_gain = initial_gain(index).log().expand(-1, c.latents)
         sigma = (log_gain + std.log()).exp()  # of the latents in quantisation steps
@@ -321,6 +348,18 @@ class LatentCodec(nn.Module):
         stack = torch.cat([*steps, *missing], 1).index_select(1, self.joined)
         return join_cells(stack.view(b, 4, 4 * m, h, w))
 
+    def hyper_bits(self, z: Tensor, z_hat: Tensor, index: Tensor, noisy: bool) -> Tensor:
+        """Bits of z_hat, (B,). z: before rounding, float32 (B, Z, hz, wz); z_hat: after."""
+        scale = self.z_scale(index).expand_as(z)
+        mean = torch.zeros_like(z)
+        if self.hyper_context is not None:
+            known = z_hat * self.z_in_gain(index) + self.z_in_bias(index)
+            mean, growth = self.hyper_context(known).chunk(2, 1)
+            scale = scale * growth.clamp(-12, 12).exp()
+        size = (z_hat - mean).abs()
+        size = size.detach() if noisy else size
+        return self.rate(z - mean, size - 0.5, size + 0.5, scale, noisy).sum((1, 2, 3))
+
     def step_parameters(self, k: int, h: Tensor, view: Tensor | None, index: Tensor):
         """Mean and scale of step k: each (B, cell 4, M/4, h/2, w/2) float32, in quantisation steps."""
         step = self.context[k]
@@ -350,8 +389,7 @@ class LatentCodec(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             z = self.h_a(y) * self.z_gain(index)
         z_hat = quantize_ste(z)
-        size = z_hat.detach().abs()
-        z_bits = self.rate(z, size - 0.5, size + 0.5, self.z_scale(index), noisy).sum((1, 2, 3))
+        z_bits = self.hyper_bits(z, z_hat, index, noisy)
         h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
         h = h[:, :, : y.shape[2], : y.shape[3]]
         view_gain = self.view_gain(index)

@@ -11,7 +11,15 @@ import torch
 from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .networks import GAIN_LEVELS, STEPS, LatentCodec
 from .scales import magnitude
-from .tables import HALF_STEP, gaussian_tables
+from .tables import (
+    HALF_STEP,
+    HYPER_LEVELS,
+    PHASE_BITS,
+    gaussian_at,
+    gaussian_tables,
+    hyper_shapes,
+    tables_of_masses,
+)
 
 MEAN_BITS = 6
 MOST_OFFSET = (1 << MEAN_BITS) - 1  # below a step
@@ -21,6 +29,8 @@ MAX_SYMBOL = 32767
 EXACT = 2.0**52
 SKIP_BELOW = 1
 MAX_FRACTION = 12
+PRIOR_PARTS = ("h_s", "context", "hyper_context")  # modules that the run time executes as integers
+MEAN_MOST = 4096  # whole part of a mean of z_hat: int16 with PHASE_BITS of fraction
 
 
 @dataclass
@@ -55,7 +65,7 @@ def fake_quantise(model: LatentCodec, fraction: int = 10) -> None:
     fixed point and clamped in the forward pass, as the interpreter will do, with straight-through
     gradients. `fraction` is the number of fractional bits, the usual choice of calibration."""
     for name, module in model.named_modules():
-        if name.startswith(("h_s", "context")) and isinstance(module, torch.nn.Conv2d):
+        if name.startswith(PRIOR_PARTS) and isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(
                 lambda m, args, out: _RoundSte.apply(out.float(), fraction).to(out.dtype)
             )
@@ -76,7 +86,7 @@ def _observe(model: LatentCodec, images: list[np.ndarray]) -> dict[str, float]:
 
     handles = []
     for name, module in model.named_modules():
-        if name.startswith(("h_s", "context")):
+        if name.startswith(PRIOR_PARTS):
             handles.append(
                 module.register_forward_hook(lambda m, args, out, name=name: watch(name, out))
             )
@@ -154,6 +164,34 @@ class _Writer:
             }
         )
 
+    def head(self, name: str, groups: int, stream: int, scale_exponent: int) -> int:
+        """Store a head, whose means and log scales have formats of their own; returns the exponent of the means' weights."""
+        weight, bias = self.state[f"{name}.weight"][:, :, 0, 0], self.state[f"{name}.bias"]
+        is_scale = scale_rows(len(weight), groups)
+        largest = max(np.abs(weight[~is_scale]).max(), 1e-9)
+        exponent = min(math.floor(math.log2(32767 / largest)), 20)
+        factor = np.where(is_scale, 2.0**scale_exponent / LOG_SCALE_STEP, 2.0**exponent)
+        integer = np.rint(weight * factor[:, None]).astype(np.int16)
+        b = np.rint(bias * factor * 2.0**stream).astype(np.int64)
+        self.prior.arrays[f"{name}.weight"], self.prior.arrays[f"{name}.bias"] = integer, b
+        self.prior.exponents[f"{name}.mean"] = exponent
+        self.prior.exponents[f"{name}.scale"] = scale_exponent
+        sums = np.abs(integer.astype(np.float64)).sum(1)
+        prove(name, float((sums * ACTIVATION + np.abs(b)).max()) + 2.0**40)
+        return exponent
+
+
+def scale_rows(outputs: int, groups: int) -> np.ndarray:
+    """Which rows of a head are log scales, the second half of each group: bool (outputs,)."""
+    return np.tile(np.repeat([False, True], outputs // (2 * groups)), groups)
+
+
+def _scale_exponent(heads: list[np.ndarray], groups: int, stream: int) -> int:
+    """Of the weights of log scales, in levels; at most 24 fractional bits in all, so that bias rows (up to 63 levels and
+    some) fit int32."""
+    largest = max(np.abs(h[scale_rows(len(h), groups)]).max() for h in heads) / LOG_SCALE_STEP
+    return min(math.floor(math.log2(32767 / max(largest, 1e-9))), 24 - stream)
+
 
 def _rows(values: torch.Tensor, exponent: float) -> np.ndarray:
     rows = np.rint(values.detach().double().numpy() * 2.0**exponent)
@@ -205,7 +243,7 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     z_shift = 10
     prior.arrays["rows.z_multiplier"] = _rows(row(model.z_in_gain), f_z + z_shift)
     prior.arrays["rows.z_bias"] = _rows(row(model.z_in_bias), f_z + z_shift)
-    z_rows = np.abs(prior.arrays["rows.z_multiplier"]).max() * float(MAX_SYMBOL)
+    z_rows = np.abs(prior.arrays["rows.z_multiplier"]).max() * float(MAX_SYMBOL + MEAN_MOST)
     prove("rows.z", float(z_rows + np.abs(prior.arrays["rows.z_bias"]).max()))
     f1 = fraction_bits(seen["h_s.stem"])
     f2 = fraction_bits(seen["h_s.up1"])
@@ -260,13 +298,9 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
     program["view_multiplier"], program["view_shift"] = "rows.view_multiplier", view_shift
     program["mean_multiplier"], program["mean_shift"] = "rows.mean_multiplier", mean_shift
 
-    # the four steps; means and log scales of a head have formats of their own
-    quarter = c.latents // 4
-    is_scale = np.tile(np.repeat([False, True], quarter), 4)
+    # the four steps
     heads = [w.state[f"context.{k}.head.weight"][:, :, 0, 0] for k in range(STEPS)]
-    largest = max(np.abs(h[is_scale]).max() for h in heads) / LOG_SCALE_STEP
-    # at most 24 fractional bits, so that the bias rows (up to 63 levels and some) fit int32
-    scale_exponent = min(math.floor(math.log2(32767 / largest)), 24 - stream)
+    scale_exponent = _scale_exponent(heads, STEPS, stream)
     scale_shift = stream + scale_exponent
     steps = []
     for k in range(STEPS):
@@ -286,17 +320,7 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
             w.conv(features, f"{name}.pw2", "a", "a", f_dw, stream)
             features.append({"op": "add", "in": ["f", "a"], "out": "f"})
         name = f"context.{k}.head"
-        head, bias = heads[k], w.state[f"{name}.bias"]
-        exponent = math.floor(math.log2(32767 / max(np.abs(head[~is_scale]).max(), 1e-9)))
-        exponent = min(exponent, 20)
-        factor = np.where(is_scale, 2.0**scale_exponent / LOG_SCALE_STEP, 2.0**exponent)
-        integer = np.rint(head * factor[:, None]).astype(np.int16)
-        b = np.rint(bias * factor * 2.0**stream).astype(np.int64)
-        prior.arrays[f"{name}.weight"], prior.arrays[f"{name}.bias"] = integer, b
-        prior.exponents[f"{name}.mean"] = exponent
-        prior.exponents[f"{name}.scale"] = scale_exponent
-        sums = np.abs(integer.astype(np.float64)).sum(1)
-        prove(name, float((sums * ACTIVATION + np.abs(b)).max()) + 2.0**40)
+        exponent = w.head(name, STEPS, stream, scale_exponent)
         if stream + exponent - f_mean < 1:
             raise ValueError(f"{name}: no fractional bits to round away")
         steps.append(
@@ -318,7 +342,41 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
         prior.arrays["offsets"] = offsets
     prior.arrays["tables.frequencies"], prior.arrays["tables.sizes"] = gaussian_tables()
     level = (row(model.z_scale).log() - math.log(SCALE_MIN)) / LOG_SCALE_STEP
+    if model.hyper_context is not None:
+        _add_hyper_context(model, w, seen, level)
     prior.arrays["rows.z_table"] = (
         level.detach().round().clamp(0, SCALE_LEVELS - 1).numpy().astype(np.uint8)
     )
     return prior
+
+
+def _add_hyper_context(
+    model: LatentCodec, w: _Writer, seen: dict[str, float], level: torch.Tensor
+) -> None:
+    """The context of z_hat, and Gaussian tables for it behind the others. level: (256, Z), scale levels without context."""
+    prior, program = w.prior, w.prior.program
+    f_view, stream = (fraction_bits(seen[f"hyper_context.{n}"]) for n in ("view", "middle"))
+    program["fractions"]["hyper_stream"] = stream
+    leaky = {"op": "leaky", "in": "f", "out": "f"}
+    features: list[dict] = []
+    w.conv(features, "hyper_context.view", "view", "f", program["fractions"]["z"], f_view)
+    features.append(leaky)
+    w.conv(features, "hyper_context.middle", "f", "f", f_view, stream)
+    features.append(leaky)
+    name = "hyper_context.head"
+    head = w.state[f"{name}.weight"][:, :, 0, 0]
+    scale_exponent = _scale_exponent([head], 1, stream)
+    mean_shift = stream + w.head(name, 1, stream, scale_exponent) - PHASE_BITS
+    if mean_shift < 1:
+        raise ValueError(f"{name}: no fractional bits to round away")
+    prior.arrays["rows.z_scale_bias"] = _rows(level, stream + scale_exponent)
+    program["hyper_context"] = {
+        "input": program["hyper"][:1],  # the row of gains and biases
+        "features": features, "weight": f"{name}.weight", "bias": f"{name}.bias",
+        "mean_shift": mean_shift, "scale_shift": stream + scale_exponent,
+        "scale_bias": "rows.z_scale_bias", "phase_bits": PHASE_BITS,
+        "levels": HYPER_LEVELS, "tables": len(prior.arrays["tables.sizes"]),
+    }  # fmt: skip
+    frequencies, sizes = tables_of_masses([gaussian_at(*shape) for shape in hyper_shapes()])
+    for name, more in (("tables.frequencies", frequencies), ("tables.sizes", sizes)):
+        prior.arrays[name] = np.concatenate([prior.arrays[name], more])

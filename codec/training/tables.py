@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..bundle import Costs, Prior, costs_of_tables
-from ..latents import Quantised, quantise, to_symbols
+from ..hyper_latents import coded
+from ..latents import Quantised, quantise, to_hyper_symbols
 from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from ..trellis import Trellis
 from .trellis_code import CHECK_PARITY, CHECK_SHIFTED, MEMORY, state_machine
@@ -31,6 +32,9 @@ FIRST, LENGTH, HALF_STEP = 9, 192, 0.734
 NEXT, SHIFTED = state_machine(MEMORY, CHECK_SHIFTED, CHECK_PARITY)
 OFFSET_SIZES = 2  # magnitudes whose points are moved to where the residuals lie
 COUNTS_OF_NO_OFFSET = 1000.0
+
+# Of the context of z_hat: fractional bits of means, and scale indexes that it tells apart (up to 13 steps).
+PHASE_BITS, HYPER_LEVELS = 3, 40
 
 Latents = list[tuple[int, np.ndarray, np.ndarray]]  # (gain index, y, z) as `quantise` takes them
 
@@ -122,6 +126,18 @@ def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]
     return shapes
 
 
+def hyper_shapes() -> list[tuple[np.ndarray, float]]:
+    """As `_shapes`, of the tables of z_hat with a context: of each phase, each scale index. A phase says where the mean lies
+    among the symbols: from half a symbol below zero on."""
+    shapes = []
+    for phase in range(1 << PHASE_BITS):
+        mean = phase / (1 << PHASE_BITS) - 0.5
+        for sigma, reach in levels()[:HYPER_LEVELS]:
+            points, _ = _integers(sigma, reach + 1)
+            shapes.append((points - mean, sigma))
+    return shapes
+
+
 def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what they
     lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
@@ -151,27 +167,39 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
     place = np.zeros(SCALE_LEVELS, np.uint8)
     place[used] = count + np.arange(len(used))
     of_z = [_integers(*level) for level in levels()]
+    context = prior.program.get("hyper_context")
+    of_context = hyper_shapes() if context else []
     for _ in range(ROUNDS):
         shapes = _shapes(prior.trellis, one)
-        y_counts, z_counts = ([np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z))
+        y_counts, z_counts, context_counts = (
+            [np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z, of_context)
+        )
         errors = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
         for row, y, z in latents:
-            quantised = quantise(prior, row, y, to_symbols(z), prior.rounding_bits)
+            quantised = quantise(prior, row, y, to_hyper_symbols(z), prior.rounding_bits)
             for step in quantised.steps:
                 _count(y_counts, step.values, step.tables)
             if prior.trellis is not None:
                 errors += _errors(prior, y, quantised)
-            z_hat = quantised.z_hat
-            _count(z_counts, z_hat.ravel(), np.broadcast_to(z_levels[row], z_hat.shape).ravel())
+            for values, tables in coded(prior, row, quantised.z_hat):
+                if context:
+                    _count(context_counts, values, tables - context["tables"])
+                else:
+                    _count(z_counts, values, tables)
         counts = y_counts + [z_counts[k] for k in used]
         shapes += [of_z[k] for k in used]
-        frequencies, sizes = tables_of_masses([_fit(n, *s) for n, s in zip(counts, shapes)])
+        masses = [_fit((n + n[::-1]) / 2, *s) for n, s in zip(counts, shapes)]
+        masses += [_fit(n, *s) for n, s in zip(context_counts, of_context)]
+        frequencies, sizes = tables_of_masses(masses)
         arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
         if prior.trellis is not None:
             arrays["trellis.offsets"] = _offsets(prior, errors)
         prior = replace(prior, arrays=arrays, weights={})
     arrays = prior.arrays | {"rows.z_table": place[z_levels]}
-    return replace(prior, arrays=arrays, weights={})
+    program = prior.program
+    if context:
+        program = program | {"hyper_context": context | {"tables": count + len(used)}}
+    return replace(prior, program=program, arrays=arrays, weights={})
 
 
 def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
@@ -214,8 +242,8 @@ def _count(counts: list[np.ndarray], values: np.ndarray, index: np.ndarray) -> N
 
 
 def _fit(counts: np.ndarray, points: np.ndarray, sigma: float) -> np.ndarray:
-    """Masses (n,), symmetric, of counts and of the Gaussian that stands in where they are few."""
+    """Masses (n,) of counts and of the Gaussian that stands in where they are few."""
     narrow, wide = (gaussian_at(points, sigma * factor) for factor in (1, WIDE))
     smooth = (1 - WIDE_SHARE) * narrow + WIDE_SHARE * wide
     weight = COUNTS_OF_GAUSSIAN * len(counts)
-    return ((counts + counts[::-1]) / 2 + weight * smooth) / (counts.sum() + weight)
+    return (counts + weight * smooth) / (counts.sum() + weight)

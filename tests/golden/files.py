@@ -95,6 +95,11 @@ FILES = {
     "trellis-grey-130x70-tiles": (
         "trellis", photo(130, 70, "L"), {"gain_index": 220, "tile_side": 64}),
     "trellis-noise-48x32": ("trellis", noise(48, 32), {"gain_index": 255}),
+    "context-rgb-100x60": ("context", photo(100, 60), {"gain_index": 128}),
+    "context-rgb-17x3": ("context", photo(17, 3), {"gain_index": 200}),
+    "context-grey-210x330": ("context", photo(210, 330, "L"), {"gain_index": 60}),
+    "context-rgb-130x200-tiles": ("context", photo(130, 200), {"gain_index": 220, "tile_side": 64}),
+    "context-noise-148x132": ("context", noise(148, 132), {"gain_index": 255}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ TINY = networks.NetworkConfig(
 )  # fmt: skip
 
 
-def make_tiny(work: Path, out: Path, name: str = "tiny", **change) -> None:
+def make_tiny(work: Path, out: Path, name: str = "tiny", network=TINY, **change) -> None:
     photos = work / name
     photos.mkdir()
     for i in range(12):
@@ -36,7 +37,7 @@ def make_tiny(work: Path, out: Path, name: str = "tiny", **change) -> None:
         validate_every=10_000, checkpoint_every=100, threads=1, **change,
     )  # fmt: skip
     run = work / f"{name}-run"
-    train(photos, run, TINY, settings)
+    train(photos, run, network, settings)
     sharpen(run / "last.pt", offsets=bool(change))
     export.export_checkpoint(run / "last.pt", photos, out / f"{name}.bundle", name)
 
@@ -51,6 +52,11 @@ def make_trellis(work: Path, out: Path) -> None:
     make_tiny(work, out, "trellis", rounding=14.0)
 
 
+def make_context(work: Path, out: Path) -> None:
+    """With a context of z_hat, and a trellis of 256 states; the one before it has four."""
+    make_tiny(work, out, "context", replace(TINY, hyper_context=6), rounding=14.0)
+
+
 def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
     hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
@@ -60,6 +66,8 @@ def sharpen(checkpoint: Path, offsets: bool = False) -> None:
         state["ema"][f"{name}.anchors"] += change
     if offsets:  # hardly learned in so few steps
         state["ema"]["offsets"][0], state["ema"]["offsets"][1] = 0.2, -0.1
+    if "hyper_context.head.weight" in state["ema"]:
+        state["ema"]["hyper_context.head.weight"] += 0.3 * torch.randn(12, 6, 1, 1)
     torch.save(state, checkpoint)
 
 
@@ -79,5 +87,5 @@ def make_factorized(work: Path, out: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        for make in (make_tiny, make_offset, make_trellis, make_factorized):
+        for make in (make_tiny, make_offset, make_trellis, make_context, make_factorized):
             make(Path(folder), Path(sys.argv[1]))
