@@ -18,15 +18,12 @@ from .interpreter import clamp, rescale, run
 if TYPE_CHECKING:
     from .bundle import Prior
 
+MEAN_MOST = 4096  # whole part of an expectation
 MOST = (
-    32767 - 4096
-)  # of a value: an expectation takes up to 4096 off it, in the other direction perhaps
-ABOVE_AND_LEFT = (
-    (-1, 0),
-    (0, -1),
-    (-1, -1),
-    (-1, 1),
-)  # rows, columns from a place to what it knows
+    32767 - MEAN_MOST
+)  # of a value: an expectation, in the other direction perhaps, is taken off it
+# rows, columns from a place to what it knows
+ABOVE_AND_LEFT = ((-1, 0), (0, -1), (-1, -1), (-1, 1))
 
 
 def steps(prior: Prior, h: int, w: int) -> list[tuple[np.ndarray, np.ndarray]]:

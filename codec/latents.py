@@ -360,7 +360,7 @@ def quantise(
 
     y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); row: gain index; error_bits: what a
     squared error of one quantisation step is worth in rate-distortion optimised rounding, everywhere or
-    float32 (h, w) of each cell of the grid or (h, w, M) of each latent, or None to round to the nearest.
+    float32 (h, w) of each cell of the grid, or None to round to the nearest.
     """
     one = float(1 << prior.program["mean_bits"])
     steps: list[Step] = []
@@ -372,9 +372,8 @@ def quantise(
             exact = target - mean / one
             worth = error_bits
             if isinstance(worth, np.ndarray):
-                of_each = worth if worth.ndim == 3 else worth[..., None]
-                parts = [np.broadcast_to(of_each, y.shape)[place].ravel() for place in places]
-                worth = np.concatenate(parts)
+                parts = [np.broadcast_to(worth[p[:2]][..., None], y[p].shape) for p in places]
+                worth = np.concatenate([part.ravel() for part in parts])
             values, tables = choose_symbols(prior, exact, index, worth)
             if not code_all:
                 sure = index < skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..hyper_latents import MEAN_MOST
 from ..prior_slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .networks import GAIN_LEVELS, STEPS, LatentCodec
 from .scales import magnitude
@@ -30,7 +31,6 @@ EXACT = 2.0**52
 SKIP_BELOW = 1
 MAX_FRACTION = 12
 PRIOR_PARTS = ("h_s", "context", "hyper_context")  # modules that the run time executes as integers
-MEAN_MOST = 4096  # whole part of a mean of z_hat: int16 with PHASE_BITS of fraction
 
 
 @dataclass
