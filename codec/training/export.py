@@ -42,7 +42,7 @@ from .tables import Latents, add_trellis, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
-MAX_BUNDLE_BYTES = 16_000_000
+MAX_BUNDLE_BYTES = 24_000_000
 GRAPHS = ("g_a", "h_a", "g_s")
 CALIBRATION, COUNTED = 13, 47  # images of each purpose, see export_bundle
 COUNTED_INDEXES = (0, 40, 80, 120, 160, 200, 240)
@@ -90,7 +90,7 @@ def export_bundle(
 
     images: uint8 (H, W, 3), sides multiples of 32: the first 13 for activation ranges and for the comparison of
     code lengths, float prior against integer prior; all for the tables. training: facts for the manifest (pixels, ...).
-    Raises ValueError where the prior cannot be made exact or the bundle exceeds 16 MB.
+    Raises ValueError where the prior cannot be made exact or the bundle exceeds MAX_BUNDLE_BYTES.
     """
     model = model.cpu().float().eval()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}

@@ -173,7 +173,9 @@ def train(
     optimiser = make_optimiser(model, config)
     step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
     if state is not None:
-        if state["config"]["optimiser"] == config.optimiser:
+        if state["optimiser"] is None:  # of a run on a GPU (gpu/loop.py)
+            log("the optimiser starts anew: the checkpoint has no state of it")
+        elif state["config"]["optimiser"] == config.optimiser:
             fresh = [dict(group) for group in optimiser.param_groups]
             load_state(optimiser, model, state["optimiser"])
             for group, new in zip(optimiser.param_groups, fresh):
