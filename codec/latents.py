@@ -55,9 +55,9 @@ def grid_of(program: dict, width: int, height: int) -> tuple[int, int, int, int]
 class SymbolWriter:
     """Codes signed integers, each under the table of its index."""
 
-    def __init__(self, tables: list[Table]):
+    def __init__(self, prior: Prior):
         self.coder = make_encoder()
-        self.tables = tables
+        self.tables, self.costs = prior.tables, prior.costs
         self.bits = 0.0
 
     def raw(self, symbols: np.ndarray, table: Table) -> None:
@@ -68,27 +68,31 @@ class SymbolWriter:
     def code(self, values: np.ndarray, index: np.ndarray, first: int) -> None:
         """values: int (n,), |value| <= 32767; index: uint8 (n,). Symbols with index < first are not
         coded and must be zero."""
-        order, starts = group(index, first)
-        escapes: list[int] = []
-        for k, (start, end) in starts:
-            table = self.tables[k]
-            reach = (len(table.frequencies) - 2) // 2
-            chosen = values[order[start:end]]
-            outside = np.abs(chosen) > reach
-            symbols = np.where(outside, 2 * reach + 1, chosen + reach)
-            self.raw(symbols, table)
-            for v in chosen[outside].tolist():
-                escapes += exp_golomb(2 * (abs(v) - reach - 1) + (v < 0))
-        if escapes:
+        order, spans = group(index, first)
+        if not spans:
+            return
+        bits, centre, reaches = self.costs
+        chosen, k = values[order], index[order]
+        reach = reaches[k]
+        outside = np.abs(chosen) > reach
+        symbols = np.where(outside, reach + 1, chosen)
+        self.bits += float(bits[centre[k] + symbols].sum(dtype=np.float64))
+        symbols = (symbols + reach).astype(np.int32)
+        for table, start, end in spans:
+            self.coder.encode(symbols[start:end], self.tables[table])
+        if outside.any():
+            escapes: list[int] = []
+            for v, r in zip(chosen[outside].tolist(), reach[outside].tolist()):
+                escapes += exp_golomb(2 * (abs(v) - r - 1) + (v < 0))
             self.raw(np.array(escapes, np.int64), BIT)
 
 
 class SymbolReader:
     """The mirror of SymbolWriter."""
 
-    def __init__(self, tables: list[Table], data: bytes):
+    def __init__(self, prior: Prior, data: bytes):
         self.coder = make_decoder(data)
-        self.tables = tables
+        self.tables, self.reaches = prior.tables, prior.costs[2]
         self.history: list[tuple[np.ndarray, Table]] = []
 
     def raw(self, count: int, table: Table) -> np.ndarray:
@@ -105,24 +109,20 @@ class SymbolReader:
 
     def code(self, index: np.ndarray, first: int) -> np.ndarray:
         """index: uint8 (n,) -> int32 (n,)."""
-        order, starts = group(index, first)
+        order, spans = group(index, first)
         values = np.zeros(len(index), np.int32)
-        escaped: list[tuple[np.ndarray, int]] = []
-        for k, (start, end) in starts:
-            table = self.tables[k]
-            reach = (len(table.frequencies) - 2) // 2
-            symbols = self.raw(end - start, table) - reach
-            values[order[start:end]] = symbols
-            outside = np.flatnonzero(symbols > reach)
-            if len(outside):
-                escaped.append((order[start:end][outside], reach))
-        for places, reach in escaped:
-            for place in places.tolist():
-                u = self.read_exp_golomb()
-                magnitude = reach + 1 + (u >> 1)
-                if magnitude > MAX_SYMBOL:
-                    raise DamagedFileError("the image data holds an impossible value")
-                values[place] = -magnitude if u & 1 else magnitude
+        if not spans:
+            return values
+        symbols = np.concatenate([self.raw(end - start, self.tables[k]) for k, start, end in spans])
+        reach = self.reaches[index[order]]
+        symbols = symbols - reach
+        for at in np.flatnonzero(symbols > reach).tolist():
+            u = self.read_exp_golomb()
+            magnitude = int(reach[at]) + 1 + (u >> 1)
+            if magnitude > MAX_SYMBOL:
+                raise DamagedFileError("the image data holds an impossible value")
+            symbols[at] = -magnitude if u & 1 else magnitude
+        values[order] = symbols
         return values
 
     def read_exp_golomb(self) -> int:
@@ -137,15 +137,18 @@ class SymbolReader:
         return value - 1
 
 
-def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, tuple[int, int]]]]:
-    """Places sorted by table index (stable), and (table, (start, end)) of each table from `first` on."""
+def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Places whose table index is `first` or more, sorted by it (stable), and (table, start, end) of each table
+    among them."""
     order = np.argsort(index, kind="stable")
     counts = np.bincount(index)
+    if first:
+        order = order[counts[:first].sum() :]
+        counts[:first] = 0
+    used = np.flatnonzero(counts)
+    counts = counts[used]
     ends = np.cumsum(counts)
-    spans = [
-        (k, (int(e - c), int(e))) for k, (c, e) in enumerate(zip(counts, ends)) if c and k >= first
-    ]
-    return order, spans
+    return order, list(zip(used.tolist(), (ends - counts).tolist(), ends.tolist()))
 
 
 def exp_golomb(u: int) -> list[int]:
@@ -417,7 +420,7 @@ class _NotSkippableError(Exception):
 
 def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
     """The payload, and its ideal code length in bits."""
-    writer = SymbolWriter(prior.tables)
+    writer = SymbolWriter(prior)
     z_hat = quantised.z_hat
     for values, tables in hyper_latents.coded(prior, row, z_hat):
         writer.code(values, tables, 0)
@@ -439,7 +442,7 @@ def decode_latents(
 ) -> Latents:
     """The latents of a payload; exact on every machine. Raises DamagedFileError."""
     h, w, hz, wz = grid_of(prior.program, width, height)
-    reader = SymbolReader(prior.tables, payload)
+    reader = SymbolReader(prior, payload)
     z_shape = (hz, wz, prior.program["hyper_latents"])
     z_hat = hyper_latents.decode(prior, row, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.program["skip_below"]

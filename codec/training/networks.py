@@ -285,6 +285,8 @@ class LatentCodec(nn.Module):
     deviation of each coefficient over the training patches, for pixel values in -0.5..0.5.
     """
 
+    groups: Tensor  # (step, cell): which channels have their turn
+
     def __init__(self, config: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
         c = self.config = config
