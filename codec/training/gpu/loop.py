@@ -6,6 +6,7 @@ import csv
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def train(
     model = for_gpu(model.to(where), trellis, s.rounding, steering.error_bits)
     optimiser = FlatMuon(model, s.clip)
     steps = _Steps(model, flat, optimiser, s)
-    rng = np.random.default_rng(s.seed)
+    rng, choice = (np.random.default_rng([s.seed, k]) for k in range(2))
     sides = [s.patch, *sorted(t for t in set(TILES) if t < s.patch)]
     steps.feed(*store.draw(rng, s.batch, s.graphics))
     begin = optimiser.data.clone()
@@ -209,6 +210,9 @@ def train(
         table.writerow(["step", "pixels", "seconds", "loss", "bpp", "psnr", "gradient_norm", "lr"])
         start = saved = marked = time.monotonic()
         behind: list[torch.cuda.Event] = []
+        # a graph of ten thousand operations keeps the host busy too: crops are drawn beside it
+        drawing = ThreadPoolExecutor(1)
+        pending = drawing.submit(store.draw, rng, s.batch, s.graphics)
         for step in itertools.count():
             seconds = time.monotonic() - start
             share = seconds / s.seconds
@@ -217,9 +221,10 @@ def train(
             factor = min(1.0, (share + 1e-4) / s.warmup) * max(FLOOR, 1 - share)
             optimiser.lr.fill_(s.lr * factor)
             optimiser.keep.fill_(min(s.ema, (1 + step) / (10 + step)))
-            steps.feed(*store.draw(rng, s.batch, s.graphics))
-            tiled = len(sides) > 1 and rng.random() < TILED
-            steps.run(int(rng.choice([t for t in TILES if t in sides])) if tiled else s.patch)
+            steps.feed(*pending.result())
+            pending = drawing.submit(store.draw, rng, s.batch, s.graphics)
+            tiled = len(sides) > 1 and choice.random() < TILED
+            steps.run(int(choice.choice([t for t in TILES if t in sides])) if tiled else s.patch)
             pixels += s.batch * s.patch**2
             if step % WATCH_EVERY == WATCH_EVERY - 1:
                 steps.watch(steering)
@@ -249,6 +254,7 @@ def train(
                     step += 1
                     save(now - start)
                     saved = now
+        drawing.shutdown(cancel_futures=True)
     save(time.monotonic() - start)
 
 
