@@ -225,6 +225,29 @@ def test_bf16_where_the_device_has_it(folder, tmp_path, monkeypatch):
     assert sum("--no-bf16" in line for line in lines) == 1
 
 
+def test_bf16_leaves_gains_and_the_linear_path_exact():
+    """Their eight bits would be noise of a per cent and more of the rate."""
+    import torch
+
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(768, TINY.latents))[0].T.contiguous()
+    model = networks.LatentCodec(TINY, basis, torch.full((TINY.latents,), 0.3))
+    index = torch.tensor([3.0, 130.0, 251.0])
+    pixels, latents = torch.randn(1, 768, 2, 3), torch.randn(1, TINY.latents, 2, 3)
+
+    def exact():
+        return (
+            model.gain(index), model.scale_bias(index), model.g_a.klt(pixels), model.g_s.klt(latents),
+        )  # fmt: skip
+
+    with torch.no_grad():
+        wanted = exact()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model.g_a.stem(torch.zeros(1, 192, 2, 2)).dtype == torch.bfloat16
+            for a, b in zip(exact(), wanted):
+                torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
 def test_quantisation_aware_training_goes_on_from_the_same_rate(bundle, folder, tmp_path):
     from aei.codec.training.quantise import fake_quantise
 

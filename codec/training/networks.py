@@ -108,6 +108,15 @@ class Rows(nn.Module):
         return (row.exp() if self.log else row)[:, :, None, None]
 
 
+class Linear(nn.Conv2d):
+    """A layer of the linear path, which autocast leaves in float32: its values span hundreds of quantisation steps, and eight
+    bits of them would be noise that costs 0.7 % of the rate, at high rates a tenth of a decibel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class Block(nn.Module):
     """Depthwise 3x3, pointwise expand (x2 unless pruned), leaky ReLU, pointwise back, residual."""
 
@@ -127,7 +136,7 @@ class Analysis(nn.Module):
     def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
         hidden8, hidden16 = c.hidden_widths(c.hidden_a)
-        self.klt = nn.Conv2d(3 * 256, c.latents, 1, bias=False)
+        self.klt = Linear(3 * 256, c.latents, 1, bias=False)
         self.klt.weight.data.copy_(basis[:, :, None, None])
         self.stem = nn.Conv2d(3 * 64, c.width8, 1)
         self.gain8 = Rows(torch.zeros(c.anchors, c.width8))
@@ -154,7 +163,7 @@ class Synthesis(nn.Module):
     def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
         hidden8, hidden16 = c.hidden_widths(c.hidden_s)
-        self.klt = nn.Conv2d(c.latents, 3 * 256, 1, bias=False)
+        self.klt = Linear(c.latents, 3 * 256, 1, bias=False)
         self.klt.weight.data.copy_(basis.T[:, :, None, None])
         self.register_buffer("scale", 1 / std[None, :, None, None])
         self.stem = nn.Conv2d(c.latents, c.width16, 1)

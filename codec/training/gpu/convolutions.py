@@ -186,10 +186,10 @@ class FinePointwise(nn.Conv2d):
 def stand_in(model: nn.Module) -> None:
     """Make the convolutions of a LatentCodec those above; the strided ones of h_a stay what they are."""
     for name, module in model.named_modules():
-        if type(module) is not nn.Conv2d:
-            continue
         if name in FINE:
             module.__class__ = FinePointwise
+        elif type(module) is not nn.Conv2d:
+            continue
         elif module.groups > 1:
             module.__class__ = Depthwise
         elif module.kernel_size == (1, 1):
