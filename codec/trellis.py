@@ -169,6 +169,13 @@ class Trellis:
         least, other = price(nearest), price(closer)
         return np.where(other < least, closer, nearest), np.minimum(least, other)
 
+    def branches(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two branches that lead to each state: the states they come from, and their rows among costs by
+        2 * quantiser + parity; int (2, S) both."""
+        state, parity = np.divmod(np.argsort(self.next, axis=None, kind="stable"), 2)
+        state, parity = state.reshape(-1, 2).T, parity.reshape(-1, 2).T
+        return state, 2 * self.shifted[state] + parity
+
     def _cheapest_path(self, cost: np.ndarray) -> np.ndarray:
         """Viterbi's algorithm in every lane. cost: float32 (4, length, lanes), by 2 * quantiser + parity. Returns the
         row of `cost` that the path takes: int64 (length, lanes)."""
@@ -183,10 +190,7 @@ class Trellis:
     def _cheapest_path_of(self, cost: np.ndarray) -> np.ndarray:
         _, length, lanes = cost.shape
         states = len(self.next)
-        # every state is reached by two branches
-        state, parity = np.divmod(np.argsort(self.next, axis=None, kind="stable"), 2)
-        state, parity = state.reshape(states, 2).T, parity.reshape(states, 2).T
-        row = 2 * self.shifted[state] + parity
+        state, row = self.branches()
         total = np.full((states, lanes), np.inf, np.float32)
         total[0] = 0
         second = np.empty((length, states, lanes), bool)

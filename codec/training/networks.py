@@ -375,20 +375,44 @@ class LatentCodec(nn.Module):
 
     def step_parameters(self, k: int, h: Tensor, view: Tensor | None, index: Tensor):
         """Mean and scale of step k: each (B, cell 4, M/4, h/2, w/2) float32, in quantisation steps."""
-        step = self.context[k]
-        f = split_cells(step.features(h, view))
-        b, _, p, hh, ww = f.shape
+        out = self.step_head(k, split_cells(self.context[k].features(h, view)))
         quarter = self.config.latents // 4
         groups = self.groups[k]
-        weight = step.head.weight.view(4, 2 * quarter, p, 1, 1)[groups].flatten(0, 1)
-        bias = step.head.bias.view(4, 2 * quarter)[groups].flatten()
-        out = F.conv2d(f.reshape(b, 4 * p, hh, ww), weight, bias, groups=4).float()
-        out = out.view(b, 4, 2, quarter, hh, ww)
-        mean_gain = self.mean_gain(index).view(-1, 4, quarter, 1, 1)[:, groups]
-        scale_bias = self.scale_bias(index).view(-1, 4, quarter, 1, 1)[:, groups]
+        mean_gain = self.mean_gain(index).view(-1, 4, quarter, 1, 1).index_select(1, groups)
+        scale_bias = self.scale_bias(index).view(-1, 4, quarter, 1, 1).index_select(1, groups)
         mean = out[:, :, 0] * mean_gain
         scale = SCALE_MIN * (out[:, :, 1] + scale_bias).clamp(-12, 12).exp()
         return mean, scale
+
+    def step_head(self, k: int, f: Tensor) -> Tensor:
+        """Head of step k on features (B, cell 4, P, h/2, w/2), each cell with the rows of its group: float32
+        (B, cell 4, [mean, scale], M/4, h/2, w/2)."""
+        head = self.context[k].head
+        b, _, p, hh, ww = f.shape
+        quarter, groups = self.config.latents // 4, self.groups[k]
+        weight = head.weight.view(4, 2 * quarter, p, 1, 1).index_select(0, groups).flatten(0, 1)
+        bias = head.bias.view(4, 2 * quarter).index_select(0, groups).flatten()
+        out = F.conv2d(f.reshape(b, 4 * p, hh, ww), weight, bias, groups=4).float()
+        return out.view(b, 4, 2, quarter, hh, ww)
+
+    def quantised(
+        self, residual: Tensor, scale: Tensor, learn: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What residuals become, and the least and the largest magnitude that their code words stand for, all of their shape.
+        learn: follow where small values of the trellis lie."""
+        symbols = symbols_of(residual, scale, self.rounding, self.offsets)
+        size = symbols.abs()
+        points = symbols.sign() * magnitude(size, scale.detach(), self.offsets)
+        low, high = size - 0.5, size + 0.5
+        if self.steering is not None:
+            return self.steering.steer(residual, scale, points, low, high, learn=learn)
+        return points, low, high
+
+    def step_bits(
+        self, residual: Tensor, low: Tensor, high: Tensor, scale: Tensor, noisy: bool
+    ) -> Tensor:
+        """`rate`, summed over images: (B,)."""
+        return self.rate(residual, low, high, scale, noisy).sum((1, 2, 3, 4))
 
     def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
         """x: (B, 3, H, W) in -0.5..0.5 (H, W multiples of 32); index: float (B,) in 0..255.
@@ -414,15 +438,8 @@ class LatentCodec(nn.Module):
             mean, scale = self.step_parameters(k, h, view, index)
             part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
             residual = part - mean
-            symbols = symbols_of(residual, scale, self.rounding, self.offsets)
-            size = symbols.abs()
-            points = symbols.sign() * magnitude(size, scale.detach(), self.offsets)
-            low, high = size - 0.5, size + 0.5
-            if self.steering is not None:
-                points, low, high = self.steering.steer(
-                    residual, scale, points, low, high, learn=noisy
-                )
-            y_bits = y_bits + self.rate(residual, low, high, scale, noisy).sum((1, 2, 3, 4))
+            points, low, high = self.quantised(residual, scale, learn=noisy)
+            y_bits = y_bits + self.step_bits(residual, low, high, scale, noisy)
             decoded.append(residual + (points - residual.detach()) + mean)
             y_hat = self.join_steps(decoded)
             view = y_hat * view_gain

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from compressai.ops import quantize_ste
 from torch import Tensor
 
-from ..networks import SCALE_MIN, STEPS, LatentCodec, split_cells
+from ..networks import LatentCodec
 from ..scales import level_of
 from .convolutions import stand_in
 from .residuals import rate, rounded
@@ -21,22 +20,21 @@ class GpuCodec(LatentCodec):
     watching = False  # whether to follow where small values of the trellis lie
 
     def step_parameters(self, k: int, h: Tensor, view: Tensor | None, index: Tensor):
+        if view is not None:
+            view = view.contiguous(memory_format=torch.channels_last)
+        return super().step_parameters(k, h, view, index)
+
+    def step_head(self, k: int, f: Tensor) -> Tensor:
         """As LatentCodec's; a batched product, in TF32, in place of the grouped convolution."""
-        step = self.context[k]
-        f = split_cells(step.features(h, view).float())
+        head = self.context[k].head
         b, _, p, hh, ww = f.shape
-        quarter = self.config.latents // 4
-        groups = self.groups[k]
-        weight = step.head.weight.view(4, 2 * quarter, p).index_select(0, groups)
-        bias = step.head.bias.view(4, 2 * quarter).index_select(0, groups)
-        rows = f.permute(1, 0, 3, 4, 2).reshape(4, b * hh * ww, p)
+        quarter, groups = self.config.latents // 4, self.groups[k]
+        weight = head.weight.view(4, 2 * quarter, p).index_select(0, groups)
+        bias = head.bias.view(4, 2 * quarter).index_select(0, groups)
+        rows = f.float().permute(1, 0, 3, 4, 2).reshape(4, b * hh * ww, p)
         with torch.autocast(f.device.type, enabled=False):
             out = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
-        out = out.view(4, b, hh, ww, 2, quarter).permute(1, 0, 4, 5, 2, 3)
-        mean_gain = self.mean_gain(index).view(-1, 4, quarter, 1, 1).index_select(1, groups)
-        scale_bias = self.scale_bias(index).view(-1, 4, quarter, 1, 1).index_select(1, groups)
-        mean = out[:, :, 0] * mean_gain
-        return mean, SCALE_MIN * (out[:, :, 1] + scale_bias).clamp(-12, 12).exp()
+        return out.view(4, b, hh, ww, 2, quarter).permute(1, 0, 4, 5, 2, 3)
 
     @torch.no_grad()
     def steer(
@@ -63,32 +61,16 @@ class GpuCodec(LatentCodec):
 
         return chosen(point, points), chosen(least, low), chosen(most, high)
 
-    def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
-        y = self.g_a(x, index).float() * self.gain(index)
-        with torch.autocast(x.device.type, enabled=False):
-            z = self.h_a(y) * self.z_gain(index)
-        z_hat = quantize_ste(z)
-        z_bits = self.hyper_bits(z, z_hat, index, noisy)
-        h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
-        h = h[:, :, : y.shape[2], : y.shape[3]]
-        view_gain = self.view_gain(index)
-        cells = split_cells(y).unflatten(2, (4, -1))
-        decoded: list[Tensor] = []
-        y_bits = torch.zeros_like(z_bits)
-        view = None
-        for k in range(STEPS):
-            mean, scale = self.step_parameters(k, h, view, index)
-            part = torch.stack([cells[:, i, g] for i, g in enumerate(self.group_of[k])], 1)
-            residual = part - mean
-            found = residual.detach(), scale.detach()
-            points, low, high = rounded(*found, self.rounding, self.offsets.detach())
-            points, low, high = self.steer(*found, points, low, high)
-            y_bits = y_bits + rate(residual, low, high, scale)
-            decoded.append(residual + (points - residual.detach()) + mean)
-            y_hat = self.join_steps(decoded)
-            view = (y_hat * view_gain).contiguous(memory_format=torch.channels_last)
-        x_hat = self.g_s(y_hat * self.inverse_gain(index), index).float()
-        return {"x_hat": x_hat, "y_bits": y_bits, "z_bits": z_bits}
+    def quantised(
+        self, residual: Tensor, scale: Tensor, learn: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = residual.detach(), scale.detach()
+        return self.steer(*found, *rounded(*found, self.rounding, self.offsets.detach()))
+
+    def step_bits(
+        self, residual: Tensor, low: Tensor, high: Tensor, scale: Tensor, noisy: bool
+    ) -> Tensor:
+        return rate(residual, low, high, scale)
 
 
 def for_gpu(model: LatentCodec, trellis: GpuTrellis, rounding: float, worth: float) -> GpuCodec:

@@ -102,12 +102,8 @@ class GpuTrellis:
     """A trellis and code lengths (Prior.costs) on a device, `one` being a step in their fixed point."""
 
     def __init__(self, trellis: Trellis, costs: tuple, one: float, device: torch.device):
-        states = len(trellis.next)
-        # every state is reached by two branches, as in Trellis._cheapest_path_of
-        state, parity = np.divmod(np.argsort(trellis.next, axis=None, kind="stable"), 2)
-        state, parity = state.reshape(states, 2).T, parity.reshape(states, 2).T
-        row = 2 * trellis.shifted[state] + parity
-        self.first, self.length, self.states = trellis.first, trellis.length, states
+        state, row = trellis.branches()
+        self.first, self.length, self.states = trellis.first, trellis.length, len(trellis.next)
         self.half_step = trellis.half_step / one
         self.shifted_tables = trellis.tables - trellis.first
 
@@ -155,21 +151,22 @@ class GpuTrellis:
         out[:, order.long()] = both.int()
         return out[0], out[1]
 
+    def _cell(self, size: Tensor, index: Tensor, shifted: Tensor) -> Tensor:
+        """Places in the flat offsets, int64 (n,), of sizes that have one; of others anywhere."""
+        scales, sizes = self.offsets.shape[1:]
+        cell = (shifted * scales + (index.int() - self.first).clamp(min=0)) * sizes
+        return (cell + (size - 1).clamp(0, sizes - 1)).long()
+
     def points(self, size: Tensor, index: Tensor, shifted: Tensor) -> Tensor:
         """Magnitudes that sizes stand for, float32 (n,), in steps; of residuals that take part."""
-        sizes, scales = self.offsets.shape[2], self.offsets.shape[1]
         point = (2 * size - shifted * (size > 0)) * self.half_step
-        cell = (shifted * scales + (index.int() - self.first).clamp(min=0)) * sizes
-        cell = cell + (size - 1).clamp(0, sizes - 1)
-        below = self.offsets.flatten()[cell.long()]
-        return point - torch.where((size > 0) & (size <= sizes), below, 0.0)
+        below = self.offsets.flatten()[self._cell(size, index, shifted)]
+        return point - torch.where((size > 0) & (size <= self.offsets.shape[2]), below, 0.0)
 
     def watch(self, exact: Tensor, index: Tensor, size: Tensor, shifted: Tensor) -> None:
         """Add to `seen` what the trellis has chosen. All (n,), as `choose` takes and gives them."""
-        scales, sizes = self.offsets.shape[1:]
-        near = (index >= self.first) & (size > 0) & (size <= sizes)
-        cell = (shifted * scales + (index.int() - self.first).clamp(min=0)) * sizes
-        cell = (cell + (size - 1).clamp(0, sizes - 1)).long()
+        near = (index >= self.first) & (size > 0) & (size <= self.offsets.shape[2])
+        cell = self._cell(size, index, shifted)
         below = (2 * size - shifted) * self.half_step - exact.abs()
         flat = self.seen.view(2, -1)
         flat[0].scatter_add_(0, cell, torch.where(near, below * self.one, 0.0).double())
