@@ -29,13 +29,13 @@ def command(source: str, check: bool, model: str | None) -> None:
     """
     from ..formats import UnknownModelError, parse
     from ..formats.container import VERSION
-    from ..formats.sections import ALPHA, METADATA
+    from ..formats.sections import ALPHA, FILTER, METADATA
 
     with naming(source):
         data = read_input(source)
         contents = parse(data)
         header, sections = contents.header, contents.sections
-        names = METADATA | {"alpha": ALPHA}
+        names = METADATA | {"alpha": ALPHA, "filter": FILTER}
         facts: dict[str, object] = {
             "version": VERSION,
             "width": header.width,

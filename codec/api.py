@@ -22,7 +22,7 @@ from ..formats import (
 )
 from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
-from ..formats.sections import ALPHA
+from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .arrays import as_pixels
 from .bundle import GAIN_LEVELS, Bundle, default_bundle, find_bundle
@@ -149,7 +149,9 @@ class Codec:
         """
         from . import images
         from .latents import grid_of, write
-        from .windows import quantise_tile, read_tile
+        from .post_filter import LEAST_PIXELS, MOST_PIXELS, Fit
+        from .post_filter import pack as pack_filter
+        from .windows import decoded_tile, quantise_tile, read_tile
 
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
@@ -180,7 +182,12 @@ class Codec:
         boxes = self._boxes(width, height, tile_side)
         has_alpha = picture.channels in (2, 4)
         tiles = []
-        for box in boxes:
+        # the post-filter is fitted to some of the tiles of a large image
+        bits_per_error = self.bundle.bits_per_error(row)
+        filtered = effort > 0 and bits_per_error is not None and width * height >= LEAST_PIXELS
+        every = -(-len(boxes) * boxes[0].width * boxes[0].height // MOST_PIXELS)
+        fit = Fit()
+        for i, box in enumerate(boxes):
             grid_of(program, box.width, box.height)
             x, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)
             size = box.width, box.height
@@ -188,12 +195,18 @@ class Codec:
                 self.transforms, self.bundle, x, cells, size, row, effort, tune
             )
             payload, _ = write(self.bundle.prior, row, quantised)
+            if filtered and i % every == 0:
+                fit.add(*decoded_tile(self.transforms, quantised, x, cells, size, row, program))
             plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
             if has_alpha and tile_side:
                 payload = with_alpha(plane, payload)
             elif plane:
                 sections[ALPHA] = plane
             tiles.append((payload, quantised.code_all))
+        if filtered and bits_per_error is not None:
+            planes = fit.best(bits_per_error, width * height)
+            if planes is not None:
+                sections[FILTER] = pack_filter(planes)
         header = Header(
             width=width,
             height=height,
@@ -256,7 +269,7 @@ class Codec:
         from PIL import Image
 
         from . import images
-        from .windows import blocks_of, preview, synthesise
+        from .windows import blocks_of, filter_of, preview, synthesise
 
         self._check_model(contents)
         header = contents.header
@@ -266,6 +279,7 @@ class Codec:
             raise UnsupportedError(f"scale {scale}: choose 1, 2, 4 or 8")
         program, halo = self.bundle.prior.program, self.bundle.halo
         metadata = read_metadata(contents.sections, limits)
+        planes = filter_of(contents)
         blocks = blocks_of(wanted, contents.side)
         tiles, capacity = self._tile_cache(contents, wanted, lost)
         size = -(-wanted.width // scale), -(-wanted.height // scale)
@@ -281,7 +295,9 @@ class Codec:
             if linear:
                 pixels = preview(self.transforms, tiles, block, row, program, scale)
             else:
-                pixels = synthesise(self.transforms, tiles, block, whole, row, program, halo)
+                pixels = synthesise(
+                    self.transforms, tiles, block, whole, row, program, halo, planes=planes
+                )
             colour = images.from_network(pixels, header.grey)
             alpha = read_alpha(contents, block, lost) if header.alpha else None
             part = images.joined(colour, alpha, scale, linear)
@@ -314,7 +330,8 @@ class Codec:
                 return np.zeros((h, w, program["latents"]), np.int32)
 
         side = contents.side or max(header.width, header.height)
-        capacity = rows_of_tiles(wanted, side, self.bundle.halo * program["stride"])
+        # a post-filter sees a little more, hence a cell more of the latents
+        capacity = rows_of_tiles(wanted, side, (self.bundle.halo + 1) * program["stride"])
         return TileCache(contents.boxes, side, header.width, capacity, decode), capacity
 
     def _tile_latents(self, contents: Contents, i: int) -> Latents:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..formats import Contents, parse
 from ..formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
-from ..formats.sections import ALPHA, METADATA, read_sections
+from ..formats.sections import ALPHA, FILTER, METADATA, read_sections
 from .api import Codec
 from .bundle import Prior
 from .hyper_latents import symbols_of
@@ -98,7 +98,7 @@ def file_parts(contents: Contents) -> dict[str, int]:
     start = offset
     if data[4] & FLAG_SECTIONS:
         _, offset = read_sections(data, start)
-        for name, kind in METADATA.items():
+        for name, kind in (METADATA | {"filter": FILTER}).items():
             parts[name] = len(contents.sections.get(kind, b""))
         known = sum(len(content) for content in contents.sections.values())
         parts["types and lengths of sections"] = offset - start - known

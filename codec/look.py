@@ -16,7 +16,7 @@ from .heatmap import Account, take_account
 from .images import from_network, to_picture
 from .quality import MAX_PSNR
 from .side_channels import read_alpha, read_metadata
-from .windows import TileCache, blocks_of, cells_of, synthesise
+from .windows import TileCache, blocks_of, cells_of, filter_of, synthesise
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -166,13 +166,14 @@ def _synthesised(
     whole = Box(0, 0, header.width, header.height)
     shape = (header.height, header.width, 1 if header.grey else 3)
     ways = (False, True) if codec.transforms.has_linear_path else (False,)
+    planes = filter_of(contents)
     pictures = [np.empty(shape, np.uint8) for _ in ways]
     for block in blocks_of(whole, contents.side):
         rows, columns = slice(block.top, block.bottom), slice(block.left, block.right)
         for linear, picture in zip(ways, pictures):
             x = synthesise(
                 codec.transforms, tiles, block, whole, header.gain_index, program,
-                codec.bundle.halo, linear,
+                codec.bundle.halo, linear, None if linear else planes,
             )  # fmt: skip
             part = from_network(x, header.grey)
             picture[rows, columns] = part.reshape(block.height, block.width, -1)

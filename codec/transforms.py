@@ -8,9 +8,9 @@ import numpy as np
 
 from ..formats import ModelError
 
-LAST_GAIN = (
-    "gain8"  # input of g_s: the gain of the network's features at an eighth of the resolution
-)
+# Inputs of g_s by which its network can be told from its linear path: the gain of the features at an eighth of the
+# resolution, and, where it has them, how much the blocks at half of it add.
+LAST_GAIN, LAST_SHARE = "gain8", "finish.share"
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
 
 
@@ -100,7 +100,12 @@ class Transforms:
         to latents that are zero: the difference is the linear path.
         """
         y = self._dequantised(y_hat, row, mean_bits)
-        nothing = {LAST_GAIN: np.zeros_like(self._row(f"g_s.{LAST_GAIN}", row))}
+        inputs = {given.name for given in self._session("g_s").get_inputs()}
+        nothing = {
+            name: np.zeros_like(self._row(f"g_s.{name}", row))
+            for name in (LAST_GAIN, LAST_SHARE)
+            if name in inputs
+        }
         x = self._run("g_s", "y", y, row, **nothing)
         x -= self._run("g_s", "y", np.zeros_like(y), row, **nothing)
         return x[0].transpose(1, 2, 0)

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..formats import Contents
+from ..formats.sections import FILTER
 from ..formats.tiles import Box, tile_boxes, tiles_touching
+from . import post_filter
 from .images import Picture, fill_transparent, to_network
 from .latents import Quantised, quantise, to_hyper_symbols
 from .transforms import Transforms
@@ -84,6 +87,30 @@ def quantise_tile(
     if tune == "ms-ssim" and min(size) >= SIDE:
         distortion = LostStructure(synthesis, target, stride)
     return refine(prior, row, window, cells, z_hat, distortion, effort)
+
+
+def decoded_tile(
+    transforms: Transforms,
+    quantised: Quantised,
+    x: np.ndarray,
+    cells: Box,
+    size: tuple[int, int],
+    row: int,
+    program: dict,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What g_s makes of a tile by itself, and what it should be: float32 (h, w, 3) both. The other arguments are those of
+    `quantise_tile`."""
+    width, height = size
+    top, left = (n * program["stride"] for n in (cells.top, cells.left))
+    wanted = x[0, :, top : top + height, left : left + width].transpose(1, 2, 0)
+    decoded = transforms.synthesis(quantised.y_hat, row, program["mean_bits"])
+    return decoded[:height, :width], wanted
+
+
+def filter_of(contents: Contents) -> post_filter.Filter | None:
+    """A file's post-filter, if it has one. Raises DamagedFileError."""
+    content = contents.sections.get(FILTER)
+    return None if content is None else post_filter.read(content)
 
 
 class TileCache:
@@ -170,9 +197,15 @@ def synthesise(
     program: dict,
     halo: int,
     linear: bool = False,
+    planes: post_filter.Filter | None = None,
 ) -> np.ndarray:
     """g_s of a box of the image, with what the tiles around it contribute: float32 (h, w, 3). linear: only its
-    linear path."""
+    linear path; planes: the file's post-filter, if it has one."""
+    if planes is not None:
+        outer = box.grown(post_filter.MARGIN, image)
+        x = synthesise(transforms, tiles, outer, image, row, program, halo, linear)
+        top, left = box.top - outer.top, box.left - outer.left
+        return post_filter.apply(planes, x)[top : top + box.height, left : left + box.width]
     stride = program["stride"]
     window = cells_of(box, stride).grown(halo, cells_of(image, stride))
     run = transforms.linear_synthesis if linear else transforms.synthesis

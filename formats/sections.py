@@ -1,4 +1,4 @@
-"""Optional typed sections of a file: metadata and the alpha plane (docs/FORMAT.md, section 2).
+"""Optional typed sections of a file: metadata, the alpha plane and the post-filter (docs/FORMAT.md, section 1).
 
 A section list is: type byte, length as LEB128, content; ended by a zero byte. Types up to 127 may be
 skipped by a decoder that does not know them, types from 128 on may not.
@@ -11,7 +11,7 @@ import zlib
 from .errors import DamagedFileError, UnsupportedError
 from .varint import read_varint, varint
 
-END, ICC, EXIF, XMP, ALPHA = 0, 1, 2, 3, 4
+END, ICC, EXIF, XMP, ALPHA, FILTER = range(6)
 METADATA = {"icc_profile": ICC, "exif": EXIF, "xmp": XMP}
 CRITICAL = 128
 MAX_LENGTH_BYTES = 4
@@ -49,7 +49,7 @@ def read_sections(data: bytes | memoryview, offset: int) -> tuple[dict[int, byte
         length, offset = read_varint(data, offset + 1, MAX_LENGTH_BYTES)
         if length > len(data) - offset:
             raise DamagedFileError("a section is longer than the file")
-        if kind <= ALPHA:
+        if kind <= FILTER:
             sections[kind] = bytes(data[offset : offset + length])
         offset += length
 

@@ -162,6 +162,19 @@ def test_the_network_computes_what_the_plain_one_does():
     assert abs(mse[1] / mse[0] - 1) < 0.02
 
 
+def test_the_end_of_g_s_computes_in_float32():
+    """Eight bits of a pixel would be a level."""
+    model, index = tiny_codec(), torch.tensor([200.0])
+    x = torch.rand(1, 3, 32, 48) - 0.5
+    torch.nn.init.normal_(model.g_s.finish.share.anchors, 0, 0.1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wanted = model.g_s.finish(x, index) - x
+        convolutions.stand_in(model)
+        got = model.g_s.finish(x, index) - x
+    assert got.dtype == torch.float32
+    assert (got - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
 def test_steps_are_those_of_the_library():
     ours, theirs = tiny_codec(), tiny_codec()
     optimiser = make_optimiser(theirs, TrainConfig(optimiser="muon", lr=3e-3))

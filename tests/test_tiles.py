@@ -85,8 +85,9 @@ def test_a_region_reads_only_the_tiles_it_needs(codec, tiled):
     broken = bytearray(tiled)
     entry = contents.entries[-1]
     broken[entry.start : entry.end] = bytes(entry.end - entry.start)
-    codec.decode(bytes(broken), region=(0, 0, 20, 20))
-    codec.decode(tiled[: entry.start], region=(0, 0, 20, 20))
+    # with what a post-filter and the margin of the transforms add, up to column 256
+    codec.decode(bytes(broken), region=(0, 0, 12, 20))
+    codec.decode(tiled[: entry.start], region=(0, 0, 12, 20))
     with pytest.raises(DamagedFileError, match="tile 20 of 20"):
         codec.decode(bytes(broken))
 

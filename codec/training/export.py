@@ -153,7 +153,8 @@ def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
         "g_s": synthesis_graph(state),
     }
     anchors = {n: state[f"{n}.anchors"] for n, m in model.named_modules() if isinstance(m, Rows)}
-    rows = {f"{n}.anchors": anchors.pop(n) for n in RUN_TIME_ROWS} | fit_preview(model, images)
+    names = [*RUN_TIME_ROWS, *(n for n in anchors if n.startswith("g_s.finish."))]
+    rows = {f"{n}.anchors": anchors.pop(n) for n in names} | fit_preview(model, images)
     rest = {f"{n}.anchors": a for n, a in anchors.items()} | {"offsets": state["offsets"]}
     return quantise_prior(model, images), graphs, rows, rest
 

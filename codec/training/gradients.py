@@ -46,8 +46,10 @@ class _Backward:
         if tensor not in self.constants:
             self.gradients.setdefault(tensor, []).append(gradient)
 
-    def convolution(self, weight: str, dy: str, groups: int) -> str:
-        """Through a convolution with stride 1: 1x1, or depthwise 3x3 with padding 1."""
+    def convolution(self, weight: str, dy: str, groups: int, stride: int) -> str:
+        """Through a convolution: 1x1, depthwise 3x3 with padding 1, or of squares side by side."""
+        if stride > 1 and self.shapes[weight][2:] == (stride, stride):
+            return self.node("ConvTranspose", [dy, weight], strides=[stride, stride])
         if groups == 1 and self.shapes[weight][2:] == (1, 1):
             return self.node("Conv", [dy, self.node("Transpose", [weight], perm=[1, 0, 2, 3])])
         if groups == self.shapes[weight][0] and self.shapes[weight][1:] == (1, 3, 3):
@@ -87,9 +89,8 @@ class _Backward:
                 self.node("Gather", [deep, self.constant(order.ravel().astype(np.int64))], axis=1),
             )
         elif node.op_type == "Conv":
-            self.give(
-                node.input[0], self.convolution(node.input[1], dy, int(options.get("group", 1)))
-            )
+            groups, stride = int(options.get("group", 1)), options.get("strides", [1])[0]
+            self.give(node.input[0], self.convolution(node.input[1], dy, groups, stride))
         else:
             raise ValueError(f"no gradient for {node.op_type}")
 
@@ -98,7 +99,7 @@ def gradient_graph(path: Path) -> onnx.ModelProto:
     """The gradient of the squared error of g_s by its latents. path: the ONNX file of g_s, which has to stay
     beside the file of the result.
 
-    Inputs: those of g_s (y, gain16, gain8); target, float32 (1, 3, H, W) in -0.5..0.5; weight, float32
+    Inputs: those of g_s (y and its gains); target, float32 (1, 3, H, W) in -0.5..0.5; weight, float32
     (1, 1, H, W), of each pixel. Outputs: error, the sum of weight (x - target)^2, where x is clipped to
     -0.5..0.5; gradient, float32 (1, M, h, w), of that sum by y.
     Raises ValueError for a g_s with operators whose gradient is not known.

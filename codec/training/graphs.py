@@ -170,7 +170,8 @@ def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
 
 
 def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """g_s: y (1, M, h, w), dequantised; gain16, gain8 -> x (1, 3, 16 h, 16 w)."""
+    """g_s: y (1, M, h, w), dequantised; gain16, gain8, and finish.gain and finish.share where it has blocks at half the
+    resolution -> x (1, 3, 16 h, 16 w)."""
     g = GraphWriter(state, "g_s.")
     f = g.conv(g.node("Mul", ["y", g.weight("scale")]), "stem")
     f = g.node("Mul", [f, "gain16"])
@@ -184,4 +185,14 @@ def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     m, w16 = state["g_s.stem.weight"].shape[1], state["g_s.stem.weight"].shape[0]
     w8 = state["g_s.head.weight"].shape[1]
     inputs = {"y": [1, m, None, None], "gain8": [1, w8, 1, 1], "gain16": [1, w16, 1, 1]}
+    if "g_s.finish.head.weight" in state:
+        inputs |= {
+            f"finish.{n}": [1, state[f"g_s.finish.{n}.anchors"].shape[1], 1, 1]
+            for n in ("gain", "share")
+        }
+        f = g.node("Mul", [g.conv(x, "finish.stem", unshuffle=2), "finish.gain"])
+        for i in range(_depth(state, "g_s.finish.blocks.")):
+            f = g.block(f, f"finish.blocks.{i}")
+        f = g.node("Mul", [g.conv(f, "finish.head"), "finish.share"])
+        x = g.node("Add", [x, g.shuffle(f, 2)])
     return g.finish(inputs, x, 3)

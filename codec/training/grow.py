@@ -6,7 +6,7 @@ New blocks, and a new context of z_hat, end in a layer of zeros, so that at the 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -14,8 +14,8 @@ from .cae import CaeConfig, ConvAutoencoder
 from .networks import LatentCodec, NetworkConfig
 from .tasks import empty_codec
 
-DEPTHS = ("blocks8", "blocks16", "prior_blocks")
-LAST_LAYERS = (".down.", ".pw2.")  # of a Block, of a PriorBlock
+DEPTHS = ("blocks2", "blocks8", "blocks16", "prior_blocks")
+LAST_LAYERS = (".down.", ".pw2.", ".finish.head.")  # of a Block, a PriorBlock, the end of g_s
 
 
 def can_grow(old: NetworkConfig | CaeConfig, new: NetworkConfig | CaeConfig) -> bool:
@@ -47,3 +47,9 @@ def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfi
             state[name] = torch.zeros_like(tensor)
     made.load_state_dict(state)
     return made
+
+
+def deepened(model: LatentCodec, depths: dict[str, int]) -> LatentCodec:
+    """`grown` to some depths by name (`blocks16`, ...), where those are not the model's. Raises ValueError as `grown`."""
+    config = replace(model.config, **depths)  # type: ignore[arg-type]
+    return model if config == model.config else grown(model, config)

@@ -37,9 +37,12 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and depths. `width8`, `blocks8` act at 1/8 resolution, `width16`, `blocks16` at 1/16."""
+    """Widths and depths. `width2`, `blocks2` act at half the resolution, in g_s alone, `width8`, `blocks8` at 1/8,
+    `width16`, `blocks16` at 1/16."""
 
     latents: int = 320
+    width2: int = 32
+    blocks2: int = 0  # none: g_s ends with the sum of its linear path and its network
     width8: int = 96
     blocks8: int = 2
     width16: int = 256
@@ -62,8 +65,8 @@ class NetworkConfig:
     @property
     def halo(self) -> int:
         """Cells of the latents' grid that g_a and g_s see beyond a cell: one per 3x3 convolution at
-        1/16, half of one at 1/8."""
-        return self.blocks16 + -(-self.blocks8 // 2)
+        1/16, half of one at 1/8, an eighth of one at 1/2."""
+        return self.blocks16 + -(-self.blocks8 // 2) + -(-self.blocks2 // 8)
 
 
 def lambda_of_index(index: Tensor | float) -> Tensor | float:
@@ -157,6 +160,28 @@ class Analysis(nn.Module):
         return self.klt(F.pixel_unshuffle(x, 16)) + f * self.scale.to(x.dtype)
 
 
+class Finish(nn.Module):
+    """The end of g_s, at half the resolution: image (B, 3, H, W) -> image. What stands before works on blocks of 8x8 and 16x16
+    pixels, whose sum it alone sees, pixel beside pixel. In float32: eight bits of a pixel are a level."""
+
+    def __init__(self, c: NetworkConfig):
+        super().__init__()
+        self.stem = nn.Conv2d(3 * 4, c.width2, 1)
+        self.gain = Rows(torch.full((c.anchors, c.width2), math.log(10.0)))
+        self.blocks = nn.Sequential(*[Block(c.width2, 2 * c.width2) for _ in range(c.blocks2)])
+        self.head = nn.Conv2d(c.width2, 3 * 4, 1)
+        self.head.weight.data.mul_(0.1)
+        self.head.bias.data.zero_()
+        self.share = Rows(torch.full((c.anchors, 3 * 4), math.log(0.01)))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            f = self.stem(F.pixel_unshuffle(x, 2)) * self.gain(index)
+            f = self.head(self.blocks(f)) * self.share(index)
+            return x + F.pixel_shuffle(f, 2)
+
+
 class Synthesis(nn.Module):
     """g_s: dequantised latents (B, M, h, w) -> image (B, 3, 16 h, 16 w) in about -0.5..0.5."""
 
@@ -175,13 +200,15 @@ class Synthesis(nn.Module):
         self.head = nn.Conv2d(c.width8, 3 * 64, 1)
         self.head.weight.data.mul_(0.1)
         self.head.bias.data.zero_()
+        self.finish = Finish(c) if c.blocks2 else None
 
     def forward(self, y: Tensor, index: Tensor) -> Tensor:
         f = self.stem(y * self.scale.to(y.dtype)) * self.gain16(index).to(y.dtype)
         f = self.blocks16(f)
         f = F.pixel_shuffle(self.grow(f), 2) * self.gain8(index).to(y.dtype)
         f = self.head(self.blocks8(f))
-        return F.pixel_shuffle(self.klt(y), 16) + F.pixel_shuffle(f, 8)
+        x = F.pixel_shuffle(self.klt(y), 16) + F.pixel_shuffle(f, 8)
+        return x if self.finish is None else self.finish(x, index)
 
 
 class HyperAnalysis(nn.Module):

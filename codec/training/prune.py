@@ -129,8 +129,9 @@ def same_prior(bundle: Bundle, model: LatentCodec) -> None:
 
 
 def transform_blocks(model: LatentCodec) -> dict[str, Block]:
-    """The blocks of g_a and g_s by name."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, Block)}
+    """The blocks of g_a and g_s by name, but for those at half the resolution, which are narrow as it is."""
+    blocks = {name: m for name, m in model.named_modules() if isinstance(m, Block)}
+    return {name: block for name, block in blocks.items() if ".finish." not in name}
 
 
 def moments_of_crops(model: LatentCodec, task: PhotographTask) -> dict[str, Moments]:

@@ -27,7 +27,7 @@ from .restore_task import RestoreTask
 from .restorer import RestoreConfig, RestoringCodec
 
 # What new networks have and stored ones, whose settings name what they have, did not have from the start.
-NEW_NETWORKS = {"aei": {"hyper_context": 128}}
+NEW_NETWORKS = {"aei": {"hyper_context": 128, "blocks2": 4}}
 
 
 def model_from_state(
@@ -67,7 +67,9 @@ def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
     for name, value in values.items():
         if name in ("hidden_a", "hidden_s"):
             continue
-        least = 0 if name in ("depth", "hyper_context") else 2 if name == "anchors" else 1
+        least = (
+            0 if name in ("depth", "hyper_context", "blocks2") else 2 if name == "anchors" else 1
+        )
         if name in ("quantise", "enhance"):
             if not isinstance(value, bool):
                 raise ValueError(f"network setting {name} {value!r}: true or false")

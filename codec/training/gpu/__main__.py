@@ -16,11 +16,14 @@ PATH = click.Path(path_type=Path)
 @click.option("--init-from", metavar="BUNDLE|CHECKPOINT", help="Start from these weights, `shipped` being the package's own; without it from nothing.")  # fmt: skip
 @click.option("--blocks16", type=int, help="Blocks at 1/16 in each transform; more than --init-from has make it deeper.")  # fmt: skip
 @click.option("--blocks8", type=int, help="Blocks at 1/8.")
+@click.option("--blocks2", type=int, help="Blocks at half the resolution, at the end of g_s.")
 @click.option("--batch", type=int, default=96, help="Crops of 256x256 a step.")
 @click.option("--lr", type=float, default=5e-3, help="Peak learning rate.")
 @click.option("--graphics", type=float, default=0.05, help="Share of the crops that is synthetic graphics.")  # fmt: skip
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
-def command(photos, out, seconds, init_from, blocks16, blocks8, batch, lr, graphics, seed) -> None:
+def command(
+    photos, out, seconds, init_from, blocks16, blocks8, blocks2, batch, lr, graphics, seed
+) -> None:
     """Train the codec on a folder of photographs, every 50th of them held out.
 
     \b
@@ -34,7 +37,7 @@ def command(photos, out, seconds, init_from, blocks16, blocks8, batch, lr, graph
     from ...bundle import Bundle, default_bundle
     from ..data import load_photographs
     from ..export import restore_model
-    from ..grow import can_grow, grown
+    from ..grow import deepened
     from ..klt import klt_basis
     from ..networks import LatentCodec, NetworkConfig
     from ..tasks import NEW_NETWORKS
@@ -43,24 +46,22 @@ def command(photos, out, seconds, init_from, blocks16, blocks8, batch, lr, graph
     if not torch.cuda.is_available():
         raise click.ClickException("no CUDA GPU here; `aei train` trains on processors")
     images = load_photographs(photos)
-    depths = {k: v for k, v in (("blocks16", blocks16), ("blocks8", blocks8)) if v is not None}
-    before: dict = {}
-    if init_from is None:
-        network = NetworkConfig(**NEW_NETWORKS["aei"] | depths)
-        torch.manual_seed(seed)
-        model = LatentCodec(network, *klt_basis(images.train, network.latents))
-    elif init_from.endswith(".pt"):
-        model, before = of_checkpoint(Path(init_from), depths)
-    else:
-        bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
-        restored = restore_model(bundle)
-        assert isinstance(restored, LatentCodec)
-        model = restored
-        deeper = NetworkConfig(**{**vars(model.config), **depths})
-        if can_grow(model.config, deeper):
-            model = grown(model, deeper)
+    asked = {"blocks16": blocks16, "blocks8": blocks8, "blocks2": blocks2}
+    depths = {name: blocks for name, blocks in asked.items() if blocks is not None}
     settings = Settings(seconds=seconds, batch=batch, lr=lr, graphics=graphics, seed=seed)
+    before: dict = {}
     try:
+        if init_from is None:
+            network = NetworkConfig(**NEW_NETWORKS["aei"] | depths)
+            torch.manual_seed(seed)
+            model = LatentCodec(network, *klt_basis(images.train, network.latents))
+        elif init_from.endswith(".pt"):
+            model, before = of_checkpoint(Path(init_from), depths)
+        else:
+            bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
+            restored = restore_model(bundle)
+            assert isinstance(restored, LatentCodec)
+            model = deepened(restored, depths)
         train(images, out, model, settings, before=before, log=click.echo)
     except (ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from ..networks import Linear
+
 ROWS, CHANNELS = 16, 64  # positions and channels of one program
 GRADIENT_ROWS = 8  # positions at once, of the weights' gradient
 GRADIENT_CHUNKS = 128
@@ -20,6 +22,7 @@ FINE = (
     "h_a.stem", "g_a.klt", "g_a.head", "g_s.klt", "g_s.stem", "g_s.head",
     "context.0.view", "context.1.view", "context.2.view", "context.3.view",
 )  # fmt: skip
+FINE_STAGE = "g_s.finish."
 
 
 @triton.jit
@@ -120,10 +123,12 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, kind: torch.dtype)
 
 
 class _Depthwise(torch.autograd.Function):
+    """kind: of the result."""
+
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx, x, weight, bias, kind):
         ctx.save_for_backward(x, weight)
-        return _convolve(x, weight, bias, torch.bfloat16)
+        return _convolve(x, weight, bias, kind)
 
     @staticmethod
     def backward(ctx, g):
@@ -140,7 +145,7 @@ class _Depthwise(torch.autograd.Function):
         )
         sums = part.sum(0)
         by_weight = sums[:9].t().reshape(weight.shape)
-        return _convolve(g, weight, None, x.dtype), by_weight, sums[9]
+        return _convolve(g, weight, None, x.dtype), by_weight, sums[9], None
 
 
 class _Product(torch.autograd.Function):
@@ -167,7 +172,12 @@ class _Product(torch.autograd.Function):
 
 class Depthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        return _Depthwise.apply(x, self.weight, self.bias)
+        return _Depthwise.apply(x, self.weight, self.bias, torch.bfloat16)
+
+
+class FineDepthwise(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Depthwise.apply(x, self.weight, self.bias, torch.float32)
 
 
 class Pointwise(nn.Conv2d):
@@ -186,11 +196,10 @@ class FinePointwise(nn.Conv2d):
 def stand_in(model: nn.Module) -> None:
     """Make the convolutions of a LatentCodec those above; the strided ones of h_a stay what they are."""
     for name, module in model.named_modules():
-        if name in FINE:
-            module.__class__ = FinePointwise
-        elif type(module) is not nn.Conv2d:
+        if type(module) not in (nn.Conv2d, Linear):
             continue
-        elif module.groups > 1:
-            module.__class__ = Depthwise
+        fine = name in FINE or name.startswith(FINE_STAGE)
+        if module.groups > 1:
+            module.__class__ = FineDepthwise if fine else Depthwise
         elif module.kernel_size == (1, 1):
-            module.__class__ = Pointwise
+            module.__class__ = FinePointwise if fine else Pointwise

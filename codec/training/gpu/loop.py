@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -260,13 +260,12 @@ def train(
 
 def of_checkpoint(path: Path, depths: dict[str, int]) -> tuple[LatentCodec, dict]:
     """The averaged model of a checkpoint, grown to the depths asked for, and what `train` takes as `before`."""
-    from ..grow import grown
+    from ..grow import deepened
     from ..tasks import network_from_dict
 
     state = torch.load(path, map_location="cpu", weights_only=False)
     network = network_from_dict("aei", state["network"])
     model = model_from_state(network, state["ema"])
     assert isinstance(model, LatentCodec)
-    deeper = replace(network, **depths)
     before = {k: state[k] for k in ("step", "pixels", "hours", "steering") if k in state}
-    return (model if deeper == network else grown(model, deeper)), before
+    return deepened(model, depths), before
