@@ -186,7 +186,7 @@ class Codec:
         bits_per_error = self.bundle.bits_per_error(row)
         filtered = effort > 0 and bits_per_error is not None and width * height >= LEAST_PIXELS
         every = -(-len(boxes) * boxes[0].width * boxes[0].height // MOST_PIXELS)
-        fit = Fit()
+        fit = Fit(grey=picture.channels <= 2)
         for i, box in enumerate(boxes):
             grid_of(program, box.width, box.height)
             x, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)

@@ -130,15 +130,16 @@ def apply(planes: Filter, x: np.ndarray) -> np.ndarray:
 
 
 class Fit:
-    """Normal equations of the filters, of as much of an image as is added."""
+    """Normal equations of the filters, of as much of an image as is added. grey: of the plane of means alone, which is all
+    that grey pictures show."""
 
-    def __init__(self) -> None:
+    def __init__(self, grey: bool = False) -> None:
         self.pixels = 0
         knots, radius = SHAPES[-1]
         self._knots, self._taps = knots, offsets(radius)
-        size = knots * len(self._taps)
-        self._squares = np.zeros((len(PLANE_WORTH), size, size))
-        self._products = np.zeros((len(PLANE_WORTH), size))
+        planes, size = 1 if grey else len(PLANE_WORTH), knots * len(self._taps)
+        self._squares = np.zeros((planes, size, size))
+        self._products = np.zeros((planes, size))
 
     def add(self, decoded: np.ndarray, original: np.ndarray) -> None:
         """Both float32 (h, w, 3), pixels in -0.5..0.5, about."""
@@ -148,7 +149,7 @@ class Fit:
             self.pixels += (strip.rows.stop - strip.rows.start) * w
             hats = _hats(strip.activity, self._knots)
             wanted = to_planes(original[strip.rows] - decoded[strip.rows])
-            for k, (padded, error) in enumerate(zip(strip.planes, wanted)):
+            for k, (padded, error) in enumerate(zip(strip.planes[: len(self._products)], wanted)):
                 near = _second_differences(padded, radius, MARGIN).reshape(len(self._taps), -1)
                 terms = (hats[:, None] * near).reshape(-1, near.shape[1])
                 self._squares[k] += terms @ terms.T
@@ -160,7 +161,7 @@ class Fit:
         planes: list[PlaneFilter | None] = []
         total = -8.0 * 3  # the section's type, its length, and the end of the list
         share = pixels / max(1, self.pixels)
-        for k, worth in enumerate(PLANE_WORTH):
+        for k, worth in enumerate(PLANE_WORTH[: len(self._products)]):
             chosen, most = None, -8.0
             for shape in SHAPES:
                 plane, less = self._solved(k, *shape)

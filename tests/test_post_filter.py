@@ -168,6 +168,14 @@ def test_grey_pictures_and_the_fastest_effort(coded):
     assert FILTER not in parse(codec.encode(image, quality=80, effort=0)).sections
 
 
+def test_grey_pictures_have_no_filter_of_colours():
+    """The tiny model makes coloured noise of grey, which would be worth a filter if anybody saw it."""
+    grey = synthetic_photo(130, 140).mean(2).astype(np.uint8)
+    for side in (None, 64):
+        file = codec_of("context").encode(grey, quality=40, tile_side=side)
+        assert len(pf.read(parse(file).sections[FILTER])) == 1
+
+
 def test_small_pictures_and_models_without_a_lambda_have_none():
     codec = codec_of("tiny")
     assert FILTER not in parse(codec.encode(synthetic_photo(100, 100), quality=90)).sections

@@ -100,6 +100,9 @@ FILES = {
     "context-grey-210x330": ("context", photo(210, 330, "L"), {"gain_index": 60}),
     "context-rgb-130x200-tiles": ("context", photo(130, 200), {"gain_index": 220, "tile_side": 64}),
     "context-noise-148x132": ("context", noise(148, 132), {"gain_index": 255}),
+    "filter-rgb-150x120": ("context", photo(150, 120), {"gain_index": 128}),
+    "filter-grey-170x100-tiles": (
+        "context", photo(170, 100, "L"), {"gain_index": 90, "tile_side": 64}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip
