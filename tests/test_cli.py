@@ -68,7 +68,7 @@ def test_metadata_is_kept_or_stripped(tmp_path, photo):
     assert aei("encode", source).returncode == 0
     facts = json.loads(aei("info", tmp_path / "turned.aei", "--json").stdout)
     assert (facts["width"], facts["height"]) == (203, 150)
-    assert set(facts["section_bytes"]) == {"icc_profile", "exif"}
+    assert set(facts["section_bytes"]) - {"filter"} == {"icc_profile", "exif"}
     for suffix in ("png", "jpg", "webp"):
         out = tmp_path / f"back.{suffix}"
         assert aei("decode", tmp_path / "turned.aei", "-o", out).returncode == 0
@@ -78,7 +78,7 @@ def test_metadata_is_kept_or_stripped(tmp_path, photo):
     assert aei("encode", source, "--strip", "-f").returncode == 0
     facts = json.loads(aei("info", tmp_path / "turned.aei", "--json").stdout)
     assert (facts["width"], facts["height"]) == (150, 203)
-    assert facts["section_bytes"] == {}
+    assert set(facts["section_bytes"]) <= {"filter"}
 
 
 def one_line_error(result, *words):

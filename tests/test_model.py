@@ -154,7 +154,9 @@ def macs_by_hand(c: dict) -> dict[str, float]:
     block8, block16 = ((9 * w + 4 * w * w) for w in (w8, w16))
     blocks = c["blocks8"] * block8 / 64 + c["blocks16"] * block16 / 256
     transform = m * 3 + w8 * 3 + 4 * w8 * w16 / 256 + w16 * m / 256 + blocks
-    return {"g_a": transform, "g_s": transform,
+    w2, blocks2 = c.get("width2", 0), c.get("blocks2", 0)
+    finish = (24 * w2 + blocks2 * (9 * w2 + 4 * w2 * w2)) / 4 if blocks2 else 0
+    return {"g_a": transform, "g_s": transform + finish,
             "h_a": m * p / 256 + 9 * p * p / 1024 + 9 * p * z / 4096}  # fmt: skip
 
 
