@@ -97,6 +97,23 @@ class Reader:
         raise Rejected("a number too long")
 
 
+def check_filter(content):
+    """Section 6: what a post-filter's section may hold. Pixels are not decoded here."""
+    position, last = 0, 0
+    for _ in range(3):
+        if position >= len(content):
+            break
+        last = content[position]
+        position += 1
+        radius = last >> 4 & 3
+        if last and not radius:
+            raise Rejected("a filter without a radius")
+        if radius:
+            position += 2 ** (last >> 6) * 2 * radius * (radius + 1)
+    if position != len(content) or not last:
+        raise Rejected("a filter of another length than its planes'")
+
+
 def inflate(content, most):
     stream = zlib.decompressobj()
     try:
@@ -167,6 +184,8 @@ class File:
         for kind, name in ((1, "icc_profile"), (2, "exif"), (3, "xmp")):
             if kind in self.sections:
                 self.metadata[name] = inflate(self.sections[kind], LARGEST_METADATA)
+        if 5 in self.sections:
+            check_filter(self.sections[5])
 
     def read_sections(self, reader):
         before = 0

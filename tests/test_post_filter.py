@@ -1,6 +1,7 @@
 """The post-filter: what a file says of it, what it does to pixels, and that the encoder sends it only where it pays."""
 
 import numpy as np
+import plain_decoder
 import pytest
 from aei.codec import DamagedFileError
 from aei.codec import post_filter as pf
@@ -56,6 +57,19 @@ def test_other_bytes_are_an_error_or_a_filter(content):
         return
     assert pf.pack(planes) == content  # so every filter has one form
     assert np.isfinite(pf.apply(planes, pixels(0, 5, 4))).all()
+
+
+@given(st.lists(st.sampled_from([0, 3, 0x10, 0x14, 0x20, 0x50, 0x90, 0xFF]), max_size=30))
+def test_a_decoder_written_from_the_page_refuses_the_same(content):
+    def refused(read, error) -> bool:
+        try:
+            read(bytes(content))
+        except error:
+            return True
+        return False
+
+    ours = refused(pf.read, DamagedFileError)
+    assert ours == refused(plain_decoder.check_filter, plain_decoder.Rejected)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\x03", b"\x10\1\2", b"\0\0\0\0"])
