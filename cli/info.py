@@ -29,13 +29,12 @@ def command(source: str, check: bool, model: str | None) -> None:
     """
     from ..formats import UnknownModelError, parse
     from ..formats.container import VERSION
-    from ..formats.sections import ALPHA, FILTER, METADATA
+    from ..formats.sections import NAMES
 
     with naming(source):
         data = read_input(source)
         contents = parse(data)
         header, sections = contents.header, contents.sections
-        names = METADATA | {"alpha": ALPHA, "filter": FILTER}
         facts: dict[str, object] = {
             "version": VERSION,
             "width": header.width,
@@ -48,7 +47,7 @@ def command(source: str, check: bool, model: str | None) -> None:
             "payload_bytes": sum(entry.end - entry.start for entry in contents.entries),
             "tiles": len(contents.entries),
             "section_bytes": {
-                n: len(sections[kind]) for n, kind in names.items() if kind in sections
+                n: len(sections[kind]) for n, kind in NAMES.items() if kind in sections
             },
             "bits_per_pixel": round(8 * len(data) / (header.width * header.height), 5),
         }

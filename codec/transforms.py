@@ -100,11 +100,10 @@ class Transforms:
         to latents that are zero: the difference is the linear path.
         """
         y = self._dequantised(y_hat, row, mean_bits)
-        inputs = {given.name for given in self._session("g_s").get_inputs()}
         nothing = {
-            name: np.zeros_like(self._row(f"g_s.{name}", row))
-            for name in (LAST_GAIN, LAST_SHARE)
-            if name in inputs
+            given.name: np.zeros_like(self._row(f"g_s.{given.name}", row))
+            for given in self._session("g_s").get_inputs()
+            if given.name in (LAST_GAIN, LAST_SHARE)
         }
         x = self._run("g_s", "y", y, row, **nothing)
         x -= self._run("g_s", "y", np.zeros_like(y), row, **nothing)

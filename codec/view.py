@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import parse
-from ..formats.sections import ALPHA, FILTER, METADATA
+from ..formats.sections import NAMES
 from .api import Codec
 from .heatmap import bit_map
 
@@ -27,7 +27,7 @@ def facts(data: bytes, codec: Codec, bits: np.ndarray, side: int) -> dict[str, s
     contents = parse(data)
     header = contents.header
     pixels = header.width * header.height
-    names = {kind: name for name, kind in (METADATA | {"alpha": ALPHA, "filter": FILTER}).items()}
+    names = {kind: name for name, kind in NAMES.items()}
     extras = [
         f"{names[kind]} ({len(content)} bytes)" for kind, content in contents.sections.items()
     ]

@@ -13,6 +13,7 @@ from .varint import read_varint, varint
 
 END, ICC, EXIF, XMP, ALPHA, FILTER = range(6)
 METADATA = {"icc_profile": ICC, "exif": EXIF, "xmp": XMP}
+NAMES = METADATA | {"alpha": ALPHA, "filter": FILTER}
 CRITICAL = 128
 MAX_LENGTH_BYTES = 4
 
