@@ -108,7 +108,8 @@ class Codec:
             if self._transforms is None:
                 from .transforms import Transforms
 
-                self._transforms = Transforms(self.bundle.path, self.bundle.rows, self.threads)
+                bundle = self.bundle
+                self._transforms = Transforms(bundle.path, bundle.rows, self.threads, bundle.margin)
             return self._transforms
 
     @property

@@ -64,7 +64,11 @@ class Synthesis:
         out = np.empty((1, 3, stride * h, stride * w), np.float32)
         for cells, _, own, place in self._blocks(h, w, stride):
             fixed = np.rint(window[cells] * np.float32(1 << self.mean_bits)).astype(np.int32)
-            x = self.transforms.synthesis(fixed, self.row, self.mean_bits)[own]
+            rows, columns = own
+            wanted = Box(
+                columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
+            )
+            x = self.transforms.synthesis(fixed, self.row, self.mean_bits, wanted)
             out[0][:, place[0], place[1]] = x.transpose(2, 0, 1)
         return np.clip(out, -0.5, 0.5, out=out)
 

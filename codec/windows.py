@@ -103,8 +103,8 @@ def decoded_tile(
     width, height = size
     top, left = (n * program["stride"] for n in (cells.top, cells.left))
     wanted = x[0, :, top : top + height, left : left + width].transpose(1, 2, 0)
-    decoded = transforms.synthesis(quantised.y_hat, row, program["mean_bits"])
-    return decoded[:height, :width], wanted
+    box = Box(0, 0, width, height)
+    return transforms.synthesis(quantised.y_hat, row, program["mean_bits"], box), wanted
 
 
 def filter_of(contents: Contents) -> post_filter.Filter | None:
@@ -208,10 +208,12 @@ def synthesise(
         return post_filter.apply(planes, x)[top : top + box.height, left : left + box.width]
     stride = program["stride"]
     window = cells_of(box, stride).grown(halo, cells_of(image, stride))
-    run = transforms.linear_synthesis if linear else transforms.synthesis
-    x = run(tiles.gather(window, stride), row, program["mean_bits"])
+    y_hat, bits = tiles.gather(window, stride), program["mean_bits"]
     top, left = box.top - window.top * stride, box.left - window.left * stride
-    return x[top : top + box.height, left : left + box.width]
+    if linear:
+        x = transforms.linear_synthesis(y_hat, row, bits)
+        return x[top : top + box.height, left : left + box.width]
+    return transforms.synthesis(y_hat, row, bits, Box(left, top, box.width, box.height))
 
 
 def preview(

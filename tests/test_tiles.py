@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aei import codec as face
-from aei.codec import DamagedFileError, LimitError, Limits, UnsupportedError
+from aei.codec import DamagedFileError, LimitError, Limits, UnsupportedError, transforms
 from aei.codec.images import to_network, to_picture
 from aei.codec.side_channels import alpha_span, with_alpha
 from aei.codec.windows import read_tile
@@ -48,6 +48,21 @@ def test_tiles_touching_a_box(width, height, side, data):
     meets = [i for i, b in enumerate(boxes) if min(b.intersection(box).corners[2:]) > 0
              and b.intersection(box).width and b.intersection(box).height]  # fmt: skip
     assert tiles_touching(box, width, side) == meets
+
+
+@pytest.mark.parametrize("band", [16, 50, 1000])
+def test_the_end_of_g_s_in_bands_equals_that_of_the_whole(codec, monkeypatch, band):
+    """Whatever the bands are, and whatever part is wanted, odd corners and all."""
+    latents = codec.transforms.analysis(to_network(PHOTO, 16), 120)
+    y_hat = np.rint(64 * latents).astype(np.int32)
+    whole = codec.transforms.synthesis(y_hat, 120, 6)
+    assert whole.shape == (208, 304, 3)
+    monkeypatch.setattr(transforms, "BAND", band)
+    for box in (Box(0, 0, 304, 208), Box(33, 51, 7, 120), Box(299, 1, 5, 9), Box(0, 207, 1, 1)):
+        part = codec.transforms.synthesis(y_hat, 120, 6, box)
+        np.testing.assert_allclose(
+            part, whole[box.top : box.bottom, box.left : box.right], atol=1e-6
+        )
 
 
 def test_windowed_analysis_equals_that_of_the_whole_image(codec):

@@ -21,10 +21,9 @@ from .bundle_folder import new_bundle, write_manifest
 from .cae import SIDE, STRIDE, ConvAutoencoder
 from .gradients import gradient_graph
 from .graphs import (
-    analysis_graph,
     hyper_analysis_graph,
     sequential_graph,
-    synthesis_graph,
+    transform_graphs,
 )
 from .networks import (
     GAIN_LEVELS,
@@ -43,7 +42,7 @@ from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
 MAX_BUNDLE_BYTES = 24_000_000
-GRAPHS = ("g_a", "h_a", "g_s")
+GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish")
 CALIBRATION, COUNTED = 13, 47  # images of each purpose, see export_bundle
 COUNTED_INDEXES = (0, 40, 80, 120, 160, 200, 240)
 RUN_TIME_ROWS = (
@@ -104,7 +103,7 @@ def export_bundle(
         for graph, proto in graphs.items():
             onnx.save(proto, temporary / f"{graph}.onnx")
         if not isinstance(model, ConvAutoencoder):
-            gradient = gradient_graph(temporary / "g_s.onnx")
+            gradient = gradient_graph(temporary)
             (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
         _save(temporary / "rows.safetensors", rows)
         _save(temporary / "training.safetensors", rest)
@@ -128,6 +127,7 @@ def export_bundle(
             "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
             "network": asdict(model.config),
             "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
+            "margin": 0 if isinstance(model, ConvAutoencoder) else model.config.margin,
             "exponents": prior.exponents,
             "training": training or {},
         } | facts
@@ -147,11 +147,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
     """Integer prior, graphs, gain rows, and what only training needs in float."""
-    graphs = {
-        "g_a": analysis_graph(state),
-        "h_a": hyper_analysis_graph(state),
-        "g_s": synthesis_graph(state),
-    }
+    graphs = transform_graphs(state) | {"h_a": hyper_analysis_graph(state)}
     anchors = {n: state[f"{n}.anchors"] for n, m in model.named_modules() if isinstance(m, Rows)}
     names = [*RUN_TIME_ROWS, *(n for n in anchors if n.startswith("g_s.finish."))]
     rows = {f"{n}.anchors": anchors.pop(n) for n in names} | fit_preview(model, images)

@@ -11,7 +11,7 @@ from ..bundle import Bundle
 if TYPE_CHECKING:
     import onnx
 
-GRAPHS = ("g_a", "h_a", "g_s", "g_s_gradient")
+GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish", "g_s_gradient")
 GRID = 64  # cells a side of the latents' grid on which work is counted
 
 

@@ -1,7 +1,7 @@
 """The gradient of g_s as an ONNX graph, so that the encoder can refine latents without torch.
 
 Made from the graph of g_s itself by reverse-mode differentiation over the few operators it has. Its
-weights are not stored twice: the tensors point into the file of g_s (ONNX external data).
+weights are not stored twice: the tensors point into the files of g_s (ONNX external data).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
 LEAST_SHARED = 1024  # bytes; smaller tensors are copied
@@ -75,9 +75,10 @@ class _Backward:
                 if name not in self.constants:
                     self.give(name, self.node("Mul", [dy, other]))
         elif node.op_type == "LeakyRelu":
-            positive = self.node("Greater", [node.input[0], self.constant(np.float32(0))])
-            small = self.node("Mul", [dy, self.constant(np.float32(options["alpha"]))])
-            self.give(node.input[0], self.node("Where", [positive, dy, small]))
+            # 1 or alpha: ONNX Runtime's Where takes one thread, and took half of all the time
+            steep = self.node("Mul", [node.input[0], self.constant(np.float32(1e30))])
+            ends = [self.constant(np.float32(v)) for v in (options["alpha"], 1)]
+            self.give(node.input[0], self.node("Mul", [dy, self.node("Clip", [steep, *ends])]))
         elif node.op_type == "DepthToSpace" and options["mode"] == b"CRD":
             # SpaceToDepth puts the position within a cell before the channel; CRD has it after.
             size = options["blocksize"]
@@ -95,16 +96,21 @@ class _Backward:
             raise ValueError(f"no gradient for {node.op_type}")
 
 
-def gradient_graph(path: Path) -> onnx.ModelProto:
-    """The gradient of the squared error of g_s by its latents. path: the ONNX file of g_s, which has to stay
-    beside the file of the result.
+def gradient_graph(folder: Path) -> onnx.ModelProto:
+    """The gradient of the squared error of g_s by its latents. folder: with the ONNX files of g_s and, where it has one,
+    of its end at half the resolution, which have to stay beside the file of the result.
 
-    Inputs: those of g_s (y and its gains); target, float32 (1, 3, H, W) in -0.5..0.5; weight, float32
-    (1, 1, H, W), of each pixel. Outputs: error, the sum of weight (x - target)^2, where x is clipped to
+    Inputs: those of g_s (y and its gains; those of its end as `finish.`...); target, float32 (1, 3, H, W) in -0.5..0.5;
+    weight, float32 (1, 1, H, W), of each pixel. Outputs: error, the sum of weight (x - target)^2, where x is clipped to
     -0.5..0.5; gradient, float32 (1, M, h, w), of that sum by y.
     Raises ValueError for a g_s with operators whose gradient is not known.
     """
-    g_s = onnx.load(path)
+    files = [folder / "g_s.onnx"]
+    g_s = onnx.load(files[0])
+    if (folder / "g_s.finish.onnx").exists():
+        files.append(folder / "g_s.finish.onnx")
+        seam = [(g_s.graph.output[0].name, "x")]
+        g_s = compose.merge_models(g_s, onnx.load(files[1]), seam, prefix2="finish.")
     inferred = onnx.shape_inference.infer_shapes(g_s).graph
     shapes = {t.name: tuple(t.dims) for t in g_s.graph.initializer}
     for known in (*inferred.value_info, *inferred.input, *inferred.output):
@@ -138,21 +144,21 @@ def gradient_graph(path: Path) -> onnx.ModelProto:
         "g_s_gradient",
         [*g_s.graph.input, info("target", [1, 3, None, None]), info("weight", [1, 1, None, None])],
         [info("error", []), info("gradient", [1, m, None, None])],
-        [_shared(t, path) for t in g_s.graph.initializer] + back.initialisers,
+        [_shared(t, files) for t in g_s.graph.initializer] + back.initialisers,
     )
     return helper.make_model(
         graph, opset_imports=g_s.opset_import, producer_name="aei", ir_version=g_s.ir_version
     )
 
 
-def _shared(tensor: TensorProto, path: Path) -> TensorProto:
-    """The tensor, pointing at its bytes in the file of g_s."""
+def _shared(tensor: TensorProto, files: list[Path]) -> TensorProto:
+    """The tensor, pointing at its bytes in one of the files of g_s."""
     raw = tensor.raw_data
     if len(raw) < LEAST_SHARED:
         return tensor
-    at = path.read_bytes().index(raw)
+    file, at = next((file, at) for file in files if (at := file.read_bytes().find(raw)) >= 0)
     out = TensorProto()
     out.CopyFrom(tensor)
-    set_external_data(out, path.name, offset=at, length=len(raw))
+    set_external_data(out, file.name, offset=at, length=len(raw))
     out.ClearField("raw_data")
     return out

@@ -60,16 +60,21 @@ class GraphWriter:
     def shuffle(self, x: str, size: int) -> str:
         return self.node("DepthToSpace", [x], blocksize=size, mode="CRD")
 
-    def finish(self, inputs: dict[str, list], output: str, channels: int) -> onnx.ModelProto:
+    def finish(self, inputs: dict[str, list], *outputs: tuple[str, int]) -> onnx.ModelProto:
+        """The graph. outputs: names of tensors, and their channels."""
+
         def info(name, shape):
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
-        out = self.node("Identity", [output])
+        results = [
+            info(self.node("Identity", [name]), [1, channels, None, None])
+            for name, channels in outputs
+        ]
         graph = helper.make_graph(
             self.nodes,
             self.prefix.rstrip("."),
             [info(name, shape) for name, shape in inputs.items()],
-            [info(out, [1, channels, None, None])],
+            results,
             self.initialisers,
         )
         opset = helper.make_opsetid("", OPSET)
@@ -107,7 +112,7 @@ def sequential_graph(
         f = g.node("Add", [f, "shift"])
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     channels = convolutions[0].in_channels
-    return g.finish({source: [1, channels, None, None]}, f, convolutions[-1].out_channels)
+    return g.finish({source: [1, channels, None, None]}, (f, convolutions[-1].out_channels))
 
 
 def _depth(state: dict, prefix: str) -> int:
@@ -127,7 +132,7 @@ def analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     y = g.node("Add", [g.conv("x", "klt", unshuffle=16), f])
     w8, w16 = state["g_a.stem.weight"].shape[0], state["g_a.shrink.weight"].shape[0]
     inputs = {"x": [1, 3, None, None], "gain8": [1, w8, 1, 1], "gain16": [1, w16, 1, 1]}
-    return g.finish(inputs, y, state["g_a.head.weight"].shape[0])
+    return g.finish(inputs, (y, state["g_a.head.weight"].shape[0]))
 
 
 def restoring_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -155,7 +160,8 @@ def restoring_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     a = stage(grown(b, "grow4", a), "up4")
     scaled = g.node("Mul", [g.conv("x", "analysis", unshuffle=4), g.conv(a, "scale")])
     change = g.node("Add", [scaled, g.conv(a, "shift")])
-    return g.finish(inputs, g.node("Add", ["x", g.shuffle(g.conv(change, "synthesis"), 4)]), 3)
+    restored = g.node("Add", ["x", g.shuffle(g.conv(change, "synthesis"), 4)])
+    return g.finish(inputs, (restored, 3))
 
 
 def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -166,12 +172,11 @@ def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     f = g.node("LeakyRelu", [g.conv(f, "down1", **strided)], alpha=0.125)
     z = g.conv(f, "down2", **strided)
     m = state["h_a.stem.weight"].shape[1]
-    return g.finish({"y": [1, m, None, None]}, z, state["h_a.down2.weight"].shape[0])
+    return g.finish({"y": [1, m, None, None]}, (z, state["h_a.down2.weight"].shape[0]))
 
 
 def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """g_s: y (1, M, h, w), dequantised; gain16, gain8, and finish.gain and finish.share where it has blocks at half the
-    resolution -> x (1, 3, 16 h, 16 w)."""
+    """g_s up to its end at half the resolution: y (1, M, h, w), dequantised; gain16, gain8 -> x (1, 3, 16 h, 16 w)."""
     g = GraphWriter(state, "g_s.")
     f = g.conv(g.node("Mul", ["y", g.weight("scale")]), "stem")
     f = g.node("Mul", [f, "gain16"])
@@ -185,14 +190,26 @@ def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     m, w16 = state["g_s.stem.weight"].shape[1], state["g_s.stem.weight"].shape[0]
     w8 = state["g_s.head.weight"].shape[1]
     inputs = {"y": [1, m, None, None], "gain8": [1, w8, 1, 1], "gain16": [1, w16, 1, 1]}
+    return g.finish(inputs, (x, 3))
+
+
+def finishing_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The end of g_s at half the resolution: x (1, 3, H, W), gain, share -> x.
+
+    A graph of its own, so that decoders run it in bands, whose features are small beside those of a whole image.
+    """
+    g = GraphWriter(state, "g_s.finish.")
+    f = g.node("Mul", [g.conv("x", "stem", unshuffle=2), "gain"])
+    for i in range(_depth(state, "g_s.finish.blocks.")):
+        f = g.block(f, f"blocks.{i}")
+    f = g.node("Mul", [g.conv(f, "head"), "share"])
+    inputs = {n: [1, state[f"g_s.finish.{n}.anchors"].shape[1], 1, 1] for n in ("gain", "share")}
+    return g.finish({"x": [1, 3, None, None]} | inputs, (g.node("Add", ["x", g.shuffle(f, 2)]), 3))
+
+
+def transform_graphs(state: dict[str, np.ndarray]) -> dict[str, onnx.ModelProto]:
+    """The graphs of g_a and g_s by the names of their files in a bundle."""
+    graphs = {"g_a": analysis_graph(state), "g_s": synthesis_graph(state)}
     if "g_s.finish.head.weight" in state:
-        inputs |= {
-            f"finish.{n}": [1, state[f"g_s.finish.{n}.anchors"].shape[1], 1, 1]
-            for n in ("gain", "share")
-        }
-        f = g.node("Mul", [g.conv(x, "finish.stem", unshuffle=2), "finish.gain"])
-        for i in range(_depth(state, "g_s.finish.blocks.")):
-            f = g.block(f, f"finish.blocks.{i}")
-        f = g.node("Mul", [g.conv(f, "finish.head"), "finish.share"])
-        x = g.node("Add", [x, g.shuffle(f, 2)])
-    return g.finish(inputs, x, 3)
+        graphs["g_s.finish"] = finishing_graph(state)
+    return graphs

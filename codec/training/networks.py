@@ -68,6 +68,11 @@ class NetworkConfig:
         1/16, half of one at 1/8, an eighth of one at 1/2."""
         return self.blocks16 + -(-self.blocks8 // 2) + -(-self.blocks2 // 8)
 
+    @property
+    def margin(self) -> int:
+        """Pixels around one that the end of g_s sees: two per 3x3 convolution at half the resolution."""
+        return 2 * self.blocks2
+
 
 def lambda_of_index(index: Tensor | float) -> Tensor | float:
     """Lagrangian weight of a gain index in 0..255: log-linear from LAMBDA_MIN to LAMBDA_MAX."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..bundle import Bundle
 from .config import TrainConfig
 from .export import restore_model
-from .graphs import analysis_graph, synthesis_graph
+from .graphs import transform_graphs
 from .losses import distortion
 from .networks import Block, LatentCodec
 from .slim import refuse_cae, write_like
@@ -113,8 +113,9 @@ def write_transforms(
     model = model.cpu().float()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
     same_prior(bundle, model)
-    graphs = {"g_a": analysis_graph(state), "g_s": synthesis_graph(state)}
-    return write_like(bundle, out, graphs, name, change, network=asdict(model.config))
+    return write_like(
+        bundle, out, transform_graphs(state), name, change, network=asdict(model.config)
+    )
 
 
 def same_prior(bundle: Bundle, model: LatentCodec) -> None:

@@ -17,7 +17,7 @@ from .bundle_folder import new_bundle, write_manifest
 from .gradients import gradient_graph
 from .weights import KINDS, kind_of, read_graph, store
 
-GRAPHS = ("g_a", "h_a", "g_s")
+GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish")
 
 
 def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
@@ -26,7 +26,8 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
     Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
     """
     refuse_cae(bundle)
-    graphs = {graph: read_graph(bundle.path / f"{graph}.onnx") for graph in GRAPHS}
+    files = {graph: bundle.path / f"{graph}.onnx" for graph in GRAPHS}
+    graphs = {graph: read_graph(file) for graph, file in files.items() if file.exists()}
     has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
     if KINDS.index(has) >= KINDS.index(kind):
         raise UnsupportedError(
@@ -51,7 +52,7 @@ def write_like(
         for graph, model in graphs.items():
             onnx.save(model, temporary / f"{graph}.onnx")
         if (temporary / "g_s_gradient.onnx").exists():
-            gradient = gradient_graph(temporary / "g_s.onnx")
+            gradient = gradient_graph(temporary)
             (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
         step = {"from": bundle.name} | change
         slimmed = [*bundle.manifest.get("slimmed", []), step]
