@@ -25,6 +25,7 @@ from .graphs import (
     sequential_graph,
     transform_graphs,
 )
+from .margins import visible_halo
 from .networks import (
     GAIN_LEVELS,
     LAMBDA_MAX,
@@ -126,7 +127,7 @@ def export_bundle(
             "fingerprint": mark.hex(),
             "arch": "cae" if isinstance(model, ConvAutoencoder) else "aei",
             "network": asdict(model.config),
-            "halo": 0 if isinstance(model, ConvAutoencoder) else model.config.halo,
+            "halo": 0 if isinstance(model, ConvAutoencoder) else visible_halo(model, images[:3]),
             "margin": 0 if isinstance(model, ConvAutoencoder) else model.config.margin,
             "exponents": prior.exponents,
             "training": training or {},
