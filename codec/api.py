@@ -45,7 +45,7 @@ TUNES = {
 AUTO = "auto"
 RESTORING = ("denoise", "deblock", "deblur")
 ENHANCING = ("low-light", "contrast", "colour", "haze")
-WINDOW_BYTES = 700  # memory of the transforms per pixel of a window, measured
+WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 115, in tiles 170
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
