@@ -22,6 +22,7 @@ from .config import TrainConfig
 from .export import restore_model
 from .graphs import transform_graphs
 from .losses import distortion
+from .margins import visible_halo
 from .networks import Block, LatentCodec
 from .slim import refuse_cae, write_like
 from .tasks import PhotographTask, make_task, model_from_state, network_from_dict
@@ -113,9 +114,10 @@ def write_transforms(
     model = model.cpu().float()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
     same_prior(bundle, model)
-    return write_like(
-        bundle, out, transform_graphs(state), name, change, network=asdict(model.config)
-    )
+    # other weights see further, or less far
+    facts = {"halo": visible_halo(model.eval(), []), "margin": model.config.margin}
+    graphs = transform_graphs(state)
+    return write_like(bundle, out, graphs, name, change, network=asdict(model.config), **facts)
 
 
 def same_prior(bundle: Bundle, model: LatentCodec) -> None:
