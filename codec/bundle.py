@@ -134,7 +134,7 @@ class Bundle:
             self.name: str = self.manifest["name"]
             # how many cells of the latents' grid around a window the transforms look at
             self.halo: int = self.manifest.get("halo", 0)
-            # how many pixels around one the end of g_s looks at
+            # how many pixels around one the end of g_s looks at; 0: g_s has none
             self.margin: int = self.manifest.get("margin", 0)
         except (OSError, ValueError, KeyError, TypeError):
             raise ModelError(

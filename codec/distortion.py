@@ -45,18 +45,18 @@ class Synthesis:
     halo: int
 
     def _blocks(self, h: int, w: int, stride: int) -> Iterator[tuple]:
-        """(cells of a block with its halo, their pixels, the block's own pixels among those, and in the image)."""
+        """(cells of a block with its halo, their pixels, the block's own pixels among those, and in the image); the third
+        as a box, the others as slices."""
         whole = Box(0, 0, w, h)
         side = WHOLE_CELLS if max(w, h) <= WHOLE_CELLS else BLOCK_CELLS
         for block in tile_boxes(w, h, side):
             outer = block.grown(self.halo, whole)
-            inner = Box(block.left - outer.left, block.top - outer.top, block.width, block.height)
-            yield (
-                _slices(outer),
-                _slices(outer, stride),
-                _slices(inner, stride),
-                _slices(block, stride),
-            )
+            own = Box(
+                *(stride * n for n in (
+                    block.left - outer.left, block.top - outer.top, block.width, block.height
+                ))
+            )  # fmt: skip
+            yield _slices(outer), _slices(outer, stride), own, _slices(block, stride)
 
     def decode(self, window: np.ndarray, stride: int) -> np.ndarray:
         """window: float32 (h, w, M), quantised latents -> float32 (1, 3, stride h, stride w), clipped."""
@@ -64,11 +64,7 @@ class Synthesis:
         out = np.empty((1, 3, stride * h, stride * w), np.float32)
         for cells, _, own, place in self._blocks(h, w, stride):
             fixed = np.rint(window[cells] * np.float32(1 << self.mean_bits)).astype(np.int32)
-            rows, columns = own
-            wanted = Box(
-                columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
-            )
-            x = self.transforms.synthesis(fixed, self.row, self.mean_bits, wanted)
+            x = self.transforms.synthesis(fixed, self.row, self.mean_bits, own)
             out[0][:, place[0], place[1]] = x.transpose(2, 0, 1)
         return np.clip(out, -0.5, 0.5, out=out)
 
@@ -80,7 +76,7 @@ class Synthesis:
         total, gradient = 0.0, np.zeros_like(window)
         for cells, around, own, place in self._blocks(h, w, pixels.shape[2] // h):
             part = np.zeros((1, 1, *pixels[0, 0][around].shape), np.float32)
-            part[0, 0][own] = weight[0, 0][place]
+            part[0, 0][_slices(own)] = weight[0, 0][place]
             target = np.ascontiguousarray(pixels[:, :, around[0], around[1]])
             error, slopes = self.transforms.error_gradient(window[cells], self.row, target, part)
             total += error

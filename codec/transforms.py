@@ -38,7 +38,7 @@ class Transforms:
     """Sessions for one bundle, each created when first used.
 
     rows: float32 (256, C) arrays by name, the bundle's gain rows. threads: of one run; by default one per core.
-    margin: pixels around one that the end of g_s sees.
+    margin: pixels around one that the end of g_s sees; 0: it has none.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Transforms:
         """
         x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)[0]
         wanted = Box(0, 0, x.shape[2], x.shape[1]) if wanted is None else wanted
-        if (self._path / f"{FINISH}.onnx").exists():
+        if self._margin:
             x = self._finished(x, row, wanted)
         else:
             x = x[:, wanted.top : wanted.bottom, wanted.left : wanted.right]

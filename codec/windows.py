@@ -2,8 +2,8 @@
 is bounded by the window.
 
 The prior works on one tile at a time and sees zeros outside it; the float transforms see the image (or
-the neighbouring tiles' latents) as far as their receptive field reaches, the bundle's `halo`, in cells
-of the latents' grid. So a windowed transform equals that of the whole image up to rounding.
+the neighbouring tiles' latents) as far as it shows, the bundle's `halo`, in cells of the latents' grid. So
+g_s of a window equals that of the whole image to within a hundredth of a level.
 """
 
 from __future__ import annotations

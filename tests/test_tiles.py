@@ -1,12 +1,21 @@
 """Tiles, regions, reduced sizes, salvage: what is cut apart fits together again."""
 
+import shutil
 import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from aei import codec as face
-from aei.codec import DamagedFileError, LimitError, Limits, UnsupportedError, transforms
+from aei.codec import (
+    Codec,
+    DamagedFileError,
+    LimitError,
+    Limits,
+    ModelError,
+    UnsupportedError,
+    transforms,
+)
 from aei.codec.images import to_network, to_picture
 from aei.codec.side_channels import alpha_span, with_alpha
 from aei.codec.windows import read_tile
@@ -65,6 +74,14 @@ def test_the_end_of_g_s_in_bands_equals_that_of_the_whole(codec, monkeypatch, ba
         )
 
 
+def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
+    shutil.copytree(codec.bundle.path, tmp_path / "cut.bundle")
+    (tmp_path / "cut.bundle" / "g_s.finish.onnx").unlink()
+    data = codec.encode(PHOTO, 40)
+    with pytest.raises(ModelError, match=r"g_s\.finish\.onnx"):
+        Codec(tmp_path / "cut.bundle").decode(data)
+
+
 def test_windowed_analysis_is_that_of_the_whole_image(codec):
     """But for what fades on its way: the margin is that which g_s needs, see codec/training/margins.py."""
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
@@ -76,6 +93,13 @@ def test_windowed_analysis_is_that_of_the_whole_image(codec):
         part = whole[box.top // 16 :, box.left // 16 :][: y.shape[0], : y.shape[1]]
         assert np.abs(y - part).max() < 0.25
         assert np.square(y - part).mean() < 1e-4
+        # and with all that the network's structure lets it see, up to rounding
+        network = codec.bundle.manifest["network"]
+        reach = network["blocks16"] + -(-network["blocks8"] // 2)
+        x, cells, _ = read_tile(picture, box, 16, reach)
+        y = codec.transforms.analysis(x, 120)
+        y = y[cells.top : cells.bottom, cells.left : cells.right]
+        np.testing.assert_allclose(y, part, atol=2e-3)
     assert program["stride"] == 16
 
 
@@ -102,9 +126,8 @@ def test_a_region_reads_only_the_tiles_it_needs(codec, tiled):
     broken = bytearray(tiled)
     entry = contents.entries[-1]
     broken[entry.start : entry.end] = bytes(entry.end - entry.start)
-    # with what a post-filter and the margin of the transforms add, up to column 256
-    codec.decode(bytes(broken), region=(0, 0, 12, 20))
-    codec.decode(tiled[: entry.start], region=(0, 0, 12, 20))
+    codec.decode(bytes(broken), region=(0, 0, 20, 20))
+    codec.decode(tiled[: entry.start], region=(0, 0, 20, 20))
     with pytest.raises(DamagedFileError, match="tile 20 of 20"):
         codec.decode(bytes(broken))
 

@@ -1,4 +1,4 @@
-"""How bundles are written: a folder that appears whole or not at all."""
+"""Which graphs a bundle holds, and how it is written: a folder that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..transforms import FINISH
+
+GRAPHS = ("g_a", "h_a", "g_s", FINISH)  # those with weights, by the names of their files
+GRADIENT = "g_s_gradient"  # whose weights are those of g_s
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from ..bundle import Bundle, Prior, fingerprint, read_arrays
 from ..latents import encode_latents
 from ..prior_slopes import LOG_SCALE_STEP
 from . import cifar, data, validate
-from .bundle_folder import new_bundle, write_manifest
+from .bundle_folder import GRAPHS, new_bundle, write_manifest
 from .cae import SIDE, STRIDE, ConvAutoencoder
-from .gradients import gradient_graph
+from .gradients import write_gradient
 from .graphs import (
     hyper_analysis_graph,
     sequential_graph,
@@ -43,7 +43,6 @@ from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
 
 MAX_BUNDLE_BYTES = 24_000_000
-GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish")
 CALIBRATION, COUNTED = 13, 47  # images of each purpose, see export_bundle
 COUNTED_INDEXES = (0, 40, 80, 120, 160, 200, 240)
 RUN_TIME_ROWS = (
@@ -104,8 +103,7 @@ def export_bundle(
         for graph, proto in graphs.items():
             onnx.save(proto, temporary / f"{graph}.onnx")
         if not isinstance(model, ConvAutoencoder):
-            gradient = gradient_graph(temporary)
-            (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
+            write_gradient(temporary)
         _save(temporary / "rows.safetensors", rows)
         _save(temporary / "training.safetensors", rest)
         runtime = Prior(json.loads(json.dumps(prior.program)), prior.arrays, b"")

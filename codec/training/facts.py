@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
+from .bundle_folder import GRADIENT, GRAPHS
 
 if TYPE_CHECKING:
     import onnx
 
-GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish", "g_s_gradient")
 GRID = 64  # cells a side of the latents' grid on which work is counted
 
 
@@ -41,7 +41,7 @@ def bundle_facts(bundle: Bundle) -> dict:
         facts["note"] = (
             "parameters and work of the graphs are counted by the onnx package: pip install onnx"
         )
-    for name in GRAPHS:
+    for name in (*GRAPHS, GRADIENT):
         if f"{name}.onnx" in files:
             part = {"bytes": files[f"{name}.onnx"]}
             if "note" not in facts:

@@ -13,7 +13,11 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
+from ..transforms import FINISH
+from .bundle_folder import GRADIENT
+
 LEAST_SHARED = 1024  # bytes; smaller tensors are copied
+END = "finish."  # before the names of what belongs to the end of g_s
 
 
 class _Backward:
@@ -105,12 +109,14 @@ def gradient_graph(folder: Path) -> onnx.ModelProto:
     -0.5..0.5; gradient, float32 (1, M, h, w), of that sum by y.
     Raises ValueError for a g_s with operators whose gradient is not known.
     """
-    files = [folder / "g_s.onnx"]
-    g_s = onnx.load(files[0])
-    if (folder / "g_s.finish.onnx").exists():
-        files.append(folder / "g_s.finish.onnx")
-        seam = [(g_s.graph.output[0].name, "x")]
-        g_s = compose.merge_models(g_s, onnx.load(files[1]), seam, prefix2="finish.")
+    g_s, source = onnx.load(folder / "g_s.onnx"), {"": folder / "g_s.onnx"}
+    finish = folder / f"{FINISH}.onnx"
+    if finish.exists():
+        source[END] = finish
+        g_s = compose.merge_models(
+            g_s, onnx.load(finish), [(g_s.graph.output[0].name, "x")], prefix2=END
+        )
+    stored = {prefix: (file.name, file.read_bytes()) for prefix, file in source.items()}
     inferred = onnx.shape_inference.infer_shapes(g_s).graph
     shapes = {t.name: tuple(t.dims) for t in g_s.graph.initializer}
     for known in (*inferred.value_info, *inferred.input, *inferred.output):
@@ -144,21 +150,26 @@ def gradient_graph(folder: Path) -> onnx.ModelProto:
         "g_s_gradient",
         [*g_s.graph.input, info("target", [1, 3, None, None]), info("weight", [1, 1, None, None])],
         [info("error", []), info("gradient", [1, m, None, None])],
-        [_shared(t, files) for t in g_s.graph.initializer] + back.initialisers,
+        [_shared(t, *stored[END if t.name.startswith(END) else ""]) for t in g_s.graph.initializer]
+        + back.initialisers,
     )
     return helper.make_model(
         graph, opset_imports=g_s.opset_import, producer_name="aei", ir_version=g_s.ir_version
     )
 
 
-def _shared(tensor: TensorProto, files: list[Path]) -> TensorProto:
-    """The tensor, pointing at its bytes in one of the files of g_s."""
+def write_gradient(folder: Path) -> None:
+    """Write `gradient_graph` beside the files of g_s."""
+    (folder / f"{GRADIENT}.onnx").write_bytes(gradient_graph(folder).SerializeToString())
+
+
+def _shared(tensor: TensorProto, file: str, content: bytes) -> TensorProto:
+    """The tensor, pointing at its bytes in the file that it comes from."""
     raw = tensor.raw_data
     if len(raw) < LEAST_SHARED:
         return tensor
-    file, at = next((file, at) for file in files if (at := file.read_bytes().find(raw)) >= 0)
     out = TensorProto()
     out.CopyFrom(tensor)
-    set_external_data(out, file.name, offset=at, length=len(raw))
+    set_external_data(out, file, offset=content.index(raw), length=len(raw))
     out.ClearField("raw_data")
     return out

@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from ..transforms import FINISH
+
 OPSET = 17
 
 
@@ -211,5 +213,5 @@ def transform_graphs(state: dict[str, np.ndarray]) -> dict[str, onnx.ModelProto]
     """The graphs of g_a and g_s by the names of their files in a bundle."""
     graphs = {"g_a": analysis_graph(state), "g_s": synthesis_graph(state)}
     if "g_s.finish.head.weight" in state:
-        graphs["g_s.finish"] = finishing_graph(state)
+        graphs[FINISH] = finishing_graph(state)
     return graphs

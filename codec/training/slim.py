@@ -13,11 +13,10 @@ import onnx
 
 from ...formats import UnsupportedError
 from ..bundle import Bundle
-from .bundle_folder import new_bundle, write_manifest
-from .gradients import gradient_graph
+from ..transforms import FINISH
+from .bundle_folder import GRADIENT, GRAPHS, new_bundle, write_manifest
+from .gradients import write_gradient
 from .weights import KINDS, kind_of, read_graph, store
-
-GRAPHS = ("g_a", "h_a", "g_s", "g_s.finish")
 
 
 def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
@@ -26,8 +25,11 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
     Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
     """
     refuse_cae(bundle)
-    files = {graph: bundle.path / f"{graph}.onnx" for graph in GRAPHS}
-    graphs = {graph: read_graph(file) for graph, file in files.items() if file.exists()}
+    graphs = {
+        graph: read_graph(bundle.path / f"{graph}.onnx")
+        for graph in GRAPHS
+        if graph != FINISH or bundle.margin
+    }
     has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
     if KINDS.index(has) >= KINDS.index(kind):
         raise UnsupportedError(
@@ -51,9 +53,8 @@ def write_like(
                 shutil.copyfile(source, temporary / source.name)
         for graph, model in graphs.items():
             onnx.save(model, temporary / f"{graph}.onnx")
-        if (temporary / "g_s_gradient.onnx").exists():
-            gradient = gradient_graph(temporary)
-            (temporary / "g_s_gradient.onnx").write_bytes(gradient.SerializeToString())
+        if (temporary / f"{GRADIENT}.onnx").exists():
+            write_gradient(temporary)
         step = {"from": bundle.name} | change
         slimmed = [*bundle.manifest.get("slimmed", []), step]
         manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
