@@ -129,6 +129,7 @@ def command(
         elif init_from is not None:
             from ..codec.bundle import Bundle, default_bundle
             from ..codec.training.export import restore_model
+            from ..codec.training.grow import LAMBDAS, stretched
 
             bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
@@ -162,6 +163,13 @@ def command(
             config.steps = epochs * _steps_per_epoch(config, folder)
         if init_from is not None and not restoring:
             init = restore_model(bundle)
+            if arch == "aei" and "lambda" in bundle.manifest:
+                if config.freeze_prior and tuple(bundle.manifest["lambda"]) != LAMBDAS:
+                    raise ValueError(
+                        f"{bundle.path} was trained for other lambdas than {LAMBDAS[0]} to "
+                        f"{LAMBDAS[1]}: its rows move, which freeze_prior forbids"
+                    )
+                init = stretched(init, tuple(bundle.manifest["lambda"]))
             if init.config != network:
                 from ..codec.training.grow import grown
 

@@ -17,7 +17,7 @@ from .networks import GAIN_LEVELS
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 LOSSLESS = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 HOLD_OUT_EVERY = 50
-HIGH_RATE_INDEX = 150  # above, the JPEG sources' own losses would teach the model to drop detail
+HIGH_RATE_INDEX = 124  # lambda 0.0157; above, the JPEG sources' own losses would teach the model to drop detail
 
 
 @dataclass

@@ -6,14 +6,16 @@ New blocks, and a new context of z_hat, end in a layer of zeros, so that at the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 
 import torch
 
 from .cae import CaeConfig, ConvAutoencoder
-from .networks import LatentCodec, NetworkConfig
+from .networks import LAMBDA_MAX, LAMBDA_MIN, LatentCodec, NetworkConfig, Rows
 from .tasks import empty_codec
 
+LAMBDAS = (LAMBDA_MIN, LAMBDA_MAX)
 DEPTHS = ("blocks2", "blocks8", "blocks16", "prior_blocks")
 LAST_LAYERS = (".down.", ".pw2.", ".finish.head.")  # of a Block, a PriorBlock, the end of g_s
 
@@ -53,3 +55,24 @@ def deepened(model: LatentCodec, depths: dict[str, int]) -> LatentCodec:
     """`grown` to some depths by name (`blocks16`, ...), where those are not the model's. Raises ValueError as `grown`."""
     config = replace(model.config, **depths)  # type: ignore[arg-type]
     return model if config == model.config else grown(model, config)
+
+
+def stretched(model: LatentCodec, lambdas: tuple[float, float]) -> LatentCodec:
+    """The same model, its rows of gains moved, in place, from gain indexes over other lambdas to those over
+    LAMBDA_MIN to LAMBDA_MAX; beyond the ends they go on as straight lines.
+
+    lambdas: the least and the most that the model was trained for.
+    """
+    least, most = lambdas
+    if (least, most) == (LAMBDA_MIN, LAMBDA_MAX):
+        return model
+    for rows in (m for m in model.modules() if isinstance(m, Rows)):
+        n = rows.anchors.shape[0]
+        span = math.log(LAMBDA_MAX / LAMBDA_MIN) / math.log(most / least)
+        start = math.log(LAMBDA_MIN / least) / math.log(most / least)
+        place = (start + span * torch.linspace(0, 1, n)) * (n - 1)
+        below = place.floor().clamp(0, n - 2).long()
+        share = (place - below)[:, None]
+        old = rows.anchors.data
+        rows.anchors.data = old[below] + share * (old[below + 1] - old[below])
+    return model

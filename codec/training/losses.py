@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .perceptual import ssimulacra2_sum
+
 Distortion = Callable[[Tensor, Tensor], Tensor]
 MS_SSIM_SIDE = 161  # five scales of an 11-pixel window need more
+SSIMULACRA2_PER_MSE = 4000.0
 
 
 def mse(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -48,12 +51,18 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     return 1 - measure(x_hat.float() + 0.5, x.float() + 0.5, data_range=1.0, size_average=False)
 
 
+def ssimulacra2(x_hat: Tensor, x: Tensor) -> Tensor:
+    """SSIMULACRA 2's sum of errors over 4000, which is about the squared error of the same image."""
+    return ssimulacra2_sum(x_hat, x) / SSIMULACRA2_PER_MSE
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "mse": mse,
     "rmse": rmse,
     "l1": l1,
     "bce": bce,
     "ms-ssim": ms_ssim,
+    "ssimulacra2": ssimulacra2,
 }
 
 

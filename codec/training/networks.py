@@ -26,7 +26,7 @@ from .scales import OFFSETS, magnitude, symbols_of
 from .steering import Steering
 
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
-LAMBDA_MIN, LAMBDA_MAX = 0.0003, 0.25
+LAMBDA_MIN, LAMBDA_MAX = 0.0003, 1.0  # from thumbnails to SSIMULACRA 2 of 90 ("visually lossless")
 LAMBDA_MIDDLE = (LAMBDA_MIN * LAMBDA_MAX) ** 0.5
 
 # Order in which the four positions of each 2x2 cell take their turns: (0,0), (1,1), (0,1), (1,0).
