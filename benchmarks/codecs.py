@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codec.api import EFFORTS
+from ..codec.settings import EFFORTS
 from ..formats import AeiError
 from . import payload
 
@@ -113,7 +113,8 @@ def aei_codecs(models: tuple[str, ...], variant: str = "aei", threads: int = 1) 
 def _aei_build(bundle: Path) -> str:
     """Hash of the model's files and of the code that turns images into bytes and back."""
     package = Path(__file__).parent.parent
-    files = [p for folder in ("codec", "formats") for p in (package / folder).glob("*.py")]
+    files = [p for folder in ("codec", "formats") for p in (package / folder).rglob("*.py")]
+    files = [p for p in files if "training" not in p.relative_to(package).parts]
     digest = hashlib.sha256()
     for path in sorted(files) + sorted(p for p in bundle.iterdir() if p.is_file()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

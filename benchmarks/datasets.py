@@ -65,7 +65,7 @@ def load_dataset(name: str, limit: int | None = None) -> Dataset:
         if root is None:
             raise missing
         if name == "cifar10":
-            from ..codec.cifar import load_cifar
+            from ..codec.training.data.cifar_files import load_cifar
 
             return Dataset(name, [], load_cifar(root / "cifar10").held_out[:limit])
         folder = root / name

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..codec.quality import MAX_PSNR, psnr
+from ..codec.pixels.quality import MAX_PSNR, psnr
 
 YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32

@@ -259,7 +259,7 @@ def _jpeg_xl() -> PeerCodec:
     save = _saver("JXL", "quality")
 
     def encode(image: np.ndarray, quality: float) -> bytes:
-        import pillow_jxl.JpegXLImagePlugin  # noqa: F401  registers the format
+        import pillow_jxl.JpegXLImagePlugin
 
         return save(image, quality)
 

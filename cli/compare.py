@@ -65,7 +65,7 @@ def command(
     target = output_path(source, output, ".html")
     check_output(target, source, force)
     from ..benchmarks.codecs import choose
-    from ..benchmarks.pages import compare
+    from .pages.pages import compare
 
     codecs, _ = choose(f"aei,{names}", [], (model or "shipped",))
     with naming(source):

@@ -85,7 +85,7 @@ def command(
         return
     many.check_usage(sources, output, listed)
     workers, threads = many.split_cpus(jobs)
-    from ..codec import batch, convert
+    from ..codec.files import batch, convert
 
     plan = batch.make_plan(
         sources, many.read_list(listed), suffixes={".aei"}, new_suffix=suffix,
@@ -110,7 +110,7 @@ def _one(
         return
     many.check_stream(source, target)
     check_output(target, source, force)
-    from ..codec import convert
+    from ..codec.files import convert
 
     format_ = convert.output_format(
         suffix if target == STREAM or output is None else Path(target).suffix

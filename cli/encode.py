@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.api import AUTO, EFFORTS, ENHANCING, RESTORING, TUNES, settle_effort
+from ..codec.settings import AUTO, EFFORTS, ENHANCING, RESTORING, TUNES, settle_effort
 from ..formats import UnsupportedError
 from . import many
 from . import output as out
@@ -146,7 +146,7 @@ def command(
     if is_many:
         many.check_usage(sources, output, listed)
         workers, threads = many.split_cpus(jobs)
-    from ..codec.convert import EncodeOptions
+    from ..codec.files.convert import EncodeOptions
     from ..codec.targets import Target
 
     asked = {"size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim}
@@ -160,7 +160,7 @@ def command(
     )
     bundles = model, restore_bundle
     if is_many:
-        from ..codec import batch, convert
+        from ..codec.files import batch, convert
 
         plan = batch.make_plan(
             sources, many.read_list(listed), suffixes=convert.image_suffixes(), new_suffix=".aei",
@@ -185,8 +185,9 @@ def _one(source, output, options, bundles, keep_extension, skip_existing, dry_ru
         return
     many.check_stream(source, target, options.keep_smaller)
     check_output(target, source, force)
-    from ..codec import Codec, batch
-    from ..codec.convert import encode_file
+    from ..codec import Codec
+    from ..codec.files import batch
+    from ..codec.files.convert import encode_file
 
     codec = Codec(bundles[0], restore_bundle=bundles[1])
     outcome = many.execute_one(

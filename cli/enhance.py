@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..codec.api import AUTO, ENHANCING
+from ..codec.settings import AUTO, ENHANCING
 from .restore import run, shared
 
 

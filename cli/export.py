@@ -48,9 +48,9 @@ def command(
 
     if output.exists() and not force:
         raise AeiError(f"{output} exists: choose another name with -o, or --force to replace it")
-    from ..codec.bundle import Bundle
-    from ..codec.training.export import export_checkpoint
-    from ..codec.training.prune import export_transforms
+    from ..codec.models.bundle import Bundle
+    from ..codec.training.export.export import export_checkpoint
+    from ..codec.training.export.prune import export_transforms
 
     try:
         if keep_prior is not None:

@@ -46,7 +46,7 @@ def check_output(output: str, source: str, force: bool) -> None:
         if sys.stdout.isatty():
             raise UnsupportedError("not writing binary data to a terminal: name an output with -o")
         return
-    from ..codec.storage import OutputError
+    from ..codec.files.storage import OutputError
 
     path = Path(output)
     if path.is_dir():
@@ -63,7 +63,7 @@ def write_output(output: str, data: bytes, force: bool = True) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        from ..codec.storage import write_atomic
+        from ..codec.files.storage import write_atomic
 
         write_atomic(Path(output), data, overwrite=force)
 

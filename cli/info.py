@@ -51,7 +51,7 @@ def command(source: str, check: bool, model: str | None) -> None:
             },
             "bits_per_pixel": round(8 * len(data) / (header.width * header.height), 5),
         }
-        from ..codec.bundle import find_bundle
+        from ..codec.models.bundle import find_bundle
 
         try:
             facts["model_name"] = find_bundle(header.model).name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.api import EFFORTS, TUNES
+from ..codec.settings import EFFORTS, TUNES
 from . import output as out
 from .files import STREAM, naming, read_input, region_of
 
@@ -67,11 +67,11 @@ def command(
     folder = _folder(source, output, force)
     with naming(source):
         data = read_input(source)
-        from ..benchmarks import inspection
-        from ..codec.attribution import attribute, check_region
-        from ..codec.look import look
+        from ..codec.inspect.attribution import attribute, check_region
+        from ..codec.inspect.look import look
         from ..formats import parse_header
         from ..formats.tiles import Box
+        from .pages import inspection
 
         codec, data, image = _coded(data, model, quality, effort, original)
         header = parse_header(data)[0]
@@ -110,7 +110,7 @@ def command(
 
 
 def _folder(source: str, output: str | None, force: bool) -> Path:
-    from ..codec.storage import OutputError
+    from ..codec.files.storage import OutputError
 
     if output is None and source == STREAM:
         raise click.UsageError("name a folder with -o for what comes from stdin")
@@ -130,7 +130,7 @@ def _folder(source: str, output: str | None, force: bool) -> Path:
 def _coded(data: bytes, model: str | None, quality: float, effort: int, original: str | None):
     """The codec, the .aei file, and the original image or None."""
     from ..codec import Codec
-    from ..codec.convert import Decoders, open_image
+    from ..codec.files.convert import Decoders, open_image
     from ..formats.container import SIGNATURE
 
     if data.startswith(SIGNATURE):
@@ -152,7 +152,7 @@ def _coded(data: bytes, model: str | None, quality: float, effort: int, original
 
 def _write(folder: Path, files: dict[str, bytes], force: bool) -> None:
     """The page last: where it is, the rest is there too."""
-    from ..codec.storage import write_atomic
+    from ..codec.files.storage import write_atomic
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():

@@ -19,8 +19,8 @@ from . import output as out
 from .files import STREAM, naming, read_input, write_output
 
 if TYPE_CHECKING:
-    from ..codec.batch import Outcome, Plan, Task
-    from ..codec.convert import Converted
+    from ..codec.files.batch import Outcome, Plan, Task
+    from ..codec.files.convert import Converted
 
 SOME_FAILED = 2  # exit code
 
@@ -95,7 +95,7 @@ def split_cpus(jobs: int | None) -> tuple[int, int]:
     number of threads then, and several users of its threads only wait for each other."""
     if jobs != 1:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from ..codec.batch import available_cpus, default_jobs
+    from ..codec.files.batch import available_cpus, default_jobs
 
     jobs = jobs or default_jobs()
     return jobs, max(1, available_cpus() // jobs)
@@ -114,7 +114,7 @@ def execute(
 
     convert: makes the function that converts one file, called only if there is work.
     """
-    from ..codec import batch
+    from ..codec.files import batch
 
     if not plan.tasks and not plan.settled:
         raise AeiError(_nothing_found(plan))
@@ -154,7 +154,7 @@ def _nothing_found(plan: Plan) -> str:
 
 
 def _dry_run(plan: Plan, verb: str) -> None:
-    from ..codec import batch
+    from ..codec.files import batch
 
     for task in plan.tasks:
         out.say(f"would {verb} {shown(task.source)} -> {shown(task.target)}")
@@ -200,7 +200,7 @@ def report(outcome: Outcome) -> None:
     """What became of a file: JSON, or a line with -v."""
     import logging
 
-    from ..codec import batch
+    from ..codec.files import batch
 
     out.emit(**_facts(outcome))
     log = logging.getLogger("aei.cli")
@@ -216,7 +216,7 @@ def execute_one(
     source: str, target: str, convert: Callable[[bytes], Converted], force: bool
 ) -> Outcome:
     """Convert a single file, either side of which may be a stream, and report."""
-    from ..codec import batch
+    from ..codec.files import batch
 
     with naming(source):
         if STREAM not in (source, target):
@@ -317,7 +317,7 @@ def _left_out(plan: Plan) -> str:
 def _summary(
     plan: Plan, outcomes: list[Outcome], verb: str, seconds: float, finished: bool
 ) -> None:
-    from ..codec import batch
+    from ..codec.files import batch
 
     everything = plan.settled + outcomes
     counts = {status: 0 for status in (batch.DONE, batch.KEPT, batch.SKIPPED, batch.FAILED)}

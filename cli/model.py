@@ -45,7 +45,7 @@ def info(source: str | None) -> None:
       aei model info
       aei model info my.bundle --json
     """
-    from ..codec.training.facts import bundle_facts, training_facts
+    from ..codec.training.export.facts import bundle_facts, training_facts
 
     facts = bundle_facts(_open(source))
     out.emit(**facts)
@@ -115,7 +115,7 @@ def quantize(source: str | None, output: Path, kind: str, name: str | None, forc
     """
     bundle = _open(source)
     _check_output(output, bundle.path, force)
-    from ..codec.training.slim import quantise_bundle
+    from ..codec.training.export.slim import quantise_bundle
 
     _told(bundle, output, quantise_bundle(bundle, output, kind, name or f"{bundle.name}-{kind}"))
 
@@ -175,7 +175,7 @@ def prune(
 
     if folder is not None and (folder / "last.pt").exists():
         raise AeiError(f"{folder}/last.pt exists: name another --run")
-    from ..codec.training.prune import prune_bundle, tuning_config
+    from ..codec.training.export.prune import prune_bundle, tuning_config
     from .train import data_folder
 
     try:
@@ -190,14 +190,14 @@ def prune(
 
 
 def _open(source: str | None):
-    from ..codec.bundle import Bundle, default_bundle
+    from ..codec.models.bundle import Bundle, default_bundle
 
     return default_bundle() if source is None else Bundle(source)
 
 
 def _check_output(output: Path, source: Path, force: bool) -> None:
     """Refuse to write over the source, over anything without --force, and over what is no bundle."""
-    from ..codec.storage import OutputError
+    from ..codec.files.storage import OutputError
 
     if output.exists() and output.resolve() == source.resolve():
         raise OutputError(f"{output} is the input itself: name another output with -o")

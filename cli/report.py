@@ -53,7 +53,7 @@ def command(
         facts, points = load(source)
     except ValueError as error:
         raise AeiError(str(error)) from None
-    from ..benchmarks.report import report
+    from .pages.report import report
 
     shown = None if pictures == 0 else _pictures(facts, bpp, pictures or 24, names, images, model)
     text = report(facts, points, shown)
@@ -68,8 +68,8 @@ def _pictures(
     from ..benchmarks import codecs as codecs_
     from ..benchmarks import datasets
     from ..benchmarks.environment import available_cpus
-    from ..benchmarks.report import coded_pictures, for_pictures
     from .bench import progress_bar
+    from .pages.report import coded_pictures, for_pictures
 
     try:
         data = datasets.load_dataset(images or facts["dataset"], min(count, facts["images"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.api import AUTO, RESTORING
+from ..codec.settings import AUTO, RESTORING
 from . import output as out
 from .files import STREAM, check_output, naming, read_input, write_output
 
@@ -68,8 +68,8 @@ def run(
         if page == target:
             raise click.UsageError("OUT and the page are one file: name another --page")
         check_output(page, source, force)
-    from ..codec.convert import image_file, open_image, output_format
-    from ..codec.restore import Restorers
+    from ..codec.files.convert import image_file, open_image, output_format
+    from ..codec.restore.restorers import Restorers
 
     format_ = "PNG" if target == STREAM else output_format(Path(target).suffix)
     with naming(source):
@@ -79,8 +79,8 @@ def run(
         written = image_file(applied.image, format_)
         text = None
         if page is not None:
-            from ..benchmarks.pages import before_after
             from .compare import read_photo
+            from .pages.pages import before_after
 
             before, note = read_photo(data, PAGE_SIDE)
             after, _ = read_photo(image_file(applied.image, "PNG"), PAGE_SIDE)

@@ -31,7 +31,7 @@ def command(data: str, out: Path, epochs: int, width: int, seed: int, threads: i
       aei study --out study/
     """
     from ..benchmarks.plots import plot_study
-    from ..codec.training.cifar import load_images
+    from ..codec.training.data.cifar import load_images
     from ..codec.training.study import study, summary
     from ..formats import AeiError
 

@@ -23,7 +23,7 @@ def command(source: str, target: str, size: int, force: bool) -> None:
     """
     check_output(target, source, force)
     with naming(source):
-        from ..codec.convert import thumbnail
+        from ..codec.files.convert import thumbnail
 
         data = thumbnail(read_input(source), size)
     write_output(target, data, force)

@@ -127,9 +127,9 @@ def command(
         if resume:
             existing = checkpoint_network(out / CHECKPOINT)
         elif init_from is not None:
-            from ..codec.bundle import Bundle, default_bundle
-            from ..codec.training.export import restore_model
-            from ..codec.training.grow import LAMBDAS, stretched
+            from ..codec.models.bundle import Bundle, default_bundle
+            from ..codec.training.export.export import restore_model
+            from ..codec.training.networks.grow import LAMBDAS, stretched
 
             bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
@@ -148,7 +148,7 @@ def command(
         if restoring:
             init, network = _in_front_of(bundle, config, shape)
             if restorer_from is not None:
-                from ..codec.training.restorer_bundle import start_from
+                from ..codec.training.export.restorer_bundle import start_from
 
                 start_from(init.net, restorer_from)
         elif existing is not None:
@@ -171,7 +171,7 @@ def command(
                     )
                 init = stretched(init, tuple(bundle.manifest["lambda"]))
             if init.config != network:
-                from ..codec.training.grow import grown
+                from ..codec.training.networks.grow import grown
 
                 init = grown(init, network)
         train(
@@ -185,7 +185,7 @@ def command(
 
 def _grown_shape(arch: str, has_arch: str, has: dict, asked: dict):
     """The configuration of a network `has` with the blocks that are asked for, where those are more; else None."""
-    from ..codec.training.grow import can_grow
+    from ..codec.training.networks.grow import can_grow
     from ..codec.training.tasks import network_from_dict
 
     if arch != "aei" or has_arch != arch:
@@ -199,9 +199,9 @@ def _in_front_of(bundle, config, shape: dict):
     from dataclasses import asdict
 
     from ..codec.training.config import check
-    from ..codec.training.export import restore_model
-    from ..codec.training.networks import LatentCodec
-    from ..codec.training.restorer import RestoreConfig, RestoringCodec, config_of
+    from ..codec.training.export.export import restore_model
+    from ..codec.training.networks.latent_codec import LatentCodec
+    from ..codec.training.networks.restorer import RestoreConfig, RestoringCodec, config_of
     from ..codec.training.tasks import network_from_dict
 
     check(config)

@@ -48,9 +48,9 @@ def command(
         check_output(target, source, force)
     with naming(source):
         data = read_input(source)
-        from ..codec import view
-        from ..codec.convert import Decoders
-        from ..codec.heatmap import bit_map
+        from ..codec.files.convert import Decoders
+        from ..codec.inspect.account import bit_map
+        from .pages import view
 
         codec = Decoders(model).codec(data)
         if ansi:

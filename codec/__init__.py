@@ -22,7 +22,7 @@ from ..formats import (
 from .api import Codec, Salvaged, decode, encode
 
 if TYPE_CHECKING:
-    from .restore import Restorers
+    from .restore.restorers import Restorers
     from .streams import decode_many, encode_many
     from .targets import Target, encode_to_target
 

@@ -24,51 +24,23 @@ from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
-from .arrays import as_pixels
-from .bundle import GAIN_LEVELS, Bundle, default_bundle, find_bundle
-from .side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
+from .models.bundle import Bundle, default_bundle, find_bundle
+from .pixels.side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
+from .pixels.tensors import as_pixels
+from .settings import GAIN_LEVELS, gain_index_of_quality, settle_effort
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from .latents import Latents
-    from .restore import Restorers
-    from .windows import TileCache
+    from .exact.latents import Latents
+    from .pixels.windows import TileCache
+    from .restore.restorers import Restorers
 
-EFFORTS = 10  # what each does: docs/EFFORT.md
-TUNES = {
-    "psnr": 1,
-    "ms-ssim": 5,
-}  # what files can be tuned for, and the effort that is then the default
-# What images can be restored and enhanced by before they are coded (restore.py); auto measures which.
-AUTO = "auto"
-RESTORING = ("denoise", "deblock", "deblur")
-ENHANCING = ("low-light", "contrast", "colour", "haze")
 WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 115, in tiles 170
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
-
-
-def gain_index_of_quality(quality: float) -> int:
-    """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError."""
-    if not 1 <= quality <= 100:
-        raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
-    return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
-
-
-def settle_effort(effort: int | None, tune: str = "psnr") -> int:
-    """The effort to encode with; None asks for the default. Raises UnsupportedError."""
-    if tune not in TUNES:
-        raise UnsupportedError(f"tune {tune!r}: choose {' or '.join(TUNES)}")
-    if effort is None:
-        return TUNES[tune]
-    if not 0 <= effort < EFFORTS:
-        raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
-    if effort < 2 and tune != "psnr":
-        raise UnsupportedError(f"effort {effort}: tuning for {tune} needs an effort of 2 or more")
-    return int(effort)
 
 
 @dataclass(frozen=True)
@@ -106,7 +78,7 @@ class Codec:
         """The float transforms (loads ONNX Runtime)."""
         with self._lock:
             if self._transforms is None:
-                from .transforms import Transforms
+                from .models.transforms import Transforms
 
                 bundle = self.bundle
                 self._transforms = Transforms(bundle.path, bundle.rows, self.threads, bundle.margin)
@@ -117,7 +89,7 @@ class Codec:
         """The restoring bundles at hand (looks for them when one is asked for)."""
         with self._lock:
             if self._restorers is None:
-                from .restore import Restorers
+                from .restore.restorers import Restorers
 
                 self._restorers = Restorers(self._restore_bundle, self.threads)
             return self._restorers
@@ -148,11 +120,11 @@ class Codec:
         is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
         restoring bundle is installed.
         """
-        from . import images
-        from .latents import grid_of, write
-        from .post_filter import LEAST_PIXELS, MOST_PIXELS, Fit
-        from .post_filter import pack as pack_filter
-        from .windows import decoded_tile, quantise_tile, read_tile
+        from .exact.latents import grid_of, write
+        from .pixels import images
+        from .pixels.post_filter import LEAST_PIXELS, MOST_PIXELS, Fit
+        from .pixels.post_filter import pack as pack_filter
+        from .pixels.windows import decoded_tile, quantise_tile, read_tile
 
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
@@ -269,8 +241,8 @@ class Codec:
         """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted there."""
         from PIL import Image
 
-        from . import images
-        from .windows import blocks_of, filter_of, preview, synthesise
+        from .pixels import images
+        from .pixels.windows import blocks_of, filter_of, preview, synthesise
 
         self._check_model(contents)
         header = contents.header
@@ -314,8 +286,8 @@ class Codec:
         """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
         import numpy as np
 
-        from .latents import grid_of
-        from .windows import TileCache, rows_of_tiles
+        from .exact.latents import grid_of
+        from .pixels.windows import TileCache, rows_of_tiles
 
         header, program = contents.header, self.bundle.prior.program
 
@@ -336,7 +308,7 @@ class Codec:
         return TileCache(contents.boxes, side, header.width, capacity, decode), capacity
 
     def _tile_latents(self, contents: Contents, i: int) -> Latents:
-        from .latents import decode_latents
+        from .exact.latents import decode_latents
 
         header, box = contents.header, contents.boxes[i]
         content = contents.tile(i)

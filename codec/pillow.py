@@ -27,8 +27,8 @@ from ..formats import DEFAULT_LIMITS, AeiError, parse, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
-from .images import info_of
-from .side_channels import read_metadata
+from .pixels.images import info_of
+from .pixels.side_channels import read_metadata
 from .targets import BPP, PSNR, SIZE, SSIM, Target, encode_to_target
 
 TARGETS = {"target_size": SIZE, "target_bpp": BPP, "target_psnr": PSNR, "target_ssim": SSIM}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .api import Codec
-from .batch import available_cpus, default_jobs
-from .convert import Decoders, load_codec
+from .files.batch import available_cpus, default_jobs
+from .files.convert import Decoders, load_codec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import UnsupportedError
-from .api import GAIN_LEVELS, Codec
-from .arrays import as_pixels
-from .quality import psnr, ssim
+from .api import Codec
+from .pixels.quality import psnr, ssim
+from .pixels.tensors import as_pixels
+from .settings import GAIN_LEVELS
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -121,7 +121,7 @@ class Parts:
 
 def take_apart(data: bytes) -> Parts:
     """Of a valid file."""
-    from aei.codec.side_channels import alpha_span
+    from aei.codec.pixels.side_channels import alpha_span
     from aei.formats import parse
 
     contents = parse(data)
@@ -320,13 +320,13 @@ def engine():
     """Codecs by fingerprint, the Limits, and the plain decoder's bundles; installed bundles are the tiny
     ones, for Pillow and `aei info`."""
     sys.path.insert(0, str(HERE))
-    import aei.codec.bundle
+    import aei.codec.models.bundle
     import aei.codec.pillow
     import plain_decoder
     from aei.codec import Codec, Limits
     from PIL import Image
 
-    aei.codec.bundle.MODELS = GOLDEN
+    aei.codec.models.bundle.MODELS = GOLDEN
     Image.MAX_IMAGE_PIXELS = 1 << 15
     codecs = [Codec(p, threads=1) for p in sorted(GOLDEN.glob("*.bundle"))]
     limits = Limits(pixels=1 << 18, memory=64 << 20, metadata=1 << 16)

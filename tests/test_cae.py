@@ -13,15 +13,18 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.benchmarks.datasets import load_dataset  # noqa: E402
-from aei.cli import train as train_cli  # noqa: E402
-from aei.codec import AeiError, Codec, UnsupportedError  # noqa: E402
-from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import cae, cifar, config, export, losses, optimisers, study  # noqa: E402
-from aei.codec.training.optimisers import named_groups  # noqa: E402
-from aei.codec.training.tasks import make_task, network_from_dict  # noqa: E402
-from aei.codec.training.train import train  # noqa: E402
-from click.testing import CliRunner  # noqa: E402
+from aei.benchmarks.datasets import load_dataset
+from aei.cli import train as train_cli
+from aei.codec import AeiError, Codec, UnsupportedError
+from aei.codec.models.bundle import Bundle
+from aei.codec.training import config, losses, optimisers, study
+from aei.codec.training.data import cifar
+from aei.codec.training.export import export
+from aei.codec.training.networks import cae
+from aei.codec.training.optimisers import named_groups
+from aei.codec.training.tasks import make_task, network_from_dict
+from aei.codec.training.train import train
+from click.testing import CliRunner
 
 
 @pytest.fixture(scope="module")

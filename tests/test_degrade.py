@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from aei.codec.training import degrade as d
+from aei.codec.training.data import degrade as d
 from conftest import synthetic_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from PIL import Image
 for module in ("torch", "compressai", "bjontegaard", "matplotlib"):
     pytest.importorskip(module, reason="needs the [train] extra")
 
-from aei.benchmarks.results import load  # noqa: E402
+from aei.benchmarks.results import load
 
 DOCS = (Path(__file__).parent.parent / "docs" / "TRAINING.md").read_text(encoding="utf-8")
 TINY = {

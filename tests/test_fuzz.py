@@ -23,10 +23,10 @@ def test_inputs_are_the_same_again():
 
 
 def test_two_seconds(monkeypatch):
-    import aei.codec.bundle
+    import aei.codec.models.bundle
     from PIL import Image
 
-    monkeypatch.setattr(aei.codec.bundle, "MODELS", aei.codec.bundle.MODELS)
+    monkeypatch.setattr(aei.codec.models.bundle, "MODELS", aei.codec.models.bundle.MODELS)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     fuzz.engine.cache_clear()
     fuzz.warm_up()

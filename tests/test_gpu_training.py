@@ -10,21 +10,21 @@ torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
 
-from aei.codec.training import tables  # noqa: E402
-from aei.codec.training import train as plain_train  # noqa: E402
-from aei.codec.training.config import TrainConfig  # noqa: E402
-from aei.codec.training.data import Photographs  # noqa: E402
-from aei.codec.training.gpu import convolutions, images, loop, residuals  # noqa: E402
-from aei.codec.training.gpu.muon import FlatMuon  # noqa: E402
-from aei.codec.training.gpu.network import for_gpu  # noqa: E402
-from aei.codec.training.gpu.trellis import GpuTrellis  # noqa: E402
-from aei.codec.training.networks import LatentCodec  # noqa: E402
-from aei.codec.training.optimisers import make_optimiser  # noqa: E402
-from aei.codec.training.scales import magnitude, symbols_of  # noqa: E402
-from aei.codec.training.steering import KEPT, ONE, Steering  # noqa: E402
-from aei.codec.training.tables import FIRST, levels, offsets_of_means  # noqa: E402
-from aei.codec.training.tasks import model_from_state  # noqa: E402
-from tiny_network import TINY  # noqa: E402
+from aei.codec.training import train as plain_train
+from aei.codec.training.config import TrainConfig
+from aei.codec.training.data.photographs import Photographs
+from aei.codec.training.gpu import convolutions, images, loop, residuals
+from aei.codec.training.gpu.muon import FlatMuon
+from aei.codec.training.gpu.network import for_gpu
+from aei.codec.training.gpu.trellis import GpuTrellis
+from aei.codec.training.networks.latent_codec import LatentCodec
+from aei.codec.training.optimisers import make_optimiser
+from aei.codec.training.symbols import tables
+from aei.codec.training.symbols.scales import magnitude, symbols_of
+from aei.codec.training.symbols.steering import KEPT, ONE, Steering
+from aei.codec.training.symbols.tables import FIRST, levels, offsets_of_means
+from aei.codec.training.tasks import model_from_state
+from tiny_network import TINY
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,10 @@ from conftest import synthetic_photo
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 
-from aei.codec.training import data, drawing, graphics  # noqa: E402
-from aei.codec.training.config import TrainConfig, check  # noqa: E402
+from aei.codec.training.config import TrainConfig, check
+from aei.codec.training.data import photographs as data
+from aei.codec.training.data.graphics import drawing
+from aei.codec.training.data.graphics import pages as graphics
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from aei.codec.hyper_latents import (
+from aei.codec.exact.hyper_latents import (
     ABOVE_AND_LEFT,
     MOST,
     bits_of_z,
@@ -11,7 +11,7 @@ from aei.codec.hyper_latents import (
     steps,
     symbols_of,
 )
-from aei.codec.latents import decode_latents, encode_latents
+from aei.codec.exact.latents import decode_latents, encode_latents
 from golden_files import codec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,8 +83,9 @@ def test_the_largest_values_are_coded(size):
 def test_integers_expect_what_the_network_does():
     """Bits of z_hat under Gaussian tables, by the float network and by the exported program."""
     torch = pytest.importorskip("torch", reason="the network is a torch module")
-    from aei.codec.bundle import Prior
-    from aei.codec.training import networks, quantise
+    from aei.codec.exact.prior import Prior
+    from aei.codec.training.export import integer_prior as quantise
+    from aei.codec.training.networks import latent_codec as networks
     from tiny_network import TINY
 
     torch.manual_seed(3)

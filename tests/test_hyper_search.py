@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from aei.codec import hyper_search
-from aei.codec.hyper_latents import bits_of_z
-from aei.codec.hyper_search import _Costs, _gaussian_bits, search
-from aei.codec.latents import decode_latents, quantise, to_symbols, write
-from aei.codec.prior_slopes import LOG_SCALE_STEP, SCALE_MIN
+from aei.codec.exact.hyper_latents import bits_of_z
+from aei.codec.exact.latents import decode_latents, quantise, to_symbols, write
+from aei.codec.search import hyper_search
+from aei.codec.search.hyper_search import _Costs, _gaussian_bits, search
+from aei.codec.search.slopes import LOG_SCALE_STEP, SCALE_MIN
 from golden_files import codec_of
 
 KINDS = ["tiny", "offset", "trellis", "context"]
@@ -83,7 +83,7 @@ def test_sums_of_places_are_sums():
 
 def test_gaussian_code_lengths_are_of_gaussians():
     pytest.importorskip("torch", reason="training makes the tables")
-    from aei.codec.training.tables import gaussian
+    from aei.codec.training.symbols.tables import gaussian
 
     table = _gaussian_bits(1.0)
     level = 24

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from aei.codec.images import fill_transparent, from_network, joined, to_network, to_picture
+from aei.codec.pixels.images import fill_transparent, from_network, joined, to_network, to_picture
 from aei.formats import UnsupportedError
 from aei.formats.tiles import Box
 from conftest import synthetic_photo

@@ -11,9 +11,10 @@ from pathlib import Path
 import golden_files
 import numpy as np
 import pytest
-from aei.benchmarks import inspection
-from aei.codec import attribution, heatmap
-from aei.codec.look import look
+from aei.cli.pages import inspection
+from aei.codec.inspect import account as heatmap
+from aei.codec.inspect import attribution
+from aei.codec.inspect.look import look
 from aei.formats import UnsupportedError, parse
 from aei.formats.tiles import Box
 from conftest import synthetic_photo

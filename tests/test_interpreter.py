@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from aei.codec import interpreter
+from aei.codec.exact import interpreter
 from aei.formats import ModelError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from aei.codec.latents import decode_latents, encode_latents, exp_golomb, grid_of, reconstruct
+from aei.codec.exact.latents import decode_latents, encode_latents, exp_golomb, grid_of, reconstruct
 from aei.formats import DamagedFileError
 from golden_files import codec_of
 

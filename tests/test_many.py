@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aei.cli.many import read_list
-from aei.codec import batch, storage
+from aei.codec.files import batch, storage
 from PIL import Image
 
 SMALL = (40, 56)

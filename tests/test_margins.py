@@ -7,9 +7,9 @@ from conftest import synthetic_photo
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec.training.export import restore_model  # noqa: E402
-from aei.codec.training.margins import visible_halo  # noqa: E402
-from aei.codec.training.networks import LatentCodec, NetworkConfig  # noqa: E402
+from aei.codec.training.export.export import restore_model
+from aei.codec.training.export.margins import visible_halo
+from aei.codec.training.networks.latent_codec import LatentCodec, NetworkConfig
 
 FADING, SHARP = 1e-3, 30.0
 

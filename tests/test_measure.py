@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.codec import measure as m
-from aei.codec.images import Picture
-from aei.codec.training import degrade as d
+from aei.codec.pixels.images import Picture
+from aei.codec.restore import measure as m
+from aei.codec.training.data import degrade as d
 from conftest import synthetic_photo
 from hypothesis import given
 from hypothesis import strategies as st

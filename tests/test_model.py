@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aei.codec import Codec
-from aei.codec.bundle import Bundle
-from aei.codec.quality import psnr
+from aei.codec.models.bundle import Bundle
+from aei.codec.pixels.quality import psnr
 from conftest import synthetic_photo
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +18,9 @@ from PIL import Image
 
 onnx = pytest.importorskip("onnx", reason="needs the [train] extra")
 
-from aei.codec.training import weights  # noqa: E402
-from aei.codec.training.facts import bundle_facts  # noqa: E402
-from aei.codec.training.slim import quantise_bundle, write_like  # noqa: E402
+from aei.codec.training.export import weights
+from aei.codec.training.export.facts import bundle_facts
+from aei.codec.training.export.slim import quantise_bundle, write_like
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY, CAE = GOLDEN / "tiny.bundle", GOLDEN / "factorized.bundle"
@@ -235,7 +235,7 @@ def test_refusals(run_aei, tmp_path):
 
 
 def test_computing_in_int8(tmp_path):
-    from aei.benchmarks.int8_execution import write
+    from aei.benchmarks.studies.int8_execution import write
 
     images = tmp_path / "images"
     images.mkdir()
@@ -254,7 +254,7 @@ def test_computing_in_int8(tmp_path):
 
 def test_bundles_compare(single, tmp_path):
     pytest.importorskip("scipy", reason="needs the [bench] extra")
-    from aei.benchmarks.slim import compare, table
+    from aei.benchmarks.studies.slim import compare, table
 
     darker = weights.store(onnx.load(single / "g_s.onnx"), "fp32")
     tensor = next(t for t in darker.graph.initializer if t.name == "g_s.klt.weight")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks import codecs, pages, report, results, run
+from aei.benchmarks import codecs, results, run
 from aei.benchmarks.datasets import Dataset
 from aei.cli import compare as compare_cli
 from aei.cli import enhance as enhance_cli
 from aei.cli import report as report_cli
+from aei.cli.pages import pages, report
 from click.testing import CliRunner
 from conftest import synthetic_photo
 from PIL import Image

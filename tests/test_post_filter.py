@@ -4,8 +4,8 @@ import numpy as np
 import plain_decoder
 import pytest
 from aei.codec import DamagedFileError
-from aei.codec import post_filter as pf
-from aei.codec.quality import psnr
+from aei.codec.pixels import post_filter as pf
+from aei.codec.pixels.quality import psnr
 from aei.formats import parse
 from aei.formats.sections import FILTER
 from conftest import synthetic_photo

@@ -12,11 +12,11 @@ from test_model import check_exchange
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec.bundle import Bundle, read_arrays  # noqa: E402
-from aei.codec.training import prune as pruning  # noqa: E402
-from aei.codec.training.export import restore_model  # noqa: E402
-from aei.codec.training.facts import bundle_facts  # noqa: E402
-from aei.codec.training.tasks import check_same_network, network_from_dict  # noqa: E402
+from aei.codec.models.bundle import Bundle, read_arrays
+from aei.codec.training.export import prune as pruning
+from aei.codec.training.export.export import restore_model
+from aei.codec.training.export.facts import bundle_facts
+from aei.codec.training.tasks import check_same_network, network_from_dict
 
 TINY = Path(__file__).parent / "golden" / "tiny.bundle"
 
@@ -78,7 +78,7 @@ def test_channels_that_say_nothing_new_go_free(monkeypatch):
     kept = np.sort(order[hidden // 2 :])
     state = {k: v.clone() for k, v in model.state_dict().items()}
     pruning._shrink(state, "g_s.blocks16.0", known, kept)
-    from aei.codec.training.networks import Block
+    from aei.codec.training.networks.latent_codec import Block
 
     small = Block(block.dw.in_channels, len(kept))
     prefix = "g_s.blocks16.0."

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from aei.benchmarks.metrics import ms_ssim
-from aei.codec import UnsupportedError, distortion
-from aei.codec.latents import Step, quantise, to_symbols, write
-from aei.codec.ms_ssim import scales_of, slope
-from aei.codec.quality import psnr
-from aei.codec.refine import STEPS, _table_slopes, context_gradient
+from aei.codec import UnsupportedError
+from aei.codec.exact.latents import Step, quantise, to_symbols, write
+from aei.codec.pixels.quality import psnr
+from aei.codec.search import distortion
+from aei.codec.search.ms_ssim import scales_of, slope
+from aei.codec.search.refine import STEPS, _table_slopes, context_gradient
 
 
 def picture(height=96, width=160, seed=3):
@@ -140,8 +141,8 @@ def test_error_gradient_is_the_slope_of_the_error(codec):
 def test_context_gradient_is_the_slope_of_the_later_steps(codec):
     """Against the network's own gradient, in float."""
     torch = pytest.importorskip("torch", reason="needs torch")
-    from aei.codec.training.export import restore_model
-    from aei.codec.training.networks import split_cells
+    from aei.codec.training.export.export import restore_model
+    from aei.codec.training.networks.latent_codec import split_cells
 
     prior, row = codec.bundle.prior, 120
     y = codec.transforms.analysis(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks import restoration
+from aei.benchmarks.studies import restoration
 from aei.codec import Codec, Restorers
 from conftest import synthetic_photo
 from PIL import Image

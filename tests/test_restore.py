@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aei.codec import Codec, ModelError, Restorers, UnsupportedError, encode_to_target
-from aei.codec.images import Picture
-from aei.codec.quality import psnr
-from aei.codec.restore import KINDS, Restorer, bundle_folders, statistics
+from aei.codec.pixels.images import Picture
+from aei.codec.pixels.quality import psnr
+from aei.codec.restore.restorers import KINDS, Restorer, bundle_folders, statistics
 from aei.codec.targets import SIZE, Target
 from conftest import synthetic_photo
 from hypothesis import given, settings
@@ -152,7 +152,7 @@ def test_auto_on_a_clean_image_gives_it_back(restorers):
 
 
 def test_targets_are_met_after_restoration(codec_and_bundles, tmp_path):
-    from aei.codec.convert import EncodeOptions, encode_file
+    from aei.codec.files.convert import EncodeOptions, encode_file
 
     _, spoilt = noisy()
     out = io.BytesIO()
@@ -166,7 +166,7 @@ def test_targets_are_met_after_restoration(codec_and_bundles, tmp_path):
 
 
 def test_pillow_and_many_images_restore_too(codec_and_bundles, monkeypatch):
-    import aei.codec.pillow  # noqa: F401 (registers the format)
+    import aei.codec.pillow
     from aei.codec import api, encode_many
 
     _, image = noisy()
@@ -211,7 +211,7 @@ def test_installed_bundles_are_found_by_entry_point(monkeypatch):
 
 
 def test_bad_bundles_are_named(tmp_path):
-    from aei.codec.bundle import MODELS
+    from aei.codec.models.bundle import MODELS
 
     with pytest.raises(ModelError, match="not a restoring bundle"):
         Restorer(MODELS / "base")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aei.codec import Codec
-from aei.codec.quality import psnr
-from aei.codec.restore import KINDS, Restorer
+from aei.codec.pixels.quality import psnr
+from aei.codec.restore.restorers import KINDS, Restorer
 from conftest import synthetic_photo
 from PIL import Image
 

@@ -2,21 +2,22 @@
 
 import numpy as np
 import pytest
-from aei.codec.restore import ENHANCING, RESTORING, Restorer, statistics
+from aei.codec.restore.restorers import ENHANCING, RESTORING, Restorer, statistics
 from conftest import synthetic_photo
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.images import Picture, to_network  # noqa: E402
-from aei.codec.training import export, restorer, restorer_bundle  # noqa: E402
-from aei.codec.training.config import TrainConfig, check  # noqa: E402
-from aei.codec.training.degrade import DEGRADATIONS, add_noise  # noqa: E402
-from aei.codec.training.restore_task import RestoreTask  # noqa: E402
-from aei.codec.training.tasks import model_from_state, network_from_dict  # noqa: E402
-from golden_files import GOLDEN  # noqa: E402
+from aei.codec.models.bundle import Bundle
+from aei.codec.pixels.images import Picture, to_network
+from aei.codec.training.config import TrainConfig, check
+from aei.codec.training.data.degrade import DEGRADATIONS, add_noise
+from aei.codec.training.export import export, restorer_bundle
+from aei.codec.training.networks import restorer
+from aei.codec.training.restore_task import RestoreTask
+from aei.codec.training.tasks import model_from_state, network_from_dict
+from golden_files import GOLDEN
 
 TINY = GOLDEN / "tiny.bundle"
 
@@ -145,7 +146,7 @@ def test_run_from_the_command_line_to_a_bundle(folder, tmp_path, run_aei):
 def test_it_learns_to_take_noise_away(folder):
     torch.manual_seed(0)
     config = TrainConfig(arch="restore", restore="denoise", batch=2, patch=128, graphics=0.0)
-    from aei.codec.training.data import load_photographs
+    from aei.codec.training.data.photographs import load_photographs
 
     task = RestoreTask(config, load_photographs(folder))
     model = restorer.RestoringCodec(tiny_network("denoise"), tiny_codec())
@@ -163,7 +164,7 @@ def test_it_learns_to_take_noise_away(folder):
 
 
 def test_batches_are_pairs_and_repeat(folder):
-    from aei.codec.training.data import load_photographs
+    from aei.codec.training.data.photographs import load_photographs
 
     config = TrainConfig(arch="restore", restore="denoise", batch=3, patch=128)
     tasks = [RestoreTask(config, load_photographs(folder)) for _ in range(2)]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks.restoration import cases
+from aei.benchmarks.studies.restoration import cases
 from aei.codec import Restorers
-from aei.codec.quality import psnr
-from aei.codec.restore import KINDS, RESTORING
+from aei.codec.pixels.quality import psnr
+from aei.codec.restore.restorers import KINDS, RESTORING
 from conftest import synthetic_photo
 
 BUNDLES = Path(__file__).parent.parent / "restore" / "aei_restore" / "bundles"

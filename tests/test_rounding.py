@@ -6,14 +6,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from dataclasses import replace  # noqa: E402
+from dataclasses import replace
 
-from aei.codec.latents import encode_latents, optimise_rounding, quantise, to_symbols  # noqa: E402
-from aei.codec.training import networks, scales  # noqa: E402
-from aei.codec.training.config import TrainConfig, check  # noqa: E402
-from aei.codec.training.tables import fit_tables, gaussian_tables, levels  # noqa: E402
-from golden_files import codec_of  # noqa: E402
-from tiny_network import TINY  # noqa: E402
+from aei.codec.exact.latents import encode_latents, optimise_rounding, quantise, to_symbols
+from aei.codec.training.config import TrainConfig, check
+from aei.codec.training.networks import latent_codec as networks
+from aei.codec.training.symbols import scales
+from aei.codec.training.symbols.tables import fit_tables, gaussian_tables, levels
+from golden_files import codec_of
+from tiny_network import TINY
 
 
 def tiny(rounding: float | None = 14.0) -> networks.LatentCodec:

@@ -6,15 +6,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec.latents import choose_symbols, reconstruct  # noqa: E402
-from aei.codec.training.config import TrainConfig  # noqa: E402
-from aei.codec.training.networks import LatentCodec  # noqa: E402
-from aei.codec.training.optimisers import make_optimiser  # noqa: E402
-from aei.codec.training.steering import ONE, Steering, cells  # noqa: E402
-from aei.codec.training.tables import FIRST, add_trellis, levels  # noqa: E402
-from golden_files import codec_of  # noqa: E402
-from scipy.stats import norm  # noqa: E402
-from tiny_network import TINY  # noqa: E402
+from aei.codec.exact.latents import choose_symbols, reconstruct
+from aei.codec.training.config import TrainConfig
+from aei.codec.training.networks.latent_codec import LatentCodec
+from aei.codec.training.optimisers import make_optimiser
+from aei.codec.training.symbols.steering import ONE, Steering, cells
+from aei.codec.training.symbols.tables import FIRST, add_trellis, levels
+from golden_files import codec_of
+from scipy.stats import norm
+from tiny_network import TINY
 
 
 def drawn(count: int, seed: int = 1):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from aei import codec as face
 from aei.cli.encode import ByteCount
-from aei.codec import convert, quality, targets
+from aei.codec import targets
+from aei.codec.files import convert
+from aei.codec.pixels import quality
 from aei.codec.targets import BPP, PSNR, SIZE, SSIM, Target
 from conftest import synthetic_photo
 from hypothesis import given

@@ -7,18 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aei import codec as face
-from aei.codec import (
-    Codec,
-    DamagedFileError,
-    LimitError,
-    Limits,
-    ModelError,
-    UnsupportedError,
-    transforms,
-)
-from aei.codec.images import to_network, to_picture
-from aei.codec.side_channels import alpha_span, with_alpha
-from aei.codec.windows import read_tile
+from aei.codec import Codec, DamagedFileError, LimitError, Limits, ModelError, UnsupportedError
+from aei.codec.models import transforms
+from aei.codec.pixels.images import to_network, to_picture
+from aei.codec.pixels.side_channels import alpha_span, with_alpha
+from aei.codec.pixels.windows import read_tile
 from aei.formats import pack, parse
 from aei.formats.tiles import Box, tile_boxes, tiles_touching
 from conftest import synthetic_photo
@@ -83,7 +76,7 @@ def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
 
 
 def test_windowed_analysis_is_that_of_the_whole_image(codec):
-    """But for what fades on its way: the margin is that which g_s needs, see codec/training/margins.py."""
+    """But for what fades on its way: the margin is that which g_s needs, see codec/training/export/margins.py."""
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
     whole = codec.transforms.analysis(to_network(PHOTO, 16), 120)
     for box in tile_boxes(300, 200, 128):

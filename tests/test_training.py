@@ -15,13 +15,17 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec import Codec  # noqa: E402
-from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import data, export, grow, networks, ranks  # noqa: E402
-from aei.codec.training.config import TrainConfig  # noqa: E402
-from aei.codec.training.tasks import model_from_state  # noqa: E402
-from aei.codec.training.train import train  # noqa: E402
-from tiny_network import TINY  # noqa: E402
+from aei.codec import Codec
+from aei.codec.models.bundle import Bundle
+from aei.codec.training import ranks
+from aei.codec.training.config import TrainConfig
+from aei.codec.training.data import photographs as data
+from aei.codec.training.export import export
+from aei.codec.training.networks import grow
+from aei.codec.training.networks import latent_codec as networks
+from aei.codec.training.tasks import model_from_state
+from aei.codec.training.train import train
+from tiny_network import TINY
 
 
 def config(steps: int, **changes) -> TrainConfig:
@@ -137,8 +141,8 @@ def test_bundle_becomes_a_torch_model_with_the_same_latents(bundle, which):
     codec = Codec(bundle) if which == "tiny" else Codec()
     model = export.restore_model(codec.bundle).eval()
     image = synthetic_photo(128, 192, seed=5)
-    from aei.codec.images import to_network
-    from aei.codec.latents import encode_latents
+    from aei.codec.exact.latents import encode_latents
+    from aei.codec.pixels.images import to_network
 
     x = to_network(image, 16)
     for row in (20, 130, 240):
@@ -190,7 +194,7 @@ def test_training_goes_on_from_a_bundle(bundle, trained, folder, tmp_path):
 
 
 def test_accumulators_that_could_overflow_are_refused():
-    from aei.codec.training.quantise import prove
+    from aei.codec.training.export.integer_prior import prove
 
     prove("fine", 2.0**51)
     with pytest.raises(ValueError, match="over 2\\^52"):
@@ -249,7 +253,7 @@ def test_bf16_leaves_gains_and_the_linear_path_exact():
 
 
 def test_quantisation_aware_training_goes_on_from_the_same_rate(bundle, folder, tmp_path):
-    from aei.codec.training.quantise import fake_quantise
+    from aei.codec.training.export.integer_prior import fake_quantise
 
     model, aware = (export.restore_model(Codec().bundle).eval() for _ in range(2))
     fake_quantise(aware)
@@ -359,7 +363,7 @@ def test_processes_share_a_run(folder, tmp_path, monkeypatch):
         "import os, sys, torch\n"
         "from pathlib import Path\n"
         "from aei.codec.training.config import TrainConfig, load_toml\n"
-        "from aei.codec.training.networks import NetworkConfig\n"
+        "from aei.codec.training.networks.latent_codec import NetworkConfig\n"
         "from aei.codec.training.train import train\n"
         "here = Path(sys.argv[1])\n"
         "network = NetworkConfig(**load_toml(here / 'tiny.toml')[1])\n"

@@ -5,9 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from aei.codec import trellis
-from aei.codec.latents import choose_symbols, decode_latents, encode_latents, reconstruct
-from aei.codec.training.trellis_code import CHECK_PARITY, CHECK_SHIFTED, MEMORY, state_machine
+from aei.codec.exact import trellis
+from aei.codec.exact.latents import choose_symbols, decode_latents, encode_latents, reconstruct
+from aei.codec.training.symbols.trellis_code import (
+    CHECK_PARITY,
+    CHECK_SHIFTED,
+    MEMORY,
+    state_machine,
+)
 from golden_files import codec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,7 +118,7 @@ def test_slices_hold_every_place_once_in_the_order_of_scales():
 def test_it_saves_a_sixth_of_a_bit_of_each_residual():
     """Of a Gaussian, at equal error, against rounding with a step that costs as much."""
     pytest.importorskip("torch", reason="training makes the tables")
-    from aei.codec.training.tables import add_trellis, levels
+    from aei.codec.training.symbols.tables import add_trellis, levels
 
     prior = add_trellis(codec_of("tiny").bundle.prior)
     sigma = levels()[24][0]

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from aei.codec import heatmap, view
-from aei.codec.latents import reconstruct
+from aei.cli.pages import view
+from aei.codec.exact.latents import reconstruct
+from aei.codec.inspect import account as heatmap
 from aei.formats import parse
 from conftest import synthetic_photo
 from golden_files import codec_of

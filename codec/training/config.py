@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..restore import KINDS
+from ..restore.restorers import KINDS
 from .losses import parse_loss
 
 if sys.version_info >= (3, 11):

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import nn
 
-from .cae import ConvAutoencoder
 from .config import TrainConfig
-from .networks import LatentCodec, Rows
+from .networks.cae import ConvAutoencoder
+from .networks.latent_codec import LatentCodec, Rows
 
 KLT_LR = 0.1  # the linear path starts near its optimum: full steps would only add noise to it
 PRIOR_LR = (

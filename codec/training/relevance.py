@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..bundle import Bundle
-from .cae import ConvAutoencoder
-from .export import restore_model
+from ..models.bundle import Bundle
+from .export.export import restore_model
+from .networks.cae import ConvAutoencoder
 
 
 def explain(

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..quality import psnr
-from . import data, graphics, validate
+from ..pixels.quality import psnr
+from . import validate
 from .config import TrainConfig
-from .degrade import degrade
-from .networks import GAIN_LEVELS, lambda_of_index, loss_weight
-from .restorer import RestoringCodec, image_cost
+from .data import photographs as data
+from .data.degrade import degrade
+from .data.graphics import pages as graphics
+from .networks.latent_codec import GAIN_LEVELS, lambda_of_index, loss_weight
+from .networks.restorer import RestoringCodec, image_cost
 
 INDEXES = (50, 150, 250)
 CLEAN = float(GAIN_LEVELS - 1)  # the gain index whose crops are without losses of their own

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .cae import CaeConfig
 from .config import CAE_DEFAULTS, TrainConfig, load_toml
+from .networks.cae import CaeConfig
 from .tasks import network_from_dict
 from .train import CONFIG, HELD_OUT_LOG, train
 

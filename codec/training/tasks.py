@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import cifar, data, graphics, validate
-from .cae import CaeConfig, ConvAutoencoder
+from . import validate
 from .config import TrainConfig
-from .klt import klt_basis
+from .data import cifar
+from .data import photographs as data
+from .data.graphics import pages as graphics
 from .losses import distortion
-from .networks import (
+from .networks.cae import CaeConfig, ConvAutoencoder
+from .networks.klt import klt_basis
+from .networks.latent_codec import (
     GAIN_LEVELS,
     LAMBDA_MAX,
     LAMBDA_MIN,
@@ -23,8 +26,8 @@ from .networks import (
     lambda_of_index,
     loss_weight,
 )
+from .networks.restorer import RestoreConfig, RestoringCodec
 from .restore_task import RestoreTask
-from .restorer import RestoreConfig, RestoringCodec
 
 # What new networks have and stored ones, whose settings name what they have, did not have from the start.
 NEW_NETWORKS = {"aei": {"hyper_context": 128, "blocks2": 4}}

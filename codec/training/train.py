@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from . import ranks
-from .cae import ConvAutoencoder
 from .config import TrainConfig, check, save_toml
 from .devices import fast_bf16, pick_device
+from .export.integer_prior import fake_quantise
 from .losses import Distortion, distortion
-from .networks import LatentCodec, Rows, lambda_of_index, loss_weight
+from .networks.cae import ConvAutoencoder
+from .networks.latent_codec import LatentCodec, Rows, lambda_of_index, loss_weight
+from .networks.restorer import RestoringCodec, image_cost
 from .optimisers import load_state, make_optimiser, named_groups, schedule
-from .quantise import fake_quantise
-from .restorer import RestoringCodec, image_cost
-from .steering import Steering
+from .symbols.steering import Steering
 from .tasks import make_task, model_from_state, network_from_dict
 
 CHECKPOINT, BEST, CONFIG = "last.pt", "best.pt", "config.toml"

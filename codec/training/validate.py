@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..quality import psnr
-from .networks import LatentCodec
+from ..pixels.quality import psnr
+from .networks.latent_codec import LatentCodec
 
 INDEXES = (0, 50, 100, 150, 200, 250)
 JPEG_QUALITIES = (5, 10, 15, 25, 40, 55, 70, 80, 88, 94)

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from conftest import synthetic_photo  # noqa: E402
+from conftest import synthetic_photo
 
 
 def photo(width: int, height: int, mode: str = "RGB", seed: int = 1) -> Image.Image:

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from aei.codec.training import cae, config, export, networks
+from aei.codec.training import config
+from aei.codec.training.export import export
+from aei.codec.training.networks import cae
+from aei.codec.training.networks import latent_codec as networks
 from aei.codec.training.train import train
 from PIL import Image
 

@@ -12,12 +12,13 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent)]
 
-from aei.codec.bundle import Bundle  # noqa: E402
-from aei.codec.training import export, restorer, restorer_bundle  # noqa: E402
-from aei.codec.training.degrade import add_noise, darken  # noqa: E402
-from aei.codec.training.tasks import network_from_dict  # noqa: E402
-from conftest import synthetic_photo  # noqa: E402
-from golden_files import GOLDEN  # noqa: E402
+from aei.codec.models.bundle import Bundle
+from aei.codec.training.data.degrade import add_noise, darken
+from aei.codec.training.export import export, restorer_bundle
+from aei.codec.training.networks import restorer
+from aei.codec.training.tasks import network_from_dict
+from conftest import synthetic_photo
+from golden_files import GOLDEN
 
 STEPS, BATCH, SIDE, WIDTH = 400, 4, 64, 12
 

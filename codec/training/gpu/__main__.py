@@ -34,12 +34,12 @@ def command(
     """
     import torch
 
-    from ...bundle import Bundle, default_bundle
-    from ..data import load_photographs
-    from ..export import restore_model
-    from ..grow import deepened
-    from ..klt import klt_basis
-    from ..networks import LatentCodec, NetworkConfig
+    from ...models.bundle import Bundle, default_bundle
+    from ..data.photographs import load_photographs
+    from ..export.export import restore_model
+    from ..networks.grow import deepened
+    from ..networks.klt import klt_basis
+    from ..networks.latent_codec import LatentCodec, NetworkConfig
     from ..tasks import NEW_NETWORKS
     from .loop import Settings, of_checkpoint, train
 

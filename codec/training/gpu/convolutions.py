@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from ..networks import Linear
+from ..networks.latent_codec import Linear
 
 ROWS, CHANNELS = 16, 64  # positions and channels of one program
 GRADIENT_ROWS = 8  # positions at once, of the weights' gradient

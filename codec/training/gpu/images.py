@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import HIGH_RATE_INDEX, Photographs
-from ..graphics import TRAINING, draw_page
-from ..networks import GAIN_LEVELS
+from ..data.graphics.pages import TRAINING, draw_page
+from ..data.photographs import HIGH_RATE_INDEX, Photographs
+from ..networks.latent_codec import GAIN_LEVELS
 
 # A photograph is scaled down by a factor from each of these intervals. High rates leave out the first: JPEG sources have
 # lost their finest detail.

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..config import TrainConfig
-from ..data import Photographs
-from ..networks import LatentCodec, lambda_of_index, loss_weight
-from ..quantise import MEAN_BITS
-from ..steering import Steering
-from ..tables import offsets_of_means
+from ..data.photographs import Photographs
+from ..export.integer_prior import MEAN_BITS
+from ..networks.latent_codec import LatentCodec, lambda_of_index, loss_weight
+from ..symbols.steering import Steering
+from ..symbols.tables import offsets_of_means
 from ..tasks import model_from_state
 from ..train import CHECKPOINT, STEPS_LOG, atomic_save
 from .images import PARAMETERS, Store, crops, tiles
@@ -260,7 +260,7 @@ def train(
 
 def of_checkpoint(path: Path, depths: dict[str, int]) -> tuple[LatentCodec, dict]:
     """The averaged model of a checkpoint, grown to the depths asked for, and what `train` takes as `before`."""
-    from ..grow import deepened
+    from ..networks.grow import deepened
     from ..tasks import network_from_dict
 
     state = torch.load(path, map_location="cpu", weights_only=False)

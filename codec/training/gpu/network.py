@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..networks import LatentCodec
-from ..scales import level_of
+from ..networks.latent_codec import LatentCodec
+from ..symbols.scales import level_of
 from .convolutions import stand_in
 from .residuals import rate, rounded
 from .trellis import GpuTrellis

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..scales import (
+from ..symbols.scales import (
     LOG_SCALE_STEP,
     OFFSET_EVERY,
     OFFSETS,

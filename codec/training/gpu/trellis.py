@@ -1,4 +1,4 @@
-"""The search for a path through the trellis, for training: what codec/trellis.py does with NumPy, as Triton kernels.
+"""The search for a path through the trellis, for training: what codec/exact/trellis.py does with NumPy, as Triton kernels.
 
 Every lane is one program, whose states are one vector. No length depends on how many residuals take part, and nothing
 is read back, so that a training step can be captured as a CUDA graph.
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...trellis import Trellis
+from ...exact.trellis import Trellis
 
 BLOCK = 256  # residuals that one program prices
 

@@ -1,0 +1,1 @@
+"""Studies behind single pages of the documentation, each run as a module."""

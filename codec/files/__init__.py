@@ -1,0 +1,1 @@
+"""Files and folders: opening images, planning and doing many, writing them whole."""

@@ -1,0 +1,343 @@
+"""Many files at a time: which files are meant, where their outputs go, and workers that go on past bad ones."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...formats import AeiError
+from ...formats.errors import shown
+from .convert import Converted
+from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
+
+log = logging.getLogger(__name__)
+
+DONE, KEPT, SKIPPED, FAILED, LEFT = "done", "kept", "skipped", "failed", "left"
+# Memory set aside for one image being coded: 0.57 GB was measured at 2048x2048 pixels
+WORKER_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to convert: where it is, and where its output goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun). Sizes in bytes, width and
+    height in pixels, seconds of work; zero where nothing was made. message: why, where it is not DONE.
+    details: as in Converted.
+    """
+
+    source: Path
+    target: Path | None
+    status: str
+    bytes_in: int = 0
+    bytes_out: int = 0
+    width: int = 0
+    height: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Plan:
+    """tasks: to do; settled: files that need or allow no work, with the reason; ignored: how many files in folders
+    are of other kinds; unentered: subfolders left out because the search was not recursive."""
+
+    tasks: list[Task] = field(default_factory=list)
+    settled: list[Outcome] = field(default_factory=list)
+    ignored: int = 0
+    unentered: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, and the place its output has below the output folder."""
+
+    path: Path
+    place: Path
+
+
+def make_plan(
+    names: Iterable[str],
+    listed: Iterable[str] = (),
+    *,
+    suffixes: Collection[str],
+    new_suffix: str,
+    output: Path | None = None,
+    recursive: bool = False,
+    keep_extension: bool = False,
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    copies: bool = False,
+) -> Plan:
+    """Decide what to do with files, folders and patterns; reads folders, writes nothing.
+
+    names: files, folders, and patterns with * ? [] (** with subfolders). listed: files only; relative ones keep
+    their folders below `output`. suffixes: lower case, of the files wanted from folders. new_suffix: of the outputs, which
+    go below `output`, or beside their sources. keep_extension: name them photo.jpg.aei. copies: the
+    source's own name counts as an output that exists.
+    Inputs that map to one output are all refused, hidden files and links to folders are left out.
+    """
+    plan = Plan()
+    found = list(_find(list(names), plan, suffixes, recursive, output))
+    found += [Found(Path(name), _place_of_listed(name)) for name in listed]
+    tasks: dict[str, list[tuple[Task, Path]]] = {}
+    for file in found:
+        place = Path(file.path.name) if output is None else file.place
+        base = (file.path.parent if output is None else output) / place
+        if keep_extension:
+            target = base.with_name(base.name + new_suffix)
+        else:
+            target = base.with_suffix(new_suffix)
+        same = tasks.setdefault(os.path.normcase(os.path.abspath(target)), [])
+        if not any(_is_same(task.source, file.path) for task, _ in same):
+            same.append((Task(file.path, target), base))
+    for group in tasks.values():
+        if len(group) > 1:
+            plan.settled += _clashes([task for task, _ in group])
+            continue
+        task, copy = group[0]
+        outcome = _settle(task, copy if copies else None, skip_existing, overwrite)
+        if outcome is None:
+            plan.tasks.append(task)
+        else:
+            plan.settled.append(outcome)
+    return plan
+
+
+def _find(
+    names: list[str], plan: Plan, suffixes: Collection[str], recursive: bool, output: Path | None
+) -> Iterator[Found]:
+    folders = sum(os.path.isdir(name) for name in names)
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            # several folders each get one of their name
+            top = Path(path.resolve().name) if folders > 1 else Path()
+            for inside in _walk(path, plan, suffixes, recursive, output):
+                yield Found(path / inside, top / inside)
+        elif os.path.lexists(name) or not glob.has_magic(name):
+            yield Found(path, Path(path.name))
+        else:
+            root = _fixed_part(name)
+            matches = sorted(glob.glob(name, recursive=True))
+            files = [Path(m) for m in matches if not os.path.isdir(m)]
+            if not files:
+                plan.settled.append(Outcome(path, None, FAILED, message="no file matches"))
+            for file in files:
+                yield Found(file, file.relative_to(root))
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folders of a pattern before its first wildcard."""
+    parts = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+def _place_of_listed(name: str) -> Path:
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        return Path(path.name)
+    return path
+
+
+def _walk(
+    folder: Path, plan: Plan, suffixes: Collection[str], recursive: bool, output: Path | None
+) -> Iterator[Path]:
+    """Wanted files below a folder, relative to it, in order."""
+    written = None if output is None else output.resolve()
+
+    def failed(error: OSError) -> None:
+        message = f"cannot be read: {error.strerror or error}"
+        plan.settled.append(Outcome(Path(error.filename), None, FAILED, message=message))
+
+    for root, subfolders, files in os.walk(folder, onerror=failed):
+        links = [d for d in subfolders if os.path.islink(os.path.join(root, d))]
+        for link in links:
+            log.warning("%s: a link to a folder, not followed", shown(os.path.join(root, link)))
+        subfolders[:] = sorted(
+            d
+            for d in subfolders
+            if not d.startswith(".") and d not in links and Path(root, d).resolve() != written
+        )
+        if not recursive:
+            plan.unentered += len(subfolders)
+            subfolders.clear()
+        for file in sorted(files):
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+                yield Path(root, file).relative_to(folder)
+            else:
+                plan.ignored += 1
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    return os.path.abspath(a) == os.path.abspath(b)
+
+
+def _clashes(tasks: list[Task]) -> Iterator[Outcome]:
+    for task in tasks:
+        other = next(t.source for t in tasks if t is not task)
+        message = (
+            f"{shown(other)} would have the same output, {shown(task.target)}: "
+            "--keep-extension names them apart"
+        )
+        yield Outcome(task.source, task.target, FAILED, message=message)
+
+
+def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool) -> Outcome | None:
+    """An outcome that is known without work, or None."""
+    source, target = task.source, task.target
+    try:
+        if target.exists() and source.exists() and target.samefile(source):
+            message = "the output is the input itself: name another folder with -o"
+            return Outcome(source, target, FAILED, message=message)
+        if target.is_dir():
+            return Outcome(source, target, FAILED, message=f"{shown(target)} is a directory")
+        existing = None
+        if os.path.lexists(target):
+            existing = target
+        elif copy is not None and copy.exists() and not copy.samefile(source):
+            existing = copy
+    except OSError as error:
+        return Outcome(source, target, FAILED, message=error.strerror or str(error))
+    if existing is not None and skip_existing:
+        return Outcome(source, existing, SKIPPED, message="exists")
+    if existing is not None and not overwrite:
+        message = f"{shown(existing)} exists: --skip-existing leaves it, --force replaces it"
+        return Outcome(source, existing, FAILED, message=message)
+    return None
+
+
+def convert_task(
+    task: Task,
+    convert: Callable[[bytes], Converted],
+    overwrite: bool = False,
+    make_folders: bool = False,
+) -> Outcome:
+    """Read, convert and write one file; the output gets the source's times. Raises AeiError and OSError."""
+    start = time.perf_counter()
+    status = os.stat(task.source)
+    if stat.S_ISDIR(status.st_mode):
+        raise AeiError("is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise AeiError("not a regular file: pipe it in with -")
+    data = task.source.read_bytes()
+    made = convert(data)
+    target = task.target
+    if made.kept:
+        target = _copy_name(task)
+    if not (made.kept and target.exists() and target.samefile(task.source)):
+        if make_folders:
+            _make_folder(target.parent)
+        write_atomic(
+            target, made.data, overwrite=overwrite, times=(status.st_atime_ns, status.st_mtime_ns)
+        )
+    return Outcome(
+        task.source, target, KEPT if made.kept else DONE, len(data), len(made.data), made.width,
+        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else made.said, made.details,
+    )  # fmt: skip
+
+
+def _copy_name(task: Task) -> Path:
+    """The target's name with the source's suffix: photo.aei and photo.jpg.aei both give photo.jpg."""
+    suffix = task.source.suffix
+    stem = task.target.with_suffix("")
+    if stem.suffix == suffix and stem.name == task.source.name:
+        return stem
+    return stem.with_name(stem.name + suffix)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{shown(folder)} cannot be made: {error.strerror or error}") from None
+
+
+def run(
+    tasks: list[Task],
+    convert: Callable[[bytes], Converted],
+    jobs: int,
+    overwrite: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Convert files with `jobs` threads; outcomes as they come, not in order.
+
+    A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
+    then no further file is begun, and the rest come as LEFT.
+    Closing the iterator early, as Ctrl-C does, lets the files under way finish.
+    """
+    for folder in {task.target.parent for task in tasks}:
+        remove_stale_parts(folder)
+
+    def one(task: Task) -> Outcome:
+        try:
+            return convert_task(task, convert, overwrite, make_folders=True)
+        except DiskError as error:
+            message = str(error)
+            broken.append(message)
+        except AeiError as error:
+            message = str(error)
+        except OSError as error:
+            message = error.strerror or str(error)
+        except MemoryError:
+            message = "not enough memory for an image of this size"
+        except Exception as error:  # a fault of ours must not cost the other files
+            log.debug("%s", shown(task.source), exc_info=True)
+            message = f"unexpected {type(error).__name__}: {error}"
+        return Outcome(task.source, task.target, FAILED, message=message)
+
+    # Threads will do: ONNX Runtime, NumPy and Pillow work outside Python's lock.
+    pool = ThreadPoolExecutor(jobs)
+    waiting = iter(tasks)
+    running: set[Future[Outcome]] = set()
+    broken: list[str] = []
+    try:
+        while True:
+            if not broken:
+                for task in itertools.islice(waiting, jobs - len(running)):
+                    running.add(pool.submit(one, task))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    for task in waiting:
+        yield Outcome(task.source, task.target, LEFT, message=f"not begun: {broken[0]}")
+
+
+def default_jobs() -> int:
+    """One worker per CPU this process may use, fewer where memory is short."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = 1 << 62  # Windows has no such call
+    return max(1, min(available_cpus(), memory // 2 // WORKER_BYTES))
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,339 @@
+"""Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
+
+Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
+animations, 16-bit images and transparency that an output format cannot hold are refused by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
+from ...formats.container import HEAD_BYTES, SIGNATURE, check_size
+from ..api import Codec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..targets import Target
+
+log = logging.getLogger(__name__)
+
+# Pillow opens these by name only, or needs other programs for them; or they are no pictures.
+NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+ALPHA_FORMATS = {"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA"}
+LOSSY_QUALITY = 95  # of JPEG, WebP and AVIF outputs
+XMP_TAG = 700  # TIFF
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How to encode.
+
+    quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
+    Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
+    they are no more than the result; never with strip, nor where the image was scaled or restored. effort,
+    tune, restore, enhance: see Codec.encode.
+    """
+
+    quality: float = 50
+    target: Target | None = None
+    max_side: int | None = None
+    strip: bool = False
+    keep_smaller: bool = False
+    effort: int | None = None
+    tune: str = "psnr"
+    restore: str | None = None
+    enhance: str | None = None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The bytes of an output file; width, height of the image in pixels; kept: they are the source's;
+    details: how a target was met; said: what restoration did, for people."""
+
+    data: bytes
+    width: int
+    height: int
+    kept: bool = False
+    details: dict[str, float] = field(default_factory=dict)
+    said: str = ""
+
+
+def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
+    """An .aei file from the bytes of an image file.
+
+    Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
+    """
+    image, scaled = open_image(data, options.max_side)
+    image, said = _restored(image, scaled, codec, options)
+    details: dict[str, float] = {}
+    if options.target is None:
+        encoded = codec.encode(
+            image,
+            options.quality,
+            metadata=not options.strip,
+            effort=options.effort,
+            tune=options.tune,
+        )
+    else:
+        from ..targets import encode_to_target
+
+        reached = encode_to_target(
+            codec, image, options.target, not options.strip, options.effort, options.tune
+        )
+        encoded = reached.data
+        details = {
+            "gain_index": reached.gain_index,
+            options.target.kind: round(reached.achieved, 5),
+        }
+    width, height = image.size
+    changed = options.strip or scaled or options.restore or options.enhance
+    if options.keep_smaller and not changed and len(data) <= len(encoded):
+        return Converted(data, width, height, kept=True)
+    return Converted(encoded, width, height, details=details, said=said)
+
+
+def _restored(
+    image: Image.Image, scaled: bool, codec: Codec, options: EncodeOptions
+) -> tuple[Image.Image, str]:
+    """The image restored as asked, once for all the encodings a target takes; and what was done, in words."""
+    if options.restore is None and options.enhance is None:
+        return image, ""
+    if scaled:
+        image = image.copy()  # without the JPEG tables, which say nothing of a smaller image
+    applied = codec.restorers.apply(image, options.restore, options.enhance, not options.strip)
+    return applied.image, applied.said
+
+
+def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, bool]:
+    """The image in a file, its pixels read, and whether it was scaled down to `max_side`."""
+    from PIL import Image
+
+    if data.startswith(SIGNATURE):
+        raise UnsupportedError("already an .aei file: decode it first")
+    register_heic()
+    with _pillow_errors(), warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(io.BytesIO(data))
+        if getattr(image, "n_frames", 1) > 1:
+            if image.format != "MPO":
+                raise UnsupportedError(
+                    f"the image has {image.n_frames} frames: pick one of them first"  # type: ignore[attr-defined]
+                )
+            # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
+            log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+            image = image.copy()
+        if max_side is None:
+            check_size(*image.size)
+        scaled = False
+        if max_side is not None and max(image.size) > max_side:
+            image, scaled = _scale_down(image, max_side), True
+        check_size(*image.size)
+        image.load()
+    return image, scaled
+
+
+def _scale_down(image: Image.Image, side: int) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "1":
+        image = image.convert("L")
+    elif "transparency" in image.info or image.mode in ("P", "PA"):
+        clear = "transparency" in image.info or image.mode == "PA"
+        image = image.convert("LA" if clear and image.mode == "L" else "RGBA" if clear else "RGB")
+    # thumbnail() keeps the proportions, and lets JPEG decode at a fraction of its size first
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image
+
+
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Whatever Pillow's readers throw at bad data, as one of our errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except (AeiError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise UnsupportedError("not an image that Pillow can read") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise UnsupportedError(f"Pillow refuses images of over {most} megapixels") from None
+    except Exception as error:  # readers raise nearly everything on damaged data
+        raise DamagedFileError(f"the image cannot be read ({error})") from None
+
+
+@functools.cache
+def register_heic() -> bool:
+    """Let Pillow open HEIC, where pillow-heif is installed; whether it is."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes, like ".jpg", of the files that `encode_file` can be expected to read."""
+    from PIL import Image
+
+    register_heic()
+    extensions = Image.registered_extensions()
+    return frozenset(
+        suffix
+        for suffix, format_ in extensions.items()
+        if format_ in Image.OPEN and format_ not in NOT_PICTURES
+    )
+
+
+def output_format(suffix: str) -> str:
+    """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
+    from PIL import Image
+
+    if suffix.lower() == ".png":  # without loading Pillow's other plugins
+        return "PNG"
+    format_ = Image.registered_extensions().get(suffix.lower())
+    if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
+        raise UnsupportedError(
+            f"cannot write {suffix or 'files without a suffix'}: choose .png, .jpg, .webp or .tif"
+        )
+    return format_
+
+
+def load_codec(
+    model: str | Path | None, threads: int | None, restore_bundle: str | Path | None = None
+) -> Codec:
+    """A codec with all that encoding needs read at once, so that threads need not wait for each other."""
+    codec = Codec(model, threads, restore_bundle)
+    _ = codec.bundle.prior.tables, codec.bundle.prior.costs, codec.bundle.rows, codec.transforms
+    return codec
+
+
+class Decoders:
+    """Codecs by model, each loaded once, for files of any installed model.
+
+    model: folder of a bundle, for files written with one not installed. threads: see Codec.
+    Safe to use from several threads.
+    """
+
+    def __init__(self, model: str | Path | None = None, threads: int | None = None):
+        self._only = None if model is None else Codec(model, threads)
+        self._threads = threads
+        self._codecs: dict[bytes, Codec] = {}
+        self._lock = threading.Lock()
+
+    def codec(self, data: bytes) -> Codec:
+        """The codec for a file. Raises UnknownModelError."""
+        if self._only is not None:
+            return self._only
+        from ..models.bundle import find_bundle
+
+        model = parse_header(data[:HEAD_BYTES])[0].model
+        with self._lock:
+            if model not in self._codecs:
+                self._codecs[model] = Codec(find_bundle(model).path, self._threads)
+            return self._codecs[model]
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged file."""
+
+    region: tuple[int, int, int, int] | None = None
+    scale: int = 1
+    salvage: bool = False
+
+
+def decode_file(
+    data: bytes,
+    decoders: Decoders,
+    format_: str = "PNG",
+    options: DecodeOptions = DecodeOptions(),
+) -> Converted:
+    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can write.
+
+    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
+    Codec.decode, or of Codec.salvage.
+    """
+    codec = decoders.codec(data)
+    if options.salvage:
+        saved = codec.salvage(data)
+        for box in saved.lost:
+            log.warning(
+                "lost: %d,%d,%d,%d (left, top, width, height)",
+                box.left, box.top, box.width, box.height,
+            )  # fmt: skip
+        image = saved.image
+    else:
+        image = codec.decode(data, region=options.region, scale=options.scale)
+    return Converted(image_file(image, format_), *image.size)
+
+
+class _NamedFile(io.BytesIO):
+    name = "image.png"
+
+
+def image_file(image: Image.Image, format_: str) -> bytes:
+    """The bytes of an image in one of Pillow's formats."""
+    options: dict = {n: image.info[n] for n in ("exif", "icc_profile") if n in image.info}
+    xmp = image.info.get("xmp")
+    if format_ == "PNG":
+        options["compress_level"] = 2  # twice as fast as the default, and no larger
+        if xmp:
+            from PIL.PngImagePlugin import PngInfo
+
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif format_ in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = LOSSY_QUALITY
+        if xmp:
+            options["xmp"] = xmp
+    elif format_ == "TIFF" and xmp:
+        options["tiffinfo"] = {XMP_TAG: xmp}
+    if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
+        if any(image.getchannel("A").histogram()[:255]):
+            raise UnsupportedError(
+                f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
+            )
+        image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
+    out = _NamedFile() if format_ == "PNG" else io.BytesIO()
+    try:
+        # told the format by a name, Pillow loads the one plugin instead of five
+        image.save(out, None if format_ == "PNG" else format_, **options)
+    except OSError as error:
+        raise UnsupportedError(f"cannot be written as {format_} ({error})") from None
+    return out.getvalue()
+
+
+def thumbnail(data: bytes, size: int) -> bytes:
+    """A PNG of an .aei file, upright and at most `size` pixels a side; without metadata.
+
+    Raises NotAnAeiFileError or DamagedFileError.
+    """
+    from PIL import Image, ImageOps
+
+    parse_header(data)  # the error that names the fault, where Pillow would only say "not an image"
+    from .. import pillow
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except OSError as error:
+        raise DamagedFileError(str(error)) from None
+    image = ImageOps.exif_transpose(image)
+    image.info.clear()
+    return image_file(image, "PNG")

@@ -1,0 +1,109 @@
+"""Model bundles: folders with a manifest, the integer prior, and ONNX graphs of the float transforms."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ...formats import ModelError, UnknownModelError
+from ..exact.prior import ROUNDING_BITS, Prior, fingerprint
+from ..settings import GAIN_LEVELS
+
+MODELS = Path(__file__).parent
+DEFAULT_MODEL = "base"
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, by name. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
+
+
+class Bundle:
+    """A model bundle on disk. Nothing is read before it is needed."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
+            self.name: str = self.manifest["name"]
+            # how many cells of the latents' grid around a window the transforms look at
+            self.halo: int = self.manifest.get("halo", 0)
+            # how many pixels around one the end of g_s looks at; 0: g_s has none
+            self.margin: int = self.manifest.get("margin", 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ModelError(
+                f"{self.path}: not a model bundle (no readable manifest.json)"
+            ) from None
+
+    @cached_property
+    def prior(self) -> Prior:
+        """The integer prior. Raises ModelError where it is damaged or this machine computes wrongly."""
+        try:
+            text = (self.path / "prior.json").read_text(encoding="utf-8")
+            arrays = read_arrays(self.path / "prior.safetensors")
+            program = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
+        if fingerprint(text, arrays) != self.fingerprint:
+            raise ModelError(
+                f"{self.path}: the prior does not match its fingerprint; reinstall the model"
+            )
+        bits = self.manifest.get("rounding_bits", ROUNDING_BITS)
+        return Prior(program, arrays, self.fingerprint, bits)
+
+    def bits_per_error(self, row: int) -> float | None:
+        """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a
+        gain index: lambda 255^2 / 3. None for a model that does not say its lambdas, or has no graph of the gradient."""
+        if "lambda" not in self.manifest or not (self.path / "g_s_gradient.onnx").exists():
+            return None
+        least, most = self.manifest["lambda"]
+        return least * (most / least) ** (row / 255) * 255**2 / 3
+
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Float gains, one row per gain index: float32 (256, C) by name. Stored as rows, or as `anchors`, their
+        logarithms at a few evenly spaced gain indexes."""
+        rows = {}
+        for name, a in read_arrays(self.path / "rows.safetensors").items():
+            stem = name.removesuffix(".anchors")
+            rows[stem] = a if stem == name else _between(a)
+        return rows
+
+
+def _between(anchors: np.ndarray) -> np.ndarray:
+    """Positive rows (256, C), log-linear between anchors (N, C)."""
+    place = np.linspace(0, len(anchors) - 1, GAIN_LEVELS, dtype=np.float32)[:, None]
+    weights = np.maximum(1 - np.abs(place - np.arange(len(anchors), dtype=np.float32)), 0)
+    return np.exp(weights @ anchors)
+
+
+def installed_bundles() -> list[Path]:
+    """Folders of the bundles that ship with the package."""
+    return sorted(p.parent for p in MODELS.glob("*/manifest.json"))
+
+
+def default_bundle() -> Bundle:
+    """The bundle used for encoding when none is named."""
+    return Bundle(MODELS / DEFAULT_MODEL)
+
+
+def find_bundle(model: bytes) -> Bundle:
+    """The installed bundle with this fingerprint. Raises UnknownModelError."""
+    for path in installed_bundles():
+        bundle = Bundle(path)
+        if bundle.fingerprint == model:
+            return bundle
+    raise UnknownModelError(
+        f"the file was written with model {model.hex()}, which is not installed: "
+        "install the release of aei-codec that wrote it, or name the bundle with --model"
+    )

@@ -1,0 +1,87 @@
+"""What files hold beside colour: metadata, and the alpha plane (whole, or tile by tile)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...formats import DEFAULT_LIMITS, Contents, DamagedFileError, Limits, UnsupportedError
+from ...formats.plane import decode_plane
+from ...formats.sections import ALPHA, METADATA, deflate, inflate
+from ...formats.tiles import Box, tiles_touching
+from ...formats.varint import read_varint, varint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LENGTH_BYTES = 4  # at most, of the length of a tile's alpha plane
+
+
+def pack_metadata(metadata: dict[str, bytes]) -> dict[int, bytes]:
+    """Sections of an image's metadata. Raises UnsupportedError for a piece over 16 MiB."""
+    sections = {}
+    most = DEFAULT_LIMITS.metadata
+    for name, content in metadata.items():
+        if len(content) > most:
+            raise UnsupportedError(
+                f"{name} of {len(content)} bytes: at most {most}; leave metadata out (--strip)"
+            )
+        sections[METADATA[name]] = deflate(content)
+    return sections
+
+
+def read_metadata(sections: dict[int, bytes], limits: Limits) -> dict[str, bytes]:
+    """Metadata by name. Raises DamagedFileError, also where a piece is over the limit."""
+    return {
+        name: inflate(sections[kind], limits.metadata)
+        for name, kind in METADATA.items()
+        if kind in sections
+    }
+
+
+def with_alpha(plane: bytes, payload: bytes) -> bytes:
+    """A tile's bytes in a file with an alpha channel: length of the plane, 0 if opaque; plane; payload."""
+    return varint(len(plane)) + plane + payload
+
+
+def alpha_span(content: bytes) -> tuple[int, int]:
+    """Where a tile's alpha plane begins and ends; the payload follows it."""
+    length, start = read_varint(content, 0, LENGTH_BYTES)
+    if start + length > len(content):
+        raise DamagedFileError("a tile's alpha plane is longer than the tile")
+    return start, start + length
+
+
+def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.ndarray:
+    """uint8 (h, w): alpha of a box, 255 where a tile has none, or is lost."""
+    import numpy as np
+
+    header = contents.header
+    out = np.full((block.height, block.width), 255, np.uint8)
+    side = contents.side or max(header.width, header.height)
+    for i in tiles_touching(block, header.width, side):
+        if lost is not None and i in lost:
+            continue
+        if contents.side:
+            content = contents.tile(i)
+            start, end = alpha_span(content)
+            plane = content[start:end] or None
+        else:
+            plane = contents.sections.get(ALPHA)
+        if plane is not None:
+            box = contents.boxes[i]
+            part = box.intersection(block)
+            try:
+                alpha = decode_plane(plane, box.width, box.height)
+            except DamagedFileError:
+                if lost is None or not contents.side:
+                    raise
+                lost.append(i)
+                continue
+            out[
+                part.top - block.top : part.bottom - block.top,
+                part.left - block.left : part.right - block.left,
+            ] = alpha[
+                part.top - box.top : part.bottom - box.top,
+                part.left - box.left : part.right - box.left,
+            ]
+    return out

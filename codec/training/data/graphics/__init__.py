@@ -1,0 +1,1 @@
+"""Synthetic graphics, drawn while training."""

@@ -1,0 +1,1 @@
+"""From torch weights to bundles that the run time reads."""

@@ -1,0 +1,70 @@
+"""Smaller bundles out of a bundle: the transforms change, what defines latents stays.
+
+A slim bundle keeps the prior, hence the fingerprint: files written with it decode with the bundle that it was made
+from, and the other way round.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+
+from ....formats import UnsupportedError
+from ...models.bundle import Bundle
+from ...models.transforms import FINISH
+from .bundle_folder import GRADIENT, GRAPHS, new_bundle, write_manifest
+from .gradients import write_gradient
+from .weights import KINDS, kind_of, read_graph, store
+
+
+def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
+    """Write a copy of a bundle whose float transforms hold their weights as fp16 or int8; return its manifest.
+
+    Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
+    """
+    refuse_cae(bundle)
+    graphs = {
+        graph: read_graph(bundle.path / f"{graph}.onnx")
+        for graph in GRAPHS
+        if graph != FINISH or bundle.margin
+    }
+    has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
+    if KINDS.index(has) >= KINDS.index(kind):
+        raise UnsupportedError(
+            f"{bundle.path}: its weights are {has} already, {kind} would not make it smaller"
+        )
+    stored = {graph: store(model, kind) for graph, model in graphs.items()}
+    return write_like(bundle, out, stored, name, {"weights": kind})
+
+
+def write_like(
+    bundle: Bundle, out: Path, graphs: dict[str, onnx.ModelProto], name: str, change: dict, **facts
+) -> dict:
+    """Write a bundle that differs from another by some of its graphs, whole or not at all; return its manifest.
+
+    change: what was done, added to the manifest's list `slimmed`. facts: replace those of the manifest.
+    A bundle in `out` is replaced.
+    """
+    with new_bundle(out) as temporary:
+        for source in bundle.path.iterdir():
+            if source.is_file():
+                shutil.copyfile(source, temporary / source.name)
+        for graph, model in graphs.items():
+            onnx.save(model, temporary / f"{graph}.onnx")
+        if (temporary / f"{GRADIENT}.onnx").exists():
+            write_gradient(temporary)
+        step = {"from": bundle.name} | change
+        slimmed = [*bundle.manifest.get("slimmed", []), step]
+        manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
+        write_manifest(temporary, manifest)
+    return manifest
+
+
+def refuse_cae(bundle: Bundle) -> None:
+    """Raise UnsupportedError for the convolutional autoencoder."""
+    if bundle.manifest.get("arch", "aei") != "aei":
+        raise UnsupportedError(
+            f"{bundle.path}: a model of --arch cae, which is small as it is; train it with a smaller --width"
+        )

@@ -1,0 +1,1 @@
+"""How symbols are chosen and coded, as training and export see it."""
