@@ -259,7 +259,7 @@ def _jpeg_xl() -> PeerCodec:
     save = _saver("JXL", "quality")
 
     def encode(image: np.ndarray, quality: float) -> bytes:
-        import pillow_jxl.JpegXLImagePlugin
+        import pillow_jxl.JpegXLImagePlugin  # noqa: F401  registers the format
 
         return save(image, quality)
 

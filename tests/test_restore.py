@@ -166,7 +166,7 @@ def test_targets_are_met_after_restoration(codec_and_bundles, tmp_path):
 
 
 def test_pillow_and_many_images_restore_too(codec_and_bundles, monkeypatch):
-    import aei.codec.pillow
+    import aei.codec.pillow  # noqa: F401
     from aei.codec import api, encode_many
 
     _, image = noisy()

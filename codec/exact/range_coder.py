@@ -64,7 +64,7 @@ def _use_plain() -> bool:
     if choice == "plain":
         return True
     try:
-        import constriction
+        import constriction  # noqa: F401
     except ImportError:
         return True
     return False

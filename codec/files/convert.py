@@ -327,7 +327,7 @@ def thumbnail(data: bytes, size: int) -> bytes:
     from PIL import Image, ImageOps
 
     parse_header(data)  # the error that names the fault, where Pillow would only say "not an image"
-    from .. import pillow
+    from .. import pillow  # noqa: F401  registers .aei
 
     try:
         image: Image.Image = Image.open(io.BytesIO(data))

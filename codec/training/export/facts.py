@@ -36,7 +36,7 @@ def bundle_facts(bundle: Bundle) -> dict:
         "training": manifest.get("training", {}),
     }
     try:
-        import onnx
+        import onnx  # noqa: F401
     except ImportError:
         facts["note"] = (
             "parameters and work of the graphs are counted by the onnx package: pip install onnx"
