@@ -1,0 +1,140 @@
+"""The house keeps its order: arrows only down, no circles, packages as pyproject lists them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+TOPS = ("formats", "codec", "benchmarks", "cli")
+if not (ROOT / "codec").is_dir():
+    pytest.skip("needs the source tree", allow_module_level=True)
+
+# Which rooms a room may import from; its own modules always. Rooms are folders of codec, modules
+# right in codec by their own names, and the top-level folders.
+EXACT = {"formats"}
+PIXELS = {"formats", "codec.exact"}
+MODELS = {"formats", "codec.exact", "codec.settings", "codec.pixels"}
+SEARCH = {"formats", "codec.exact", "codec.models", "codec.pixels"}
+RESTORE = {"formats", "codec.settings", "codec.pixels", "codec.models"}
+API = SEARCH | RESTORE | {"codec.search", "codec.restore"}
+FILES = API | {"codec.api", "codec.targets", "codec.pillow"}
+ALLOWED = {
+    "formats": set(),
+    "codec.settings": {"formats"},
+    "codec.exact": EXACT,
+    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # windows.py: see CONTRIBUTING.md
+    "codec.models": MODELS,
+    "codec.search": SEARCH,
+    "codec.restore": RESTORE,
+    "codec.api": API,
+    "codec.targets": API | {"codec.api"},
+    "codec.pillow": API | {"codec.api", "codec.targets"},
+    "codec.files": FILES,
+    "codec.streams": FILES | {"codec.files"},
+    "codec.inspect": FILES | {"codec.files", "codec.training"},  # relevance needs the torch model
+    "codec.training": FILES,
+    "codec": {"formats", "codec.api", "codec.restore", "codec.streams", "codec.targets"},
+    "benchmarks": {"formats", "codec", "codec.training"} | FILES | {"codec.inspect"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name below `aei`."""
+    found = {}
+    for top in TOPS:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, *, at_import: bool) -> set[str]:
+    """Modules of ours that a module imports: all, or those loaded with it. What only type checkers see
+    does not count."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if at_import and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            target = ".".join(part for part in base if part)
+            for alias in node.names:
+                full = f"{target}.{alias.name}"
+                found.add(full if full in MODULES else target)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return {m for m in found if m in MODULES} - {name}
+
+
+def room(name: str) -> str:
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "codec" else parts[0]
+
+
+def test_arrows_point_down():
+    up = []
+    for name in MODULES:
+        allowed = ALLOWED.get(room(name))
+        for target in imports(name, at_import=False):
+            if allowed is not None and room(target) != room(name) and room(target) not in allowed:
+                up.append(f"{name} -> {target}")
+    assert not up, "\n".join(up)
+
+
+def test_no_circle_of_imports():
+    graph = {name: imports(name, at_import=True) for name in MODULES}
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name not in done:
+            for target in graph[name]:
+                walk(target, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def test_packages_are_the_folders():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    folders = {p.parent.relative_to(ROOT) for top in TOPS for p in (ROOT / top).rglob("*.py")}
+    wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders} | {"aei.codec.models.base"}
+    setuptools = project["setuptools"]
+    assert set(setuptools["packages"]) == wanted
+    assert setuptools["package-dir"] == {n: n[4:].replace(".", "/") for n in wanted}
+
+
+@pytest.mark.parametrize("command", sorted(m for m in MODULES if m.startswith("cli.")))
+def test_commands_load_no_numpy(command):
+    """`OPENBLAS_NUM_THREADS` counts only before NumPy is loaded, and `--help` should be light."""
+    if command.startswith("cli.pages"):
+        pytest.skip("pages are loaded when they are written")
+    code = f"import sys, aei.{command}; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_folders_are_small():
+    for folder in {p.parent for p in MODULES.values()}:
+        if "training" not in folder.parts and "codec" in folder.parts:
+            assert len(list(folder.glob("*.py"))) <= 14, folder
