@@ -64,6 +64,8 @@ class PeerCodec:
 AEI_VARIANTS: dict[str, dict[str, Any]] = {  # what each passes to Codec.encode
     "aei": {},
     **{f"aei effort {effort}": {"effort": effort} for effort in range(EFFORTS)},
+    "aei psnr": {"tune": "psnr"},
+    "aei psnr effort 5": {"tune": "psnr", "effort": 5},
     "aei ms-ssim": {"tune": "ms-ssim"},
 }
 

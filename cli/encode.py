@@ -58,8 +58,8 @@ class ByteCount(click.ParamType):
     "-e", "--effort", type=click.IntRange(0, EFFORTS - 1),
     help="0 (fastest) to 9 (smallest files); any decoder reads them alike.  [default: 1, tuned for ms-ssim 5]",
 )  # fmt: skip
-@click.option("--tune", default="psnr", show_default=True, type=click.Choice(list(TUNES)),
-              help="What small files are to keep: pixel values, or structure.")  # fmt: skip
+@click.option("--tune", type=click.Choice(list(TUNES)),
+              help="What small files are to keep: the look, pixel values, or structure.  [default: ssimulacra2]")  # fmt: skip
 @click.option(
     "--restore", metavar="KIND", type=click.Choice([AUTO, *RESTORING]),
     help="Take noise, JPEG blocks or blur out first: auto, denoise, deblock or deblur (needs aei-codec-restore).",
@@ -94,7 +94,7 @@ def command(
     max_side: int | None,
     keep_smaller: bool,
     effort: int | None,
-    tune: str,
+    tune: str | None,
     restore: str | None,
     enhance: str | None,
     restore_bundle: str | None,

@@ -27,7 +27,7 @@ from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
-from .settings import GAIN_LEVELS, gain_index_of_quality, settle_effort
+from .settings import GAIN_LEVELS, TUNES, gain_index_of_quality, settle_effort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ class Codec:
         metadata: bool = True,
         tile_side: int | None = None,
         effort: int | None = None,
-        tune: str = "psnr",
+        tune: str | None = None,
         restore: str | None = None,
         enhance: str | None = None,
     ) -> bytes:
@@ -114,8 +114,8 @@ class Codec:
         overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
         default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
-        files); tune: what small files are to keep, `psnr` or `ms-ssim`, which takes effort 5 by default; see
-        docs/EFFORT.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
+        files); tune: what small files are to keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes
+        effort 5 by default; see docs/EFFORT.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
         contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/RESTORATION.md); the file
         is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
         restoring bundle is installed.
@@ -130,10 +130,12 @@ class Codec:
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
         effort = settle_effort(effort, tune)
-        if tune != "psnr" and self.bundle.bits_per_error(row) is None:
+        bits_per_error = self.bundle.bits_per_error(row)
+        if bits_per_error is None and tune not in (None, "psnr"):
             raise UnsupportedError(
                 f"model {self.bundle.name} cannot be tuned for {tune}: leave that out"
             )
+        tune = tune or ("psnr" if bits_per_error is None else next(iter(TUNES)))
         image = as_pixels(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
@@ -155,9 +157,9 @@ class Codec:
         boxes = self._boxes(width, height, tile_side)
         has_alpha = picture.channels in (2, 4)
         tiles = []
-        # the post-filter is fitted to some of the tiles of a large image
-        bits_per_error = self.bundle.bits_per_error(row)
-        filtered = effort > 0 and bits_per_error is not None and width * height >= LEAST_PIXELS
+        # the post-filter saves squared error, at the expense of what shows; it is fitted to some of
+        # the tiles of a large image
+        filtered = effort > 0 and tune != "ssimulacra2" and width * height >= LEAST_PIXELS
         every = -(-len(boxes) * boxes[0].width * boxes[0].height // MOST_PIXELS)
         fit = Fit(grey=picture.channels <= 2)
         for i, box in enumerate(boxes):

@@ -30,7 +30,7 @@ def encode_many(
     target: Target | None = None,
     metadata: bool = True,
     effort: int | None = None,
-    tune: str = "psnr",
+    tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
     jobs: int | None = None,

@@ -87,7 +87,7 @@ def encode_to_target(
     target: Target,
     metadata: bool = True,
     effort: int | None = None,
-    tune: str = "psnr",
+    tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
 ) -> Reached:

@@ -145,14 +145,14 @@ def test_a_filter_that_does_not_pay_is_not_sent():
 @pytest.fixture(scope="module")
 def coded(codec):
     image = synthetic_photo(192, 256)
-    return codec, image, codec.encode(image, quality=80)
+    return codec, image, codec.encode(image, quality=80, tune="psnr")
 
 
 def test_files_hold_one_and_are_better_for_it(coded, monkeypatch):
     codec, image, data = coded
     assert FILTER in parse(data).sections
     monkeypatch.setattr(pf, "LEAST_PIXELS", 1 << 40)
-    without = codec.encode(image, quality=80)
+    without = codec.encode(image, quality=80, tune="psnr")
     assert FILTER not in parse(without).sections
     assert codec.latents_sha256(data) == codec.latents_sha256(without)
     gained = psnr(image, np.asarray(codec.decode(data))) - psnr(
@@ -165,7 +165,7 @@ def test_files_hold_one_and_are_better_for_it(coded, monkeypatch):
 
 def test_regions_and_tiles_are_filtered_alike(coded):
     codec, image, data = coded
-    tiled = codec.encode(image, quality=80, tile_side=64)
+    tiled = codec.encode(image, quality=80, tile_side=64, tune="psnr")
     assert FILTER in parse(tiled).sections
     for file in (data, tiled):
         whole = np.asarray(codec.decode(file)).astype(int)
@@ -175,21 +175,24 @@ def test_regions_and_tiles_are_filtered_alike(coded):
 
 def test_grey_pictures_and_the_fastest_effort(coded):
     codec, image, _ = coded
-    grey = codec.encode(image.mean(2).astype(np.uint8), quality=80)
+    grey = codec.encode(image.mean(2).astype(np.uint8), quality=80, tune="psnr")
     planes = pf.read(parse(grey).sections[FILTER])
     assert len(planes) == 1
     assert codec.decode(grey).mode == "L"
-    assert FILTER not in parse(codec.encode(image, quality=80, effort=0)).sections
+    assert FILTER not in parse(codec.encode(image, quality=80, effort=0, tune="psnr")).sections
 
 
 def test_grey_pictures_have_no_filter_of_colours():
     """The tiny model makes coloured noise of grey, which would be worth a filter if anybody saw it."""
     grey = synthetic_photo(130, 140).mean(2).astype(np.uint8)
     for side in (None, 64):
-        file = codec_of("context").encode(grey, quality=40, tile_side=side)
+        file = codec_of("context").encode(grey, quality=40, tile_side=side, tune="psnr")
         assert len(pf.read(parse(file).sections[FILTER])) == 1
 
 
 def test_small_pictures_and_models_without_a_lambda_have_none():
     codec = codec_of("tiny")
-    assert FILTER not in parse(codec.encode(synthetic_photo(100, 100), quality=90)).sections
+    assert (
+        FILTER
+        not in parse(codec.encode(synthetic_photo(100, 100), quality=90, tune="psnr")).sections
+    )

@@ -21,7 +21,7 @@ def picture(height=96, width=160, seed=3):
 
 def cost(codec, image, row, effort):
     """Bits and lambda 255^2 squared error of a real file."""
-    data = codec.encode(image, gain_index=row, effort=effort)
+    data = codec.encode(image, gain_index=row, effort=effort, tune="psnr")
     back = np.asarray(codec.decode(data), np.float64)
     error = np.square((back - image) / 255).sum()
     return 8 * len(data) + codec.bundle.bits_per_error(row) * error
@@ -48,7 +48,7 @@ def test_every_effort_decodes_to_the_same_size(codec):
 
 def test_tiles_are_refined_with_their_surroundings(codec):
     image = picture(200, 300)
-    plain, refined = (codec.encode(image, effort=e, tile_side=128) for e in (1, 3))
+    plain, refined = (codec.encode(image, effort=e, tile_side=128, tune="psnr") for e in (1, 3))
     errors = [
         np.square(np.asarray(codec.decode(d), float) - image).mean() for d in (plain, refined)
     ]
@@ -65,7 +65,7 @@ def test_tuned_for_ms_ssim_files_keep_more_structure_in_fewer_bits(codec, row, t
     image = picture(192, 256).astype(np.int16)  # grass on the left, sky on the right
     image[:, :128] += np.random.default_rng(1).normal(0, texture, (192, 128, 1)).astype(np.int16)
     image = np.clip(image, 0, 255).astype(np.uint8)
-    plain = codec.encode(image, gain_index=row, effort=3)
+    plain = codec.encode(image, gain_index=row, effort=3, tune="psnr")
     sizes, kept = [], []
     for other in range(row - 24, row + 40, 16):
         tuned = codec.encode(image, gain_index=other, effort=3, tune="ms-ssim")
@@ -79,7 +79,7 @@ def test_what_cannot_be_tuned_is_refused(codec, monkeypatch):
     image = picture(64, 64)
     with pytest.raises(UnsupportedError, match="effort of 2 or more"):
         codec.encode(image, effort=1, tune="ms-ssim")
-    with pytest.raises(UnsupportedError, match="choose psnr or ms-ssim"):
+    with pytest.raises(UnsupportedError, match="choose ssimulacra2, psnr or ms-ssim"):
         codec.encode(image, tune="vmaf")
     for side in (1, 4, 5, 17):  # too small for structure, or just not
         data = codec.encode(image[:side, :20], tune="ms-ssim")
@@ -91,7 +91,7 @@ def test_what_cannot_be_tuned_is_refused(codec, monkeypatch):
 
 def test_blocks_add_up_to_the_whole(codec, monkeypatch):
     image = picture(400, 150)
-    for tune in ("psnr", "ms-ssim"):
+    for tune in ("psnr", "ms-ssim", "ssimulacra2"):
         whole = codec.encode(image, effort=3, tune=tune)
         monkeypatch.setattr(distortion, "WHOLE_CELLS", 1)
         monkeypatch.setattr(distortion, "BLOCK_CELLS", 7)

@@ -51,7 +51,7 @@ class EncodeOptions:
     strip: bool = False
     keep_smaller: bool = False
     effort: int | None = None
-    tune: str = "psnr"
+    tune: str | None = None
     restore: str | None = None
     enhance: str | None = None
 

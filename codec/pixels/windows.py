@@ -60,11 +60,11 @@ def quantise_tile(
     size: tuple[int, int],
     row: int,
     effort: int,
-    tune: str = "psnr",
+    tune: str,
 ) -> Quantised:
     """Latents of one tile. x, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
-    see refine.STEPS; tune: what refinement saves, squared error (psnr) or structure (ms-ssim). A model without a
-    gradient is not refined."""
+    see refine.STEPS; tune: what is saved, what shows (ssimulacra2), squared error (psnr) or structure (ms-ssim). A model
+    without a gradient is not refined."""
     from ..search.refine import STEPS, refine
 
     prior = bundle.prior
@@ -73,8 +73,14 @@ def quantise_tile(
     z_hat = to_hyper_symbols(transforms.hyper_analysis(y, row))
     bits_per_error = bundle.bits_per_error(row)
     if STEPS[effort] == 0 or bits_per_error is None:
-        return quantise(prior, row, y, z_hat, prior.rounding_bits if effort else None)
-    from ..search.distortion import LostStructure, SquaredError, Synthesis, Target
+        error_bits: float | np.ndarray = prior.rounding_bits
+        if effort and tune == "ssimulacra2":
+            from ..search.masking import worth
+
+            inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
+            error_bits = error_bits * worth(x, prior.program["stride"])[inside]
+        return quantise(prior, row, y, z_hat, error_bits if effort else None)
+    from ..search.distortion import LostStructure, SquaredError, Synthesis, Target, Visible
     from ..search.ms_ssim import SIDE
 
     stride = prior.program["stride"]
@@ -83,7 +89,9 @@ def quantise_tile(
     weight[:, :, top : top + size[1], left : left + size[0]] = 1
     synthesis = Synthesis(transforms, row, prior.program["mean_bits"], bundle.halo)
     target = Target(x, weight, bits_per_error)
-    distortion: SquaredError | LostStructure = SquaredError(synthesis, target)
+    distortion: SquaredError | Visible | LostStructure = SquaredError(synthesis, target)
+    if tune == "ssimulacra2":
+        distortion = Visible(synthesis, target, stride, Box(left, top, *size))
     if tune == "ms-ssim" and min(size) >= SIDE:
         distortion = LostStructure(synthesis, target, stride)
     return refine(prior, row, window, cells, z_hat, distortion, effort)

@@ -1,6 +1,7 @@
 """What the errors of quantised latents are worth in bits, and which way the latents should move: for refinement.
 
-Two ways to count: squared errors, as PSNR does, and lost structure, as MS-SSIM does. Latents are decoded in blocks, so that
+Three ways to count: squared errors, as PSNR does; what SSIMULACRA 2 sees, as models are trained; and lost structure,
+as MS-SSIM does. Latents are decoded in blocks, so that
 memory is bounded by them.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...formats.tiles import Box, tile_boxes
+from . import masking, ssimulacra2
 from .ms_ssim import scales_of, sensitivity, slope
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 WHOLE_CELLS, BLOCK_CELLS = 80, 48
 # How much lost structure counts against bits, beside squared errors: found on two Kodak images.
 STRUCTURE_WEIGHT = 1.3
+# The share of SSIMULACRA 2 in what `Visible` counts; the rest are squared errors.
+SEEN_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,50 @@ class SquaredError:
         error, gradient = self._synthesis.error_gradient(window, target.pixels, target.weight)
         gradient *= np.float32(target.bits_per_error)
         return target.bits_per_error * error, gradient
+
+
+class Visible:
+    """Counts SSIMULACRA 2's sum of errors beside squared errors, in the shares that models are trained with.
+
+    own: the target's pixels that count, alone in what is compared. worth: as of LostStructure, see masking.py.
+    """
+
+    def __init__(self, synthesis: Synthesis, target: Target, stride: int, own: Box):
+        self._synthesis, self._target, self._stride = synthesis, target, stride
+        rows, columns = self._place = _slices(own)
+        self._original = target.pixels[0][:, rows, columns] + np.float32(0.5)
+        self._channels = ssimulacra2.channels_of(self._original)
+        self.worth = masking.worth(target.pixels, stride)
+        # bits that a mean squared error of 1, all over the tile, is worth
+        self._all = target.bits_per_error * self._original.size
+
+    def _slope(self, window: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """What errors are worth, its gradient by the tile's pixels, and the decoded window."""
+        x_hat = self._synthesis.decode(window, self._stride)
+        rows, columns = self._place
+        own = x_hat[0][:, rows, columns] + np.float32(0.5)
+        seen, gradient = ssimulacra2.slope(self._channels, own)
+        share = SEEN_SHARE / ssimulacra2.PER_SQUARED_ERROR
+        error = own - self._original
+        squared = float(np.square(error).sum(dtype=np.float64)) * self._target.bits_per_error
+        bits = share * seen * self._all + (1 - SEEN_SHARE) * squared
+        gradient *= np.float32(share * self._all)
+        gradient += np.float32(2 * (1 - SEEN_SHARE) * self._target.bits_per_error) * error
+        return bits, gradient, x_hat
+
+    def bits(self, window: np.ndarray) -> float:
+        """As SquaredError.bits."""
+        return self._slope(window)[0]
+
+    def slope(self, window: np.ndarray) -> tuple[float, np.ndarray]:
+        """As SquaredError.slope."""
+        bits, gradient, x_hat = self._slope(window)
+        # The squared error to this target has the gradient wanted.
+        rows, columns = self._place
+        x_hat[0][:, rows, columns] -= gradient / 2
+        weight = np.zeros_like(self._target.weight)
+        weight[0, 0, rows, columns] = 1
+        return bits, self._synthesis.error_gradient(window, x_hat, weight)[1]
 
 
 class LostStructure:

@@ -21,7 +21,7 @@ from .slopes import backward, forward
 if TYPE_CHECKING:
     from ...formats.tiles import Box
     from ..exact.prior import Prior
-    from .distortion import LostStructure, SquaredError
+    from .distortion import LostStructure, SquaredError, Visible
 
 # Steps of refinement at each effort; efforts 0 and 1 only round, to the nearest and rate-distortion optimised.
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
@@ -49,7 +49,7 @@ def refine(
     window: np.ndarray,
     cells: Box,
     z_hat: np.ndarray,
-    distortion: SquaredError | LostStructure,
+    distortion: SquaredError | Visible | LostStructure,
     effort: int,
 ) -> Quantised:
     """The cheapest quantisation found with an effort of 2 or more; never dearer than the first.

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..search.ssimulacra2 import PER_SQUARED_ERROR
 from .perceptual import ssimulacra2_sum
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 MS_SSIM_SIDE = 161  # five scales of an 11-pixel window need more
-SSIMULACRA2_PER_MSE = 4000.0
 
 
 def mse(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def ssimulacra2(x_hat: Tensor, x: Tensor) -> Tensor:
-    """SSIMULACRA 2's sum of errors over 4000, which is about the squared error of the same image."""
-    return ssimulacra2_sum(x_hat, x) / SSIMULACRA2_PER_MSE
+    """SSIMULACRA 2's sum of errors over PER_SQUARED_ERROR, which is about the squared error of the same image."""
+    return ssimulacra2_sum(x_hat, x) / PER_SQUARED_ERROR
 
 
 DISTORTIONS: dict[str, Distortion] = {

@@ -15,32 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Channel, scale (sides divided by 2^scale) -> weights of
-# (d, artefact, lost detail) as means, then the same as 4-norms.
-X, Y, B = 0, 1, 2
-TERMS: dict[tuple[int, int], tuple[float, float, float, float, float, float]] = {
-    (X, 1): (0, 0, 0, 1.1041726, 0, 0),
-    (X, 2): (0, 0, 0, 1.8422456, 11.4411726, 0),
-    (X, 3): (0, 0, 0, 1.8787595, 10.9490699, 0),
-    (X, 4): (0, 0.9677937, 0, 0, 0.9981767, 0),
-    (Y, 0): (0, 0, 0, 7.4668903, 0, 17.4458340),
-    (Y, 1): (0, 0, 0, 6.6836781, 0, 1.0278899),
-    (Y, 2): (225.2051530, 0, 0, 19.2132382, 0, 0),
-    (Y, 3): (176.3931760, 0, 0, 24.4330100, 0.2852080, 0),
-    (Y, 4): (0, 0, 0, 34.7790634, 44.8356253, 0),
-    (B, 3): (0, 0, 0, 8.8269828, 23.1924334, 0),
-    (B, 4): (95.1080499, 0.9863978, 0.9834383, 0, 171.2667256, 0.9807859),
-}
-FACTOR = 0.9562382616834844
-SCALES = 5  # the sixth has no weight
-SIGMA, C2 = 1.5, 0.0009
-# libjxl's XYB: linear RGB to LMS, a bias before the cube root
-LMS = (
-    (0.30, 0.622, 0.078),
-    (0.23, 0.692, 0.078),
-    (0.24342268924547819, 0.20476744424496821, 0.55180986650955360),
+from ..search.ssimulacra2 import (
+    BIAS,
+    C2,
+    FACTOR,
+    LEAST_SIDE,
+    LMS,
+    REACH,
+    SCALES,
+    SIGMA,
+    TERMS,
+    B,
+    X,
+    Y,
 )
-BIAS = 0.0037930732552754493
 
 
 def linear(x: Tensor) -> Tensor:
@@ -69,7 +57,7 @@ def band(side: int, like: Tensor) -> Tensor:
     are not darkened: a crop's borders are not the image's."""
     at = torch.arange(side, device=like.device, dtype=torch.float32)
     distance = (at[:, None] - at).abs()
-    taps = torch.exp(-0.5 * (distance / SIGMA) ** 2) * (distance <= 5)
+    taps = torch.exp(-0.5 * (distance / SIGMA) ** 2) * (distance <= REACH)
     return taps / taps.sum(1, keepdim=True)
 
 
@@ -84,7 +72,7 @@ def ssimulacra2_sum(x_hat: Tensor, x: Tensor) -> Tensor:
         a, b = linear(x.float() + 0.5), linear(x_hat.float() + 0.5)
         total = x.new_zeros(x.shape[0], dtype=torch.float32)
         for scale in range(SCALES):
-            if min(a.shape[2:]) < 8:
+            if min(a.shape[2:]) < LEAST_SIDE:
                 break
             channels = {c for c, s in TERMS if s == scale}
             for c, errors in _errors(a, b, channels):
@@ -118,10 +106,3 @@ def _norms(errors: tuple[Tensor, Tensor, Tensor], weights: tuple[float, ...]) ->
             power = error.square().square().mean((1, 2))
             total = total + fourth * (power + 1e-12) ** 0.25
     return total
-
-
-def score(total: Tensor) -> Tensor:
-    """SSIMULACRA 2 of a sum: 100 for equal images, 90 visually lossless, 70 high quality."""
-    r = total
-    r = 2.326765642916932 * r - 0.020884521182843837 * r**2 + 6.248496625763138e-05 * r**3
-    return 100 - 10 * r.clamp_min(0) ** 0.6276336467831387
