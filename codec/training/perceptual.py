@@ -104,5 +104,5 @@ def _norms(errors: tuple[Tensor, Tensor, Tensor], weights: tuple[float, ...]) ->
             total = total + mean * error.mean((1, 2))
         if fourth:
             power = error.square().square().mean((1, 2))
-            total = total + fourth * (power + 1e-12) ** 0.25
+            total = total + fourth * (power + 1e-20) ** 0.25
     return total
