@@ -133,7 +133,8 @@ def test_exported_bundle_encodes_and_decodes(bundle):
 
 def test_integer_prior_loses_little(bundle):
     lost = Bundle(bundle).manifest["integer_prior"]
-    assert all(abs(row["lost_percent"]) < 2 for row in lost.values())
+    # below zero where the surest symbols, which are skipped, would cost more than rounding does
+    assert all(-3 < row["lost_percent"] < 2 for row in lost.values()), lost
 
 
 @pytest.mark.parametrize("which", ["tiny", "shipped"])
