@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..formats import ModelError
+from ...formats import ModelError
 
 LOW, HIGH = -32768, 32767
 GAIN_LEVELS = 256
