@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import ModelError, UnknownModelError
+from .exact.program import Synthesis, read_synthesis
 from .interpreter import known_answer
 from .range_coder import Table
 from .trellis import Trellis
@@ -27,7 +28,12 @@ Costs = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `costs_of_tables`
 
 
 def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
-    """First 4 bytes of the SHA-256 over all that defines latents: program and arrays.
+    """First 4 bytes of the SHA-256 over all that defines latents: program and arrays."""
+    return sha256_of(program, arrays)[:4]
+
+
+def sha256_of(program: str, arrays: dict[str, np.ndarray]) -> bytes:
+    """SHA-256 of a program and its arrays: what defines latents, or pixels.
 
     Each array enters as name, NUL, dtype and shape as text, NUL, and its little-endian bytes in C
     order, sorted by name; the program's JSON text comes first.
@@ -38,7 +44,7 @@ def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
         a = a.astype(a.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{a.dtype.str} {a.shape}\0".encode())
         digest.update(a.tobytes())
-    return digest.digest()[:4]
+    return digest.digest()
 
 
 @dataclass
@@ -156,6 +162,29 @@ class Bundle:
             )
         bits = self.manifest.get("rounding_bits", ROUNDING_BITS)
         return Prior(program, arrays, self.fingerprint, bits)
+
+    @cached_property
+    def synthesis(self) -> Synthesis | None:
+        """The integer synthesis; None for a bundle without, whose pixels ONNX Runtime makes. Raises ModelError where it
+        is damaged, or sums could leave 32 bits."""
+        facts = self.manifest.get("synthesis")
+        if facts is None:
+            return None
+        try:
+            text = (self.path / "synthesis.json").read_text(encoding="utf-8")
+            description = json.loads(text)
+            wanted = bytes.fromhex(facts["sha256"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ModelError(f"{self.path}: the synthesis cannot be read ({error})") from None
+        arrays = read_arrays(self.path / "synthesis.safetensors")
+        if sha256_of(text, arrays) != wanted:
+            raise ModelError(
+                f"{self.path}: the synthesis does not match the manifest; reinstall the model"
+            )
+        try:
+            return read_synthesis(description, arrays, self.prior.program)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
 
     def bits_per_error(self, row: int) -> float | None:
         """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a

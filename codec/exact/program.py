@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -210,6 +209,15 @@ class Program:
     def result(self) -> str:
         return self.layers[-1].out
 
+    @cached_property
+    def readers(self) -> dict[str, list[Layer]]:
+        """The layers that read each register."""
+        found: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            for source in layer.sources:
+                found.setdefault(source, []).append(layer)
+        return found
+
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -238,6 +246,9 @@ def read_synthesis(description: dict, arrays: Arrays, prior: dict) -> Synthesis:
             raise ModelError("the synthesis lacks a program, or has one too long")
         reader = _Reader(arrays, latents)
         made = tuple(reader.layer(fields) for fields in layers)
+        read = {source for layer in made for source in layer.sources}
+        if any(layer.out not in read for layer in made[:-1]) or made[-1].out in read:
+            raise ModelError("the synthesis writes a register that nothing reads")
         shape = reader.shape(made[-1].out)
         if (shape.channels, shape.rate) != (3, rate):
             raise ModelError("the synthesis does not make pixels of the image's size")
@@ -251,23 +262,3 @@ def read_synthesis(description: dict, arrays: Arrays, prior: dict) -> Synthesis:
         program(description.get("linear"), stride),
         {int(n): program(layers, stride // int(n)) for n, layers in previews.items()},
     )
-
-
-def load_synthesis(folder: Path, prior: dict) -> Synthesis | None:
-    """The synthesis of a bundle's folder; None where it has none. Raises ModelError."""
-    import json
-
-    from ..bundle import read_arrays
-
-    file = folder / "synthesis.json"
-    if not file.exists():
-        return None
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: cannot be read ({error})") from None
-    arrays = read_arrays(folder / "synthesis.safetensors")
-    try:
-        return read_synthesis(description, arrays, prior)
-    except ModelError as error:
-        raise ModelError(f"{file}: {error}") from None

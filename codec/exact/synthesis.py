@@ -205,23 +205,22 @@ def run(
     bands: int32 (n, w, M), `rows` rows in all. Beyond them, and beyond their columns, are zeros.
     """
     registers: dict[str, _Register] = {}
-    readers: dict[str, list[Layer]] = {}
-    for layer in program.layers:
-        for source in layer.sources:
-            readers.setdefault(source, []).append(layer)
+    last = {source: layer for layer in program.layers for source in layer.sources}
     for band in bands:
         if "y" not in registers:
             registers["y"] = _Register(rows, band[:0])
         registers["y"].append(band)
         for layer in program.layers:
             _advance(layer, registers, gain_index)
+            for name in layer.sources:
+                if last[name] is layer:  # all that read it have had their turn
+                    readers = program.readers[name]
+                    wanted = [_first_wanted(r, registers[r.out].end) for r in readers]
+                    registers[name].drop(min(wanted))
         result = registers[program.result]
         if len(result.rows):
             yield result.rows
             result.start, result.rows = result.end, result.rows[:0]
-        for name, of in readers.items():
-            kept = registers[name]
-            kept.drop(min(_first_wanted(layer, registers[layer.out].end) for layer in of))
 
 
 def _advance(layer: Layer, registers: dict[str, _Register], gain_index: int) -> None:

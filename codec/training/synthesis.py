@@ -75,8 +75,9 @@ def observe(model: LatentCodec, images: list[np.ndarray]) -> Seen:
     streams = {"blocks16": "stream16", "blocks8": "stream8", "finish.blocks": "stream2"}
     for name, module in model.g_s.named_modules():
         if isinstance(module, Block):
+            stream = streams[name.rpartition(".")[0]]
 
-            def ends(m, args, out, stream=streams[name.rpartition(".")[0]]):
+            def ends(m, args, out, stream=stream):
                 seen.watch(stream, args[0])
                 seen.watch(stream, out)
 
