@@ -38,6 +38,7 @@ from .preview import fit_preview
 from .quantise import MEAN_BITS, IntegerPrior, quantise_prior, scale_rows
 from .restorer import RestoringCodec
 from .restorer_bundle import export_restorer
+from .synthesis import write_synthesis
 from .tables import Latents, add_trellis, fit_tables, tables_of_masses
 from .tasks import model_from_state, network_from_dict
 from .weights import read_weights
@@ -130,8 +131,10 @@ def export_bundle(
             "exponents": prior.exponents,
             "training": training or {},
         } | facts
-        if not isinstance(model, ConvAutoencoder):
+        if isinstance(model, LatentCodec):
             manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
+            calibration = images[:CALIBRATION]
+            manifest["synthesis"] = write_synthesis(temporary, model, calibration, rows)
         write_manifest(temporary, manifest)
         size = sum(p.stat().st_size for p in temporary.iterdir())
         if size > MAX_BUNDLE_BYTES:

@@ -6,15 +6,18 @@ Steps of activations come from what calibration images make of the float network
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 from torch import nn
 
-from ..bundle import GAIN_LEVELS
+from ..bundle import GAIN_LEVELS, sha256_of
 from ..exact.program import LOW, read_synthesis
 from ..exact.synthesis import run, to_levels
 from .fixed_point import SLOPE, Moments, Writer, fractions
@@ -24,7 +27,7 @@ MEAN_BITS = 6
 UNITS = 64 * 255.0  # pixel units in the range of a pixel's values
 HEADROOM = 2.0  # activations may grow to this many times what calibration saw before they saturate
 INDEXES = (0, 36, 73, 109, 146, 182, 219, 255)
-REPORTED = (20, 80, 140, 200, 255)
+REPORTED, REPORTED_IMAGES = (20, 80, 140, 200, 255), 5
 LEAST_LEAKY = max(LOW, (LOW * SLOPE + 16384) >> 15)
 
 
@@ -288,3 +291,20 @@ def lost_by_integers(
         }
         for index, pairs in found.items()
     }
+
+
+def write_synthesis(
+    folder: Path, model: LatentCodec, images: list[np.ndarray], rows: dict[str, np.ndarray]
+) -> dict:
+    """Write synthesis.json and synthesis.safetensors of a model; what the manifest says of them.
+
+    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; rows: the bundle's, with those of the preview.
+    Raises ValueError where a sum cannot be proven to fit int32.
+    """
+    description, arrays = quantise_synthesis(model, images, rows)
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    (folder / "synthesis.json").write_text(text, encoding="utf-8")
+    content = save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+    (folder / "synthesis.safetensors").write_bytes(content)
+    lost = lost_by_integers(model, description, arrays, images[:REPORTED_IMAGES])
+    return {"sha256": sha256_of(text, arrays).hex(), "psnr": lost}
