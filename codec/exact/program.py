@@ -147,7 +147,8 @@ class _Reader:
         return shift
 
     def _conv1x1(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
-        named = self._arrays.get(fields.get("bias", ""))
+        name = fields.get("bias")
+        named = self._arrays.get(name) if isinstance(name, str) else None
         outputs = 0 if named is None else named.size
         bias = self.array(fields.get("bias"), np.int32, (outputs,))
         weight = self.array(fields.get("weight"), np.int16, (outputs, of.channels))

@@ -254,7 +254,8 @@ def quantise_synthesis(
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """The integer synthesis of a model: what synthesis.json holds, and its arrays.
 
-    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; preview: `preview.weight` and `preview.bias`.
+    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; preview: `preview.weight` and `preview.bias`; without
+    them there are no previews.
     Raises ValueError where a sum cannot be proven to fit int32.
     """
     model = model.float().eval()
@@ -262,8 +263,9 @@ def quantise_synthesis(
     description = {
         "latents": model.config.latents, "stride": 16, "mean_bits": MEAN_BITS,
         "synthesis": programs.synthesis(), "linear": programs.linear(),
-        "previews": {"4": programs.small(4), "8": programs.small(2)},
     }  # fmt: skip
+    small = {"4": programs.small(4), "8": programs.small(2)} if "preview.weight" in preview else {}
+    description["previews"] = small
     return description, programs.writer.arrays
 
 
