@@ -15,17 +15,22 @@ from .files import naming, read_input
     help="Decode the entropy-coded part too and print the latents' SHA-256.",
 )  # fmt: skip
 @click.option(
+    "--pixels", is_flag=True,
+    help="Decode the picture too and print the SHA-256 of its pixels.",
+)  # fmt: skip
+@click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
 )
-def command(source: str, check: bool, model: str | None) -> None:
+def command(source: str, check: bool, pixels: bool, model: str | None) -> None:
     """Show what the .aei file FILE (- for stdin) holds.
 
-    With --check, two machines that print the same latents_sha256 decoded exactly the same latents.
+    With --check, two machines that print the same latents_sha256 decoded exactly the same latents;
+    with --pixels, the same for pixels_sha256 and the pixels.
 
     \b
     Examples:
       aei info photo.aei
-      aei info photo.aei --check --json
+      aei info photo.aei --check --pixels --json
     """
     from ..formats import UnknownModelError, parse
     from ..formats.container import VERSION
@@ -57,11 +62,14 @@ def command(source: str, check: bool, model: str | None) -> None:
             facts["model_name"] = find_bundle(header.model).name
         except UnknownModelError:
             facts["model_name"] = None
-        if check:
+        if check or pixels:
             from ..codec.api import Codec
 
             codec = Codec(model if model is not None else find_bundle(header.model).path)
-            facts["latents_sha256"] = codec.latents_sha256(data)
+            if check:
+                facts["latents_sha256"] = codec.latents_sha256(data)
+            if pixels:
+                facts["pixels_sha256"] = codec.pixels_sha256(data)
     output.emit(**facts)
     if not output.MODE.json:
         for name, value in facts.items():

@@ -25,7 +25,7 @@ from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .models.bundle import Bundle, default_bundle, find_bundle
-from .pixels.side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
+from .pixels.side_channels import AlphaRows, alpha_span, pack_metadata, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
 from .settings import GAIN_LEVELS, TUNES, gain_index_of_quality, settle_effort
 
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from .pixels.windows import TileCache
     from .restore.restorers import Restorers
 
+BAND_CELLS = 1024  # exact/synthesis.py's, which would load NumPy
 WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 115, in tiles 170
+BAND_BYTES = 60_000  # of the integer synthesis per cell of a band
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
@@ -171,7 +173,7 @@ class Codec:
             )
             payload, _ = write(self.bundle.prior, row, quantised)
             if filtered and i % every == 0:
-                fit.add(*decoded_tile(self.transforms, quantised, x, cells, size, row, program))
+                fit.add(*decoded_tile(self.transforms, self.bundle, quantised, x, cells, size, row))
             plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
             if has_alpha and tile_side:
                 payload = with_alpha(plane, payload)
@@ -243,8 +245,9 @@ class Codec:
         """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted there."""
         from PIL import Image
 
+        from .exact.synthesis import to_levels
         from .pixels import images
-        from .pixels.windows import blocks_of, filter_of, preview, synthesise
+        from .pixels.windows import Shown, blocks_of, filter_of
 
         self._check_model(contents)
         header = contents.header
@@ -252,35 +255,36 @@ class Codec:
         wanted = _checked_region(region, whole)
         if scale not in (1, 2, 4, 8):
             raise UnsupportedError(f"scale {scale}: choose 1, 2, 4 or 8")
-        program, halo = self.bundle.prior.program, self.bundle.halo
         metadata = read_metadata(contents.sections, limits)
         planes = filter_of(contents)
-        blocks = blocks_of(wanted, contents.side)
+        m = self.bundle.prior.program["latents"]
         tiles, capacity = self._tile_cache(contents, wanted, lost)
         size = -(-wanted.width // scale), -(-wanted.height // scale)
-        limits.check_memory(_memory(contents, size, blocks, capacity, program["latents"]))
+        blocks = blocks_of(wanted, contents.side)
+        limits.check_memory(_memory(contents, size, self._window(wanted, blocks), capacity, m))
         canvas = Image.new(header.mode, size)
+        shown = Shown(
+            self.bundle, lambda: self.transforms, tiles, whole, contents.side, header.gain_index,
+            planes,
+        )  # fmt: skip
         # Small images come straight from the latents where the model has a matrix for it.
-        linear = (
-            scale in self.transforms.preview_scales(program["stride"])
-            and wanted.left % scale == wanted.top % scale == 0
-        )
-        for block in blocks:
-            row = header.gain_index
-            if linear:
-                pixels = preview(self.transforms, tiles, block, row, program, scale)
-            else:
-                pixels = synthesise(
-                    self.transforms, tiles, block, whole, row, program, halo, planes=planes
-                )
-            colour = images.from_network(pixels, header.grey)
-            alpha = read_alpha(contents, block, lost) if header.alpha else None
-            part = images.joined(colour, alpha, scale, linear)
-            canvas.paste(
-                part, ((block.left - wanted.left) // scale, (block.top - wanted.top) // scale)
-            )
+        small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
+        alpha = AlphaRows(contents, wanted, lost) if header.alpha else None
+        for box, pixels in shown.previews(wanted, scale) if small else shown.bands(wanted, scale):
+            left, top = box.left - wanted.left, box.top - wanted.top
+            colour = to_levels(pixels, header.grey)
+            beside = None if alpha is None else alpha.part(box)
+            part = images.joined(colour, beside, scale, small)
+            canvas.paste(part, (left // scale, top // scale))
         canvas.info.update(images.info_of(metadata))
         return canvas
+
+    def _window(self, wanted: Box, blocks: list[Box]) -> int:
+        """Estimated bytes that the synthesis takes at once for what is wanted."""
+        if self.bundle.synthesis is None:
+            return WINDOW_BYTES * max(block.width * block.height for block in blocks)
+        columns = -(-wanted.width // self.bundle.prior.program["stride"])
+        return BAND_BYTES * max(BAND_CELLS, columns)
 
     def _tile_cache(
         self, contents: Contents, wanted: Box, lost: list[int] | None
@@ -343,6 +347,11 @@ class Codec:
             digest.update(latents.y_hat.astype("<i4").tobytes())
         return digest.hexdigest()
 
+    def pixels_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
+        """SHA-256 of the decoded levels, a byte each, in C order (row, column, channel): equal on every machine where the
+        model has an integer synthesis."""
+        return hashlib.sha256(self.decode(data, limits=limits).tobytes()).hexdigest()
+
     def _check_model(self, contents: Contents) -> None:
         model = contents.header.model
         if model != self.bundle.fingerprint:
@@ -372,16 +381,13 @@ def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box
     return box
 
 
-def _memory(
-    contents: Contents, size: tuple[int, int], blocks: list[Box], capacity: int, m: int
-) -> int:
+def _memory(contents: Contents, size: tuple[int, int], window: int, capacity: int, m: int) -> int:
     """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a tile or
-    the transforms' on a window, which come one after the other."""
-    window = max(block.width * block.height for block in blocks)
+    the synthesis' (`window`), which come one after the other."""
     tile = contents.boxes[0].width * contents.boxes[0].height  # none is larger
     kept = min(capacity, len(contents.boxes)) * tile * m * 4 // CELL_PIXELS
     prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS
-    return 4 * size[0] * size[1] + kept + max(WINDOW_BYTES * window, prior)
+    return 4 * size[0] * size[1] + kept + max(window, prior)
 
 
 _codecs: dict[Path, Codec] = {}

@@ -1,8 +1,9 @@
-"""A second decoder of everything in an .aei file but the pixels, written from docs/FORMAT.md alone.
+"""A second decoder of everything in an .aei file, written from docs/FORMAT.md alone.
 
 Integers and the standard library only: no NumPy, no range coder library, nothing of the codec. It is
 slow, and it is plain: each function is a paragraph of that page. Images are lists of rows of positions
-of channels. `python plain_decoder.py BUNDLE FILE...` prints each file's latents_sha256, or what is wrong.
+of channels. `python plain_decoder.py BUNDLE FILE...` prints each file's latents_sha256
+and, where the bundle has an integer synthesis, its pixels_sha256; or what is wrong.
 """
 
 import hashlib
@@ -54,10 +55,28 @@ class Bundle:
             flat = struct.unpack(f"<{len(content) // struct.calcsize('<' + kind)}{kind}", content)
             self.arrays[name] = nest(list(flat), shape)
         self.fingerprint = digest.digest()[:4]
+        self.synthesis = None
+        if (Path(folder) / "synthesis.json").exists():
+            self.synthesis = json.loads((Path(folder) / "synthesis.json").read_bytes())
+            self.arrays |= read_arrays(Path(folder) / "synthesis.safetensors")
         self.tables, at = [], 0
         for size in self.arrays["tables.sizes"]:
             self.tables.append(self.arrays["tables.frequencies"][at : at + size])
             at += size
+
+
+def read_arrays(path):
+    """The arrays of a safetensors file, as nested lists."""
+    data, arrays = path.read_bytes(), {}
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        start, end = (8 + length + offset for offset in entry["data_offsets"])
+        kind = KINDS[entry["dtype"]]
+        count = (end - start) // struct.calcsize("<" + kind)
+        arrays[name] = nest(list(struct.unpack(f"<{count}{kind}", data[start:end])), entry["shape"])
+    return arrays
 
 
 def nest(flat, shape):
@@ -98,7 +117,7 @@ class Reader:
 
 
 def check_filter(content):
-    """Section 6: what a post-filter's section may hold. Pixels are not decoded here."""
+    """Section 6: what a post-filter's section may hold."""
     position, last = 0, 0
     for _ in range(3):
         if position >= len(content):
@@ -522,6 +541,145 @@ def decode_trellis(prior, decoder, trellis, indexes):
             states[lane] = trellis["next"][states[lane]][r & 1]
 
 
+# -- section 6: pixels ----------------------------------------------------------------------------
+
+
+class Synthesis(Prior):
+    """The layers that the prior has not, or otherwise."""
+
+    def dequantise(self, layer, image):
+        m = self.arrays[layer["multiplier"]][self.gain_index]
+        shifts = self.arrays[layer["shift"]][self.gain_index]
+        return [
+            [[clamp(rescale(v * f, s)) for v, f, s in zip(p, m, shifts)] for p in r] for r in image
+        ]
+
+    def row(self, layer, image):
+        m = self.arrays[layer["multiplier"]][self.gain_index]
+        s = self.arrays[layer["shift"]][self.gain_index]
+        return [[[clamp(rescale(v * f, s)) for v, f in zip(p, m)] for p in r] for r in image]
+
+    def leaky(self, layer, image):
+        slope = layer["slope"]
+        return [[[max(v, (v * slope + 16384) >> 15) for v in p] for p in r] for r in image]
+
+    def shuffle(self, layer, image):
+        n = layer["size"]
+        return [
+            [
+                [position[c + n * (y % n) + x % n] for c in range(0, len(position), n * n)]
+                for position in row
+                for x in range(n)
+            ]
+            for row in image
+            for y in range(n)
+        ]
+
+    def unshuffle(self, layer, image):
+        n = layer["size"]
+        channels = range(len(image[0][0]))
+        return [
+            [
+                [image[y + i][x + j][c] for c in channels for i in range(n) for j in range(n)]
+                for x in range(0, len(image[0]), n)
+            ]
+            for y in range(0, len(image), n)
+        ]
+
+
+def picture(bundle, file, tiles):
+    """The levels of a file: rows of positions of channels, alpha last."""
+    stride = bundle.program["stride"]
+    grid, row = [], []
+    for width, _, _, _, _, y_hat in ((*tile, y) for tile, (_, y) in zip(file.tiles, tiles)):
+        row.append((width, y_hat))
+        if sum(w for w, _ in row) == file.width:
+            grid += [[p for _, part in row for p in part[i]] for i in range(len(y_hat))]
+            row = []
+    synthesis = Synthesis(bundle, file.gain_index)
+    x = synthesis.run(bundle.synthesis["synthesis"], {"y": grid})
+    assert len(x) == stride * len(grid)
+    x = [line[: file.width] for line in x[: file.height]]
+    if 5 in file.sections:
+        x = filtered(file.sections[5], x)
+    levels = [[level_of(position, file.grey) for position in line] for line in x]
+    return with_alpha(file, levels) if file.has_alpha else levels
+
+
+def level_of(units, grey):
+    values = [(sum(units) + 24576) // 192] if grey else [(v + 8192) >> 6 for v in units]
+    return [min(max(v, 0), 255) for v in values]
+
+
+def with_alpha(file, levels):
+    top = left = 0
+    for width, height, _, alpha, _ in file.tiles:
+        for y in range(height):
+            for x in range(width):
+                levels[top + y][left + x].append(alpha[y][x] if alpha else 255)
+        left += width
+        if left == file.width:
+            left, top = 0, top + height
+    return levels
+
+
+def filtered(content, pixels):
+    """Pixel units after a post-filter, of section content that `check_filter` passed."""
+    height, width = len(pixels), len(pixels[0])
+    pixels = [[[min(max(v, -8192), 8191) for v in p] for p in line] for line in pixels]
+    weights, reader = [], Reader(content)
+    for plane in range(3):
+        head = reader.byte() if reader.position < len(content) else 0
+        radius, knots = head >> 4 & 3, 1 << (head >> 6)
+        places = [(0, j) for j in range(1, radius + 1)]
+        places += [(i, j) for i in range(1, radius + 1) for j in range(-radius, radius + 1)]
+        if head:
+            flat = struct.unpack(f"{knots * len(places)}b", reader.take(knots * len(places)))
+            weights.append((plane, places, nest(list(flat), (knots, len(places))), (head & 15) + 5))
+    planes = [
+        [[r + g + b for r, g, b in line] for line in pixels],
+        [[r - b for r, g, b in line] for line in pixels],
+        [[2 * g - r - b for r, g, b in line] for line in pixels],
+    ]
+
+    def at(plane, y, x):
+        return planes[plane][min(max(y, 0), height - 1)][min(max(x, 0), width - 1)]
+
+    def difference(plane, y, x, i, j):
+        return at(plane, y + i, x + j) + at(plane, y - i, x - j) - 2 * at(plane, y, x)
+
+    def activity(y, x):
+        v = 8192
+        for b in range(y - 1, y + 2):
+            for a in range(x - 1, x + 2):
+                for i, j in ((0, 1), (1, -1), (1, 0), (1, 1)):
+                    v += abs(difference(0, b, a, i, j))
+        e = v.bit_length() - 1
+        return min(32 * (e - 13) + (v >> (e - 5) & 31), 192)
+
+    out = [[list(p) for p in line] for line in pixels]
+    for y in range(height):
+        for x in range(width):
+            t = activity(y, x) if any(len(w) > 1 for _, _, w, _ in weights) else 0
+            for plane, places, w, shift in weights:
+                near = [difference(plane, y, x, i, j) for i, j in places]
+                sums = [sum(a * b for a, b in zip(knot, near)) for knot in w]
+                if len(w) == 1:
+                    q = rescale(sums[0], shift)
+                else:
+                    k, u = divmod(t * (len(w) - 1) // 6, 32)
+                    mixed = (32 - u) * rescale(sums[k], 4)
+                    mixed += u * rescale(sums[k + 1], 4) if u else 0
+                    q = rescale(mixed, shift + 1)
+                for c, factor in enumerate(((1, 1, 1), (1, 0, -1), (-1, 2, -1))[plane]):
+                    out[y][x][c] += factor * q
+    return out
+
+
+def pixels_sha256(bundle, file, tiles):
+    return hashlib.sha256(bytes(flat(picture(bundle, file, tiles)))).hexdigest()
+
+
 def decode(bundle, data):
     """The file, and (z_hat, y_hat) of each tile. Raises Rejected."""
     file = File(data)
@@ -546,6 +704,10 @@ if __name__ == "__main__":
     the_bundle = Bundle(sys.argv[1])
     for path in sys.argv[2:]:
         try:
-            print(latents_sha256(decode(the_bundle, Path(path).read_bytes())[1]), path)
+            the_file, the_tiles = decode(the_bundle, Path(path).read_bytes())
+            hashes = [latents_sha256(the_tiles)]
+            if the_bundle.synthesis:
+                hashes.append(pixels_sha256(the_bundle, the_file, the_tiles))
+            print(*hashes, path)
         except Rejected as problem:
             print(f"rejected: {problem}", path)

@@ -22,7 +22,12 @@ Costs = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `costs_of_tables`
 
 
 def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
-    """First 4 bytes of the SHA-256 over all that defines latents: program and arrays.
+    """First 4 bytes of the SHA-256 over all that defines latents: program and arrays."""
+    return sha256_of(program, arrays)[:4]
+
+
+def sha256_of(program: str, arrays: dict[str, np.ndarray]) -> bytes:
+    """SHA-256 of a program and its arrays: what defines latents, or pixels.
 
     Each array enters as name, NUL, dtype and shape as text, NUL, and its little-endian bytes in C
     order, sorted by name; the program's JSON text comes first.
@@ -33,7 +38,7 @@ def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
         a = a.astype(a.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{a.dtype.str} {a.shape}\0".encode())
         digest.update(a.tobytes())
-    return digest.digest()[:4]
+    return digest.digest()
 
 
 @dataclass

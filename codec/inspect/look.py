@@ -12,10 +12,11 @@ import numpy as np
 from ...formats import DEFAULT_LIMITS, Contents, LimitError, UnsupportedError, parse
 from ...formats.tiles import Box
 from ..api import Codec
-from ..pixels.images import from_network, to_picture
+from ..exact.synthesis import to_levels
+from ..pixels.images import to_picture
 from ..pixels.quality import MAX_PSNR
 from ..pixels.side_channels import read_alpha, read_metadata
-from ..pixels.windows import TileCache, blocks_of, cells_of, filter_of, synthesise
+from ..pixels.windows import Shown, TileCache, cells_of, filter_of
 from .account import Account, take_account
 
 if TYPE_CHECKING:
@@ -162,21 +163,20 @@ def _synthesised(
     codec: Codec, contents: Contents, tiles: TileCache
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The image, and the linear path's, uint8 (H, W, C) each."""
-    header, program = contents.header, codec.bundle.prior.program
+    header = contents.header
     whole = Box(0, 0, header.width, header.height)
     shape = (header.height, header.width, 1 if header.grey else 3)
-    ways = (False, True) if codec.transforms.has_linear_path else (False,)
-    planes = filter_of(contents)
+    exact = codec.bundle.synthesis is not None
+    ways = (False, True) if exact or codec.transforms.has_linear_path else (False,)
+    shown = Shown(
+        codec.bundle, lambda: codec.transforms, tiles, whole, contents.side, header.gain_index,
+        filter_of(contents),
+    )  # fmt: skip
     pictures = [np.empty(shape, np.uint8) for _ in ways]
-    for block in blocks_of(whole, contents.side):
-        rows, columns = slice(block.top, block.bottom), slice(block.left, block.right)
-        for linear, picture in zip(ways, pictures):
-            x = synthesise(
-                codec.transforms, tiles, block, whole, header.gain_index, program,
-                codec.bundle.halo, linear, None if linear else planes,
-            )  # fmt: skip
-            part = from_network(x, header.grey)
-            picture[rows, columns] = part.reshape(block.height, block.width, -1)
+    for linear, picture in zip(ways, pictures):
+        for box, x in shown.bands(whole, linear=linear):
+            rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+            picture[rows, columns] = to_levels(x, header.grey).reshape(box.height, box.width, -1)
     return pictures[0], pictures[1] if len(ways) > 1 else None
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ...formats import ModelError, UnknownModelError
-from ..exact.prior import ROUNDING_BITS, Prior, fingerprint
+from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
+from ..exact.program import Synthesis, read_synthesis
 from ..settings import GAIN_LEVELS
 
 MODELS = Path(__file__).parent
@@ -60,6 +61,31 @@ class Bundle:
             )
         bits = self.manifest.get("rounding_bits", ROUNDING_BITS)
         return Prior(program, arrays, self.fingerprint, bits)
+
+    @cached_property
+    def synthesis(self) -> Synthesis | None:
+        """The integer synthesis; None for a bundle without, whose pixels ONNX Runtime makes.
+
+        Raises ModelError where it is damaged, or sums could leave 32 bits.
+        """
+        facts = self.manifest.get("synthesis")
+        if facts is None:
+            return None
+        try:
+            text = (self.path / "synthesis.json").read_text(encoding="utf-8")
+            description = json.loads(text)
+            wanted = bytes.fromhex(facts["sha256"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ModelError(f"{self.path}: the synthesis cannot be read ({error})") from None
+        arrays = read_arrays(self.path / "synthesis.safetensors")
+        if sha256_of(text, arrays) != wanted:
+            raise ModelError(
+                f"{self.path}: the synthesis does not match the manifest; reinstall the model"
+            )
+        try:
+            return read_synthesis(description, arrays, self.prior.program)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
 
     def bits_per_error(self, row: int) -> float | None:
         """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a

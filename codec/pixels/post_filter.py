@@ -3,7 +3,8 @@
 g_s is one network for all images; what it leaves of this one still depends, a little, on what lies around each pixel, and
 more or less so where much happens. The encoder knows the original, fits a Wiener filter to each of three colour planes and
 sends its weights where they save more than they cost. The idea, and the choice by local activity, are those of the
-adaptive loop filter of VVC (Tsai et al. 2013, Karczewicz et al. 2021); here it is outside of any loop: latents are the same without.
+adaptive loop filter of VVC (Tsai et al. 2013, Karczewicz et al. 2021); here it is outside of any loop: latents are the same
+without. What a filter does is integers alone (docs/FORMAT.md, section 6); how the encoder finds one is its own affair.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ LEAST_PIXELS = (
 MOST_PIXELS = 1 << 22  # about, of the part of large images that is decoded to fit it
 ENOUGH_PIXELS = 1 << 17  # of a tile: for 48 weights, a part of its rows is
 STRIP = 32  # rows at a time: their arrays stay in the processor's caches
-TOP_ACTIVITY = 6.0  # of the last knot
+LEAST, MOST = -8192, 8191  # of the pixel units that are filtered: levels -0.5 to 255.5
+FINE = 5  # fractional bits of the place between two knots
+TOP_ACTIVITY = 6  # of the last knot, about the log2 of a mean second difference in levels
+REST = 13  # log2 of the sum of second differences from which on activity counts
+DROPPED = 4  # bits that what a knot gives loses before shares of two are added
+RANGE = 64 * 255.0  # pixel units in the range of a pixel
 KNOTS = (1, 2, 4, 8)
 LEAST_SHIFT = 5
 # Squared errors of red, green and blue are these times those of the planes, see `to_planes`.
@@ -40,10 +46,6 @@ class PlaneFilter:
     mantissas: np.ndarray
     radius: int
     shift: int
-
-    @property
-    def weights(self) -> np.ndarray:
-        return self.mantissas.astype(np.float32) * np.float32(2.0**-self.shift)
 
 
 Filter = tuple[
@@ -95,25 +97,26 @@ def offsets(radius: int) -> list[tuple[int, int]]:
 
 
 def to_planes(x: np.ndarray) -> list[np.ndarray]:
-    """The mean of red, green and blue, and two differences of colour: orthogonal, so that squared errors add up."""
+    """Sums and differences of red, green and blue that are orthogonal: r + g + b, r - b, 2g - r - b; of x's type."""
     r, g, b = x[..., 0], x[..., 1], x[..., 2]
-    return [(r + g + b) / np.float32(3), (r - b) / np.float32(2), (2 * g - r - b) / np.float32(6)]
+    return [r + g + b, r - b, 2 * g - r - b]
 
 
 def add_planes(x: np.ndarray, changes: list[np.ndarray | None]) -> None:
-    """Add changes of the planes to x, float32 (h, w, 3), in place."""
-    parts = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (-1.0, 2.0, -1.0))
+    """Add changes to x, (h, w, 3), in place: what errors of planes, over PLANE_WORTH, stand for."""
+    parts = ((1, 1, 1), (1, 0, -1), (-1, 2, -1))
     for change, factors in zip(changes, parts):
         for channel, factor in enumerate(factors):
             if change is not None and factor:
-                x[..., channel] += change * np.float32(factor)
+                x[..., channel] += change * factor
 
 
 def apply(planes: Filter, x: np.ndarray) -> np.ndarray:
-    """x: float32 (h, w, 3), pixels in -0.5..0.5, about. Returns the filtered ones; at the sides the last pixels repeat."""
-    out = x.copy()
+    """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; at the sides the last pixels repeat."""
+    out = np.empty(x.shape, np.int32)
     most = max(len(p.mantissas) for p in planes if p is not None)
     for strip in _strips(x, most > 1):
+        out[strip.rows] = strip.pixels
         changes: list[np.ndarray | None] = []
         for plane, padded in zip(planes, strip.planes):
             if plane is None:
@@ -121,12 +124,29 @@ def apply(planes: Filter, x: np.ndarray) -> np.ndarray:
                 continue
             near = _second_differences(padded, plane.radius, MARGIN)
             shape = near.shape[1:]
-            part = plane.weights @ near.reshape(len(near), -1)
-            if len(part) > 1:
-                part *= _hats(strip.activity, len(part))
-            changes.append(part.sum(0).reshape(shape))
+            # below 2^29, so exact in float64, which has fast products
+            sums = plane.mantissas.astype(np.float64) @ near.reshape(len(near), -1)
+            part = _mixed(sums.astype(np.int32), strip.activity, plane.shift)
+            changes.append(part.reshape(shape))
         add_planes(out[strip.rows], changes)
     return out
+
+
+def _rescale(a: np.ndarray, shift: int) -> np.ndarray:
+    return a + (1 << shift - 1) >> shift
+
+
+def _mixed(sums: np.ndarray, activity: np.ndarray, shift: int) -> np.ndarray:
+    """The change of a plane: int32 (n,), of what each knot gives, int32 (knots, n)."""
+    knots = len(sums)
+    if knots == 1:
+        return _rescale(sums[0], shift)
+    place = activity.ravel() * (knots - 1) // TOP_ACTIVITY
+    knot, share = place >> FINE, place & (1 << FINE) - 1
+    sums = _rescale(sums, DROPPED)
+    columns = np.arange(sums.shape[1])
+    lower, upper = sums[knot, columns], sums[np.minimum(knot + 1, knots - 1), columns]
+    return _rescale(((1 << FINE) - share) * lower + share * upper, shift + FINE - DROPPED)
 
 
 class Fit:
@@ -142,15 +162,18 @@ class Fit:
         self._products = np.zeros((planes, size))
 
     def add(self, decoded: np.ndarray, original: np.ndarray) -> None:
-        """Both float32 (h, w, 3), pixels in -0.5..0.5, about."""
+        """decoded: pixel units, integers (h, w, 3); original: float32 (h, w, 3), in -0.5..0.5."""
         h, w = decoded.shape[:2]
         radius = SHAPES[-1][1]
+        worth = np.array(PLANE_WORTH, np.float32)
         for strip in _strips(decoded, True, every=max(1, h * w // ENOUGH_PIXELS)):
             self.pixels += (strip.rows.stop - strip.rows.start) * w
             hats = _hats(strip.activity, self._knots)
-            wanted = to_planes(original[strip.rows] - decoded[strip.rows])
+            error = original[strip.rows] - strip.pixels * np.float32(1 / RANGE)
+            wanted = [plane / n for plane, n in zip(to_planes(error), worth)]
             for k, (padded, error) in enumerate(zip(strip.planes[: len(self._products)], wanted)):
                 near = _second_differences(padded, radius, MARGIN).reshape(len(self._taps), -1)
+                near = near * np.float32(1 / RANGE)
                 terms = (hats[:, None] * near).reshape(-1, near.shape[1])
                 self._squares[k] += terms @ terms.T
                 self._products[k] += terms @ error.ravel()
@@ -198,9 +221,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Strip:
-    """rows: of the image; planes: of these rows and MARGIN pixels around; activity: float32 (h, w), of the rows."""
+    """rows: of the image; pixels: int32, of these rows, limited; planes: int32, of these rows and MARGIN pixels around;
+    activity: int32 (h, w), of the rows."""
 
     rows: slice
+    pixels: np.ndarray
     planes: list[np.ndarray]
     activity: np.ndarray
 
@@ -211,18 +236,20 @@ def _strips(x: np.ndarray, active: bool, every: int = 1) -> Iterator[_Strip]:
     for top in range(0, height, STRIP * every):
         bottom = min(top + STRIP, height)
         rows = np.clip(np.arange(top - MARGIN, bottom + MARGIN), 0, height - 1)
-        around = np.pad(x[rows], ((0, 0), (MARGIN, MARGIN), (0, 0)), mode="edge")
+        around = np.clip(x[rows].astype(np.int32), LEAST, MOST)
+        pixels = around[MARGIN:-MARGIN]
+        around = np.pad(around, ((0, 0), (MARGIN, MARGIN), (0, 0)), mode="edge")
         planes = to_planes(around)
-        activity = _activity(planes[0]) if active else np.zeros(0, np.float32)
-        yield _Strip(slice(top, bottom), planes, activity)
+        activity = _activity(planes[0]) if active else np.zeros(0, np.int32)
+        yield _Strip(slice(top, bottom), pixels, planes, activity)
 
 
 def _second_differences(padded: np.ndarray, radius: int, margin: int) -> np.ndarray:
-    """What the neighbours on either side of a pixel have more than it, summed: float32 (taps, h, w) of a plane with a
+    """What the neighbours on either side of a pixel have more than it, summed: int32 (taps, h, w) of a plane with a
     margin around it."""
     h, w = (n - 2 * margin for n in padded.shape)
     near = offsets(radius)
-    out = np.empty((len(near), h, w), np.float32)
+    out = np.empty((len(near), h, w), np.int32)
     twice = 2 * padded[margin : margin + h, margin : margin + w]
     for (i, j), difference in zip(near, out):
         rows, columns = margin + i, margin + j
@@ -233,17 +260,20 @@ def _second_differences(padded: np.ndarray, radius: int, margin: int) -> np.ndar
 
 
 def _activity(padded: np.ndarray) -> np.ndarray:
-    """log2(1 + mean of the four second differences of radius 1 over 3x3 pixels, in levels of 0..255): float32 (h, w)."""
-    around = MARGIN - 1  # a pixel more on each side, for the mean
-    size = np.abs(_second_differences(padded, 1, around), dtype=np.float32).sum(0)
+    """About 2^FINE log2(1 + a mean of second differences), 0 to TOP_ACTIVITY 2^FINE: int32 (h, w), of the sum of
+    the four of radius 1 over 3x3 pixels."""
+    around = MARGIN - 1  # a pixel more on each side, for the sum
+    size = np.abs(_second_differences(padded, 1, around)).sum(0, dtype=np.int32)
     size = size[:-2] + size[1:-1] + size[2:]
     size = size[:, :-2] + size[:, 1:-1] + size[:, 2:]
-    return np.log2(1 + size * np.float32(255 / 36))
+    # Sums stay below 2^24, so float32 holds them: its exponent is the place of the top bit, its
+    # mantissa begins with the bits below.
+    bits = (size + (1 << REST)).astype(np.float32).view(np.int32) >> 23 - FINE
+    return np.minimum(bits - (127 + REST << FINE), TOP_ACTIVITY << FINE)
 
 
 def _hats(activity: np.ndarray, knots: int) -> np.ndarray:
     """The share of each knot at each pixel: float32 (knots, h w), which add up to one."""
-    place = activity.ravel() * np.float32((knots - 1) / TOP_ACTIVITY)
-    np.clip(place, 0, knots - 1, out=place)
+    place = (activity.ravel() * (knots - 1) // TOP_ACTIVITY) * np.float32(2.0**-FINE)
     shares = np.abs(place - np.arange(knots, dtype=np.float32)[:, None])
     return np.maximum(0, 1 - shares, out=shares)

@@ -85,3 +85,26 @@ def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.nda
                 part.left - box.left : part.right - box.left,
             ]
     return out
+
+
+class AlphaRows:
+    """Alpha of a picture that is shown from the top, a part at a time, whose tiles have been decoded by then.
+
+    wanted: the box that parts are of. A plane is inflated once for all parts of its row of tiles, or nearly so.
+    """
+
+    def __init__(self, contents: Contents, wanted: Box, lost: list[int] | None):
+        self._contents, self._wanted, self._lost = contents, wanted, lost
+        self._box: Box | None = None
+
+    def part(self, box: Box) -> np.ndarray:
+        """uint8 (h, w), of a box within `wanted`."""
+        if self._box is None or self._box.intersection(box) != box:
+            side = self._contents.side or self._contents.header.height
+            bottom = min(-(-box.bottom // side) * side, self._wanted.bottom)
+            self._box = Box(self._wanted.left, box.top, self._wanted.width, bottom - box.top)
+            if box.width < self._wanted.width:  # a block, whose neighbours are not decoded yet
+                self._box = box
+            self._alpha = read_alpha(self._contents, self._box, self._lost)
+        top, left = box.top - self._box.top, box.left - self._box.left
+        return self._alpha[top : top + box.height, left : left + box.width]

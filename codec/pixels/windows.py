@@ -1,15 +1,17 @@
 """Large images in windows: tiles to latents and back, with margins so that no seam is seen and memory
 is bounded by the window.
 
-The prior works on one tile at a time and sees zeros outside it; the float transforms see the image (or
-the neighbouring tiles' latents) as far as it shows, the bundle's `halo`, in cells of the latents' grid. So
-g_s of a window equals that of the whole image to within a hundredth of a level.
+The prior works on one tile at a time and sees zeros outside it. The integer synthesis sees the whole picture, row by
+row, and gives any part of it as it is in the whole, bit by bit. The float transforms see the image (or the
+neighbouring tiles' latents) as far as it shows, the bundle's `halo`, in cells of the latents' grid: their windows equal
+the whole image to within a hundredth of a level.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ from ...formats import Contents
 from ...formats.sections import FILTER
 from ...formats.tiles import Box, tile_boxes, tiles_touching
 from ..exact.latents import Quantised, quantise, to_hyper_symbols
+from ..exact.synthesis import bands_of, needed, run, units_of
 from ..models.transforms import Transforms
 from . import post_filter
 from .images import Picture, fill_transparent, to_network
@@ -99,20 +102,26 @@ def quantise_tile(
 
 def decoded_tile(
     transforms: Transforms,
+    bundle: Bundle,
     quantised: Quantised,
     x: np.ndarray,
     cells: Box,
     size: tuple[int, int],
     row: int,
-    program: dict,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What g_s makes of a tile by itself, and what it should be: float32 (h, w, 3) both. The other arguments are those of
-    `quantise_tile`."""
+    """What the synthesis makes of a tile by itself, pixel units int16 (h, w, 3), and what it should be, float32 (h, w, 3) in
+    -0.5..0.5. The other arguments are those of `quantise_tile`."""
     width, height = size
+    program = bundle.prior.program
     top, left = (n * program["stride"] for n in (cells.top, cells.left))
     wanted = x[0, :, top : top + height, left : left + width].transpose(1, 2, 0)
-    box = Box(0, 0, width, height)
-    return transforms.synthesis(quantised.y_hat, row, program["mean_bits"], box), wanted
+    y_hat = quantised.y_hat
+    if bundle.synthesis is None:
+        box = Box(0, 0, width, height)
+        return units_of(transforms.synthesis(y_hat, row, program["mean_bits"], box)), wanted
+    bands = (y_hat[rows] for rows in bands_of(*y_hat.shape[:2]))
+    made = np.concatenate(list(run(bundle.synthesis.synthesis, bands, len(y_hat), row)))
+    return made[:height, :width], wanted
 
 
 def filter_of(contents: Contents) -> post_filter.Filter | None:
@@ -196,42 +205,136 @@ def _around(boxes: list[Box]) -> Box:
     return Box(0, 0, boxes[-1].right, boxes[-1].bottom)
 
 
-def synthesise(
-    transforms: Transforms,
-    tiles: TileCache,
-    box: Box,
-    image: Box,
-    row: int,
-    program: dict,
-    halo: int,
-    linear: bool = False,
-    planes: post_filter.Filter | None = None,
-) -> np.ndarray:
-    """g_s of a box of the image, with what the tiles around it contribute: float32 (h, w, 3). linear: only its
-    linear path; planes: the file's post-filter, if it has one."""
-    if planes is not None:
-        outer = box.grown(post_filter.MARGIN, image)
-        x = synthesise(transforms, tiles, outer, image, row, program, halo, linear)
-        top, left = box.top - outer.top, box.left - outer.left
-        return post_filter.apply(planes, x)[top : top + box.height, left : left + box.width]
-    stride = program["stride"]
-    window = cells_of(box, stride).grown(halo, cells_of(image, stride))
-    y_hat, bits = tiles.gather(window, stride), program["mean_bits"]
-    top, left = box.top - window.top * stride, box.left - window.left * stride
-    if linear:
-        x = transforms.linear_synthesis(y_hat, row, bits)
-        return x[top : top + box.height, left : left + box.width]
-    return transforms.synthesis(y_hat, row, bits, Box(left, top, box.width, box.height))
+@dataclass
+class Shown:
+    """What a file shows, in pixel units, a rectangle at a time.
+
+    transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's latents. image: its sides. side: of
+    its tiles, 0 for a plain file. row: its gain index. planes: its post-filter, if it has one.
+    """
+
+    bundle: Bundle
+    transforms: Callable[[], Transforms]
+    tiles: TileCache
+    image: Box
+    side: int
+    row: int
+    planes: post_filter.Filter | None = None
+
+    def bands(
+        self, box: Box, multiple: int = 1, linear: bool = False
+    ) -> Iterator[tuple[Box, np.ndarray]]:
+        """A box of the picture in parts, from the top: each a box, and its pixels, int16 or int32 (h, w, 3).
+
+        multiple: of which the parts' rows and columns are, but for the last. linear: what the linear path alone makes, without the post-filter.
+        """
+        planes = None if linear else self.planes
+        if self.bundle.synthesis is None:
+            for block in blocks_of(box, self.side):
+                yield block, self._block(block, linear, planes)
+        else:
+            parts = self._bands(box, linear) if planes is None else self._filtered(box, planes)
+            yield from parts if multiple == 1 else _grouped(parts, box, multiple)
+
+    def preview_scales(self) -> tuple[int, ...]:
+        """Reductions that `preview` can make: none for a model without one."""
+        if self.bundle.synthesis is not None:
+            return tuple(self.bundle.synthesis.previews)
+        return self.transforms().preview_scales(self.bundle.prior.program["stride"])
+
+    def previews(self, box: Box, scale: int) -> Iterator[tuple[Box, np.ndarray]]:
+        """A box whose corner is on multiples of `scale`, in parts, at 1/scale of its size: pixels (ceil(h / scale),
+        ceil(w / scale), 3) straight from the latents, without a post-filter."""
+        program = self.bundle.prior.program
+        stride, bits = program["stride"], program["mean_bits"]
+        for block in blocks_of(box, self.side):
+            cells = cells_of(block, stride)
+            y_hat = self.tiles.gather(cells, stride)
+            if self.bundle.synthesis is None:
+                x = units_of(self.transforms().preview(y_hat, self.row, bits, stride // scale))
+            else:
+                small = self.bundle.synthesis.previews[scale]
+                x = np.concatenate(list(run(small, [y_hat], len(y_hat), self.row)))
+            top = (block.top - cells.top * stride) // scale
+            left = (block.left - cells.left * stride) // scale
+            height, width = -(-block.height // scale), -(-block.width // scale)
+            yield block, x[top : top + height, left : left + width]
+
+    def _block(self, box: Box, linear: bool, planes: post_filter.Filter | None) -> np.ndarray:
+        """A box by ONNX Runtime, with what the tiles around it contribute."""
+        if planes is not None:
+            outer = box.grown(post_filter.MARGIN, self.image)
+            x = post_filter.apply(planes, self._block(outer, linear, None))
+            return _part(x, box, outer)
+        program = self.bundle.prior.program
+        stride, bits = program["stride"], program["mean_bits"]
+        window = cells_of(box, stride).grown(self.bundle.halo, cells_of(self.image, stride))
+        y_hat = self.tiles.gather(window, stride)
+        top, left = box.top - window.top * stride, box.left - window.left * stride
+        if linear:
+            x = self.transforms().linear_synthesis(y_hat, self.row, bits)
+            return units_of(x[top : top + box.height, left : left + box.width])
+        inner = Box(left, top, box.width, box.height)
+        return units_of(self.transforms().synthesis(y_hat, self.row, bits, inner))
+
+    def _bands(self, box: Box, linear: bool) -> Iterator[tuple[Box, np.ndarray]]:
+        """A box by the integer synthesis, as wide as it is, as it comes."""
+        synthesis = self.bundle.synthesis
+        assert synthesis is not None
+        program = synthesis.linear if linear else synthesis.synthesis
+        stride = program.rate
+        grid = cells_of(self.image, stride)
+        top, bottom = needed(program, box.top, box.bottom, grid.height)
+        left, right = needed(program, box.left, box.right, grid.width)
+        window = Box(left, top, right - left, bottom - top)
+
+        def latents() -> Iterator[np.ndarray]:
+            for rows in bands_of(window.height, window.width):
+                height = rows.stop - rows.start
+                cells = Box(window.left, window.top + rows.start, window.width, height)
+                yield self.tiles.gather(cells, stride)
+
+        at = window.top * stride
+        first = box.left - window.left * stride
+        for x in run(program, latents(), window.height, self.row):
+            begin, end = max(at, box.top), min(at + len(x), box.bottom)
+            if begin < end:
+                part = x[begin - at : end - at, first : first + box.width]
+                yield Box(box.left, begin, box.width, end - begin), part
+            at += len(x)
+
+    def _filtered(self, box: Box, planes: post_filter.Filter) -> Iterator[tuple[Box, np.ndarray]]:
+        """The same, filtered: the rows that a filter sees above and below come with the bands before and after."""
+        outer = box.grown(post_filter.MARGIN, self.image)
+        kept = np.empty((0, outer.width, 3), np.int16)
+        top, done = outer.top, box.top  # of what is kept; rows of the box that have gone out
+        for part, x in self._bands(outer, False):
+            kept = np.concatenate([kept, x])
+            last = part.bottom == outer.bottom
+            end = min(box.bottom, part.bottom if last else part.bottom - post_filter.MARGIN)
+            if end <= done:
+                continue
+            made = post_filter.apply(planes, kept)
+            ready = Box(box.left, done, box.width, end - done)
+            yield ready, _part(made, ready, Box(outer.left, top, outer.width, len(kept)))
+            done = end
+            count = max(0, done - post_filter.MARGIN - top)
+            kept, top = kept[count:], top + count
 
 
-def preview(
-    transforms: Transforms, tiles: TileCache, box: Box, row: int, program: dict, scale: int
-) -> np.ndarray:
-    """A box of the image, its corner on multiples of `scale`, at 1/scale of its size, straight from the
-    latents: float32 (ceil(h / scale), ceil(w / scale), 3)."""
-    stride = program["stride"]
-    cells = cells_of(box, stride)
-    y_hat = tiles.gather(cells, stride)
-    x = transforms.preview(y_hat, row, program["mean_bits"], stride // scale)
-    top, left = (box.top - cells.top * stride) // scale, (box.left - cells.left * stride) // scale
-    return x[top : top - (-box.height // scale), left : left - (-box.width // scale)]
+def _part(x: np.ndarray, box: Box, outer: Box) -> np.ndarray:
+    top, left = box.top - outer.top, box.left - outer.left
+    return x[top : top + box.height, left : left + box.width]
+
+
+def _grouped(
+    parts: Iterator[tuple[Box, np.ndarray]], box: Box, multiple: int
+) -> Iterator[tuple[Box, np.ndarray]]:
+    """Parts as wide as a box, cut anew after multiples of rows."""
+    kept, top = np.empty((0, box.width, 3), np.int16), box.top
+    for part, x in parts:
+        kept = np.concatenate([kept, x])
+        count = len(kept) if part.bottom == box.bottom else len(kept) // multiple * multiple
+        if count:
+            yield Box(box.left, top, box.width, count), kept[:count]
+        kept, top = kept[count:], top + count

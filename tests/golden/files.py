@@ -103,6 +103,13 @@ FILES = {
     "filter-rgb-150x120": ("context", photo(150, 120), {"gain_index": 128}),
     "filter-grey-170x100-tiles": (
         "context", photo(170, 100, "L"), {"gain_index": 90, "tile_side": 64}),
+    "finish-rgb-150x120": ("finish", photo(150, 120), {"gain_index": 100}),
+    "finish-rgb-17x3": ("finish", photo(17, 3), {"gain_index": 200}),
+    "finish-noise-48x32": ("finish", noise(48, 32), {"gain_index": 255}),
+    "finish-grey-170x100-tiles": (
+        "finish", photo(170, 100, "L"), {"gain_index": 0, "tile_side": 64}),
+    "finish-rgb-alpha-70x90-tiles": (
+        "finish", with_alpha(photo(70, 90), (0, 0, 64, 64)), {"gain_index": 150, "tile_side": 64}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip
@@ -123,7 +130,8 @@ def make(name: str) -> bytes:
 def describe(name: str, bundle: str, data: bytes) -> dict:
     codec = Codec(HERE / f"{bundle}.bundle")
     image = codec.decode(data)
-    return {
+    exact = {} if codec.bundle.synthesis is None else {"pixels_sha256": codec.pixels_sha256(data)}
+    return exact | {
         "bundle": bundle,
         "mode": image.mode,
         "size": image.size,
@@ -142,7 +150,7 @@ if __name__ == "__main__":
     facts = json.loads(manifest.read_text()) if manifest.exists() else {}
     for name in sys.argv[1:] or [*FILES, "unknown-section-16x16"]:
         if (HERE / f"{name}.aei").exists():
-            continue
+            continue  # for ever
         if name in FILES:
             bundle, data = FILES[name][0], make(name)
         else:

@@ -1,4 +1,4 @@
-"""Makes the tiny bundles of this folder: `python tests/golden/make.py OUT`. Needs the [train] extra.
+"""Makes the tiny bundles of this folder: `python tests/golden/make.py OUT [NAME...]`. Needs the [train] extra.
 
 The committed bundles are results of this script. They pin version 1 of the format: training them anew
 gives other weights, hence other fingerprints, and files that the golden files cannot be compared with.
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from aei.codec.models.bundle import Bundle
 from aei.codec.training import config
 from aei.codec.training.export import export
+from aei.codec.training.export.add_synthesis import add_synthesis
 from aei.codec.training.networks import cae
 from aei.codec.training.networks import latent_codec as networks
 from aei.codec.training.train import train
@@ -60,6 +62,19 @@ def make_context(work: Path, out: Path) -> None:
     make_tiny(work, out, "context", replace(TINY, hyper_context=6), rounding=14.0)
 
 
+def make_finish(work: Path, out: Path) -> None:
+    """With an end at half the resolution: the only one whose integer synthesis has all kinds of layers, and previews."""
+    network = replace(TINY, hyper_context=6, blocks2=1, width2=8)
+    make_tiny(work, out, "finish", network, rounding=14.0)
+
+
+def add_integers(out: Path) -> None:
+    """The integer synthesis of two bundles that were exported before there was one; `offset` and `trellis` go without."""
+    images = [synthetic_photo(192, 224, seed=100 + i) for i in range(4)]
+    for name in ("tiny", "context"):
+        add_synthesis(Bundle(out / f"{name}.bundle"), out / f"{name}.bundle", images, int8=False)
+
+
 def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
     hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
@@ -90,5 +105,10 @@ def make_factorized(work: Path, out: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        for make in (make_tiny, make_offset, make_trellis, make_context, make_factorized):
-            make(Path(folder), Path(sys.argv[1]))
+        makers = make_tiny, make_offset, make_trellis, make_context, make_factorized, make_finish
+        wanted = sys.argv[2:] or [make.__name__.removeprefix("make_") for make in makers]
+        for make in makers:
+            if make.__name__.removeprefix("make_") in wanted:
+                make(Path(folder), Path(sys.argv[1]))
+        if not sys.argv[2:]:
+            add_integers(Path(sys.argv[1]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...models.transforms import FINISH
 
 GRAPHS = ("g_a", "h_a", "g_s", FINISH)  # those with weights, by the names of their files
+SYNTHESIS = ("synthesis.json", "synthesis.safetensors")
 GRADIENT = "g_s_gradient"  # whose weights are those of g_s
 
 

@@ -43,6 +43,7 @@ from .integer_prior import MEAN_BITS, IntegerPrior, quantise_prior, scale_rows
 from .margins import visible_halo
 from .preview import fit_preview
 from .restorer_bundle import export_restorer
+from .synthesis import write_synthesis
 from .weights import read_weights
 
 MAX_BUNDLE_BYTES = 24_000_000
@@ -133,8 +134,10 @@ def export_bundle(
             "exponents": prior.exponents,
             "training": training or {},
         } | facts
-        if not isinstance(model, ConvAutoencoder):
+        if isinstance(model, LatentCodec):
             manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
+            calibration = images[:CALIBRATION]
+            manifest["synthesis"] = write_synthesis(temporary, model, calibration, rows)
         write_manifest(temporary, manifest)
         size = sum(p.stat().st_size for p in temporary.iterdir())
         if size > MAX_BUNDLE_BYTES:

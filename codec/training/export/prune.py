@@ -114,8 +114,10 @@ def write_transforms(
     model = model.cpu().float()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
     same_prior(bundle, model)
-    # other weights see further, or less far
-    facts = {"halo": visible_halo(model.eval(), []), "margin": model.config.margin}
+    # Other weights see further, or less far. Their integers need photographs: add_synthesis.py.
+    facts = {
+        "halo": visible_halo(model.eval(), []), "margin": model.config.margin, "synthesis": None,
+    }  # fmt: skip
     graphs = transform_graphs(state)
     return write_like(bundle, out, graphs, name, change, network=asdict(model.config), **facts)
 

@@ -14,7 +14,7 @@ import onnx
 from ....formats import UnsupportedError
 from ...models.bundle import Bundle
 from ...models.transforms import FINISH
-from .bundle_folder import GRADIENT, GRAPHS, new_bundle, write_manifest
+from .bundle_folder import GRADIENT, GRAPHS, SYNTHESIS, new_bundle, write_manifest
 from .gradients import write_gradient
 from .weights import KINDS, kind_of, read_graph, store
 
@@ -40,24 +40,35 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
 
 
 def write_like(
-    bundle: Bundle, out: Path, graphs: dict[str, onnx.ModelProto], name: str, change: dict, **facts
+    bundle: Bundle,
+    out: Path,
+    graphs: dict[str, onnx.ModelProto],
+    name: str,
+    change: dict | None,
+    more: Path | None = None,
+    **facts,
 ) -> dict:
     """Write a bundle that differs from another by some of its graphs, whole or not at all; return its manifest.
 
-    change: what was done, added to the manifest's list `slimmed`. facts: replace those of the manifest.
+    The integer synthesis, which makes the pixels, stays as it is: where g_s becomes another, the caller takes it out with
+    `synthesis=None`. change: what was done, added to the manifest's list `slimmed`. more: a folder of further files. facts: replace those of the manifest.
     A bundle in `out` is replaced.
     """
     with new_bundle(out) as temporary:
-        for source in bundle.path.iterdir():
+        for source in (*bundle.path.iterdir(), *(more.iterdir() if more else ())):
             if source.is_file():
                 shutil.copyfile(source, temporary / source.name)
         for graph, model in graphs.items():
             onnx.save(model, temporary / f"{graph}.onnx")
         if (temporary / f"{GRADIENT}.onnx").exists():
             write_gradient(temporary)
-        step = {"from": bundle.name} | change
-        slimmed = [*bundle.manifest.get("slimmed", []), step]
-        manifest = bundle.manifest | facts | {"name": name, "slimmed": slimmed}
+        if facts.get("synthesis", "") is None:
+            for part in SYNTHESIS:
+                (temporary / part).unlink(missing_ok=True)
+        manifest = bundle.manifest | facts | {"name": name}
+        if change is not None:
+            step = {"from": bundle.name} | change
+            manifest["slimmed"] = [*bundle.manifest.get("slimmed", []), step]
         write_manifest(temporary, manifest)
     return manifest
 
