@@ -1,0 +1,1 @@
+"""What a file means: integers only, the same on every machine."""
