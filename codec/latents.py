@@ -16,7 +16,7 @@ import numpy as np
 from ..formats import DamagedFileError, UnsupportedError
 from . import hyper_latents
 from .bundle import Prior
-from .exact.native.core import core_of, places
+from .exact.native.core import core_of, places_of_step
 from .interpreter import clamp, rescale, run
 from .range_coder import Table, make_decoder, make_encoder, uniform_table
 from .trellis import ERROR_SHARE
@@ -372,7 +372,10 @@ def quantise(
         if prior.trellis is None:
             tables = index
         order, quarter = prior.program["order"], prior.program["latents"] // 4
-        chosen = [Step(*arrays, places(g, quarter)) for *arrays, g in zip(values, index, tables, order)]
+        chosen = [
+            Step(values[k], index[k], tables[k], places_of_step(order[k], quarter))
+            for k in range(len(order))
+        ]
         return Quantised(z_hat, y_hat, chosen, code_all)
     one = float(1 << prior.program["mean_bits"])
     steps: list[Step] = []

@@ -58,8 +58,8 @@ def _require(condition: bool) -> None:
 
 def _array(a: np.ndarray, dtype: type) -> np.ndarray:
     """As dtype, exactly."""
-    info = np.iinfo(dtype)
-    _require(a.size == 0 or (int(a.min()) >= info.min and int(a.max()) <= info.max))
+    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    _require(a.size == 0 or (int(a.min()) >= least and int(a.max()) <= most))
     return np.ascontiguousarray(a, dtype)
 
 
@@ -74,8 +74,8 @@ def panels(weight: np.ndarray) -> np.ndarray:
 class _Writer:
     """Collects arrays and layers; `bytes` puts them behind the header."""
 
-    def __init__(self, prior: Prior):
-        self.program, self.arrays = prior.program, prior.arrays
+    def __init__(self, program: dict, arrays: dict[str, np.ndarray]):
+        self.program, self.arrays = program, arrays
         self.parts: list[np.ndarray] = []
         self.end = 8 * len(HEADER)
         self.header: dict[str, int] = dict.fromkeys(HEADER, 0)
@@ -164,7 +164,10 @@ class _Writer:
             else:
                 layer = self.layer(op, c, c // 4 if op == "shuffle" else c)
             if op == "row":
-                layer["multiplier"], layer["shift"] = self.rows(step["multiplier"])[0], step["shift"]
+                layer["multiplier"], layer["shift"] = (
+                    self.rows(step["multiplier"])[0],
+                    step["shift"],
+                )
                 if "bias" in step:
                     layer["bias"] = self.rows(step["bias"])[0]
             _require(layer["cin"] == c)
@@ -190,7 +193,9 @@ class _Writer:
 def fused(layers: list[dict]) -> list[dict]:
     """The same program in fewer layers: a leaky ReLU goes with the convolution before it, as does an addition, where
     nothing else reads what is between them."""
-    conv, depthwise, leaky, add = (KINDS.index(k) for k in ("conv1x1", "depthwise3x3", "leaky", "add"))
+    conv, depthwise, leaky, add = (
+        KINDS.index(k) for k in ("conv1x1", "depthwise3x3", "leaky", "add")
+    )
     out: list[dict] = []
     for i, layer in enumerate(layers):
         before = out[-1] if out else None
@@ -226,7 +231,7 @@ def pack(prior: Prior) -> np.ndarray | None:
         return None
     if (loaded.aei_header_fields(), loaded.aei_layer_fields()) != (len(HEADER), len(LAYER)):
         return None  # a library of another version
-    writer = _Writer(prior)
+    writer = _Writer(prior.program, prior.arrays)
     try:
         _pack_tables(writer, prior, loaded)
         _pack_context(writer)
@@ -336,3 +341,10 @@ def _pack_points(writer: _Writer, prior: Prior) -> None:
     }  # fmt: skip
     _require(trellis.next.shape == (len(trellis.next), 2))
     writer.header = header
+
+
+def pack_program(program: list[dict], arrays: dict, channels: dict[str, int]) -> np.ndarray:
+    """A block that holds one program alone, as its `hyper`. channels: of its input, `z` or `view`."""
+    writer = _Writer({}, arrays)
+    writer.run("hyper", program, channels)
+    return writer.bytes()

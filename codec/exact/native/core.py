@@ -10,6 +10,7 @@ import numpy as np
 
 from ....formats import DamagedFileError
 from . import ISAS, chosen, library
+from .block import HEADER, pack_program
 
 if TYPE_CHECKING:
     from ...bundle import Prior
@@ -20,7 +21,7 @@ MOST_LATENTS, MOST_SIDE = 1 << 30, 1 << 15  # of a call
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-def core_of(prior: Prior, grid: tuple[int, int]) -> Core | None:
+def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
     """The core for latents on a grid of so many rows and columns; None where NumPy is to work: it was chosen, nothing was
     built, or the bundle or the grid is beyond what the core holds. Raises UnsupportedError, see `chosen`."""
     isa = chosen()
@@ -42,7 +43,7 @@ class Core:
     def __init__(self, block: np.ndarray, isa: int, program: dict):
         self.block, self.isa, self.program = block, isa, program
 
-    def _start(self, row: int, grid: tuple[int, int]) -> list:
+    def _start(self, row: int, grid: tuple[int, ...]) -> list:
         """The first arguments of every call. Gives the numbers of the geometry, kept alive by the list."""
         stride = self.program["hyper_stride"]
         h, w = grid
@@ -132,12 +133,37 @@ class Core:
             room *= 4  # absurd latents: a symbol takes at most 8 bytes
 
 
+def run(
+    program: list[dict], arrays: dict[str, np.ndarray], row: int, isa: str, **inputs: np.ndarray
+) -> np.ndarray:
+    """interpreter.run by the native core, for tests: int16 (h, w, C). arrays: as a bundle stores them; inputs: `z` or `view`
+    alone, (h, w, C) of integers."""
+    ((name, x),) = inputs.items()
+    x = np.ascontiguousarray(x, np.int32 if name == "z" else np.int16)
+    block = pack_program(program, arrays, {name: x.shape[2]})
+    first = HEADER.index("hyper.first")
+    layers = (ctypes.c_int64 * 2)(*block[8 * first : 8 * first + 16].view(np.int64).tolist())
+    out, shape = np.empty(x.size * 64 + (1 << 16), np.int16), (ctypes.c_int64 * 3)()
+    loaded = library()
+    assert loaded is not None
+    status = loaded.aei_run(
+        _pointer(block), ctypes.c_int64(block.size), ctypes.c_int(ISAS.index(isa)),
+        ctypes.c_int64(row), layers, _pointer(x if name == "z" else None),
+        _pointer(x if name == "view" else None), *(ctypes.c_int64(n) for n in x.shape),
+        _pointer(out), ctypes.c_int64(out.size), shape,
+    )  # fmt: skip
+    if status:
+        raise ValueError(f"aei_run: status {status}")
+    h, w, c = shape
+    return out[: h * w * c].reshape(h, w, c)
+
+
 def check_byte(y_hat: np.ndarray) -> int:
     """What a payload says of its y_hat at its end; see latents.py."""
-    return zlib.crc32(np.ascontiguousarray(y_hat, "<i4")) & 0xFF
+    return zlib.crc32(np.ascontiguousarray(y_hat, "<i4").data) & 0xFF
 
 
-def places(order: list[int], quarter: int) -> tuple[tuple[slice, slice, slice], ...]:
+def places_of_step(order: list[int], quarter: int) -> tuple[tuple[slice, slice, slice], ...]:
     """The slices of y that a step fills. order: the group of channels of each cell."""
     return tuple(
         (slice(i, None, 2), slice(j, None, 2), slice(g * quarter, (g + 1) * quarter))

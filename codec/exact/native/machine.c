@@ -213,15 +213,20 @@ static int steps_hold(const Header *h) {
   return trellis_holds(h);
 }
 
+static int layers_hold(const Header *h, i64 size) {
+  if (size < (i64)sizeof(Header) || h->magic != MAGIC || h->size != size) return 0;
+  if (!within(h->layer_count, 0, 1 << 16) || !holds(h, h->layers, h->layer_count, sizeof(Layer))) return 0;
+  for (i64 i = 0; i < h->layer_count; i++)
+    if (!layer_holds(h, layer_of(h, i))) return 0;
+  return 1;
+}
+
 /* Whether `size` bytes, aligned to 64, are a block that the other functions may be called with: OK or BAD_PROGRAM. */
 AEI_API int aei_check(const Header *h, i64 size) {
-  if (size < (i64)sizeof(Header) || h->magic != MAGIC || h->size != size) return BAD_PROGRAM;
-  if (!within(h->layer_count, 0, 1 << 16) || !holds(h, h->layers, h->layer_count, sizeof(Layer))) return BAD_PROGRAM;
+  if (!layers_hold(h, size)) return BAD_PROGRAM;
   if (!within(h->latents, 1, MOST_CHANNELS) || !within(h->hyper_latents, 1, MOST_CHANNELS / 4)) return BAD_PROGRAM;
   if (!within(h->mean_bits, 0, 12) || !within(h->hyper_stride, 1, 64)) return BAD_PROGRAM;
   if (!within(h->context, 0, 1) || !within(h->trellis, 0, 1)) return BAD_PROGRAM;
-  for (i64 i = 0; i < h->layer_count; i++)
-    if (!layer_holds(h, layer_of(h, i))) return BAD_PROGRAM;
   return tables_hold(h) && context_holds(h) && steps_hold(h) ? OK : BAD_PROGRAM;
 }
 
@@ -314,4 +319,45 @@ int run_program(Machine *m, const Program *p) {
     *spare = t;
   }
   return OK;
+}
+
+/* Runs layers first .. first + count of a block, which need not hold more than layers, on one image (h, w, channels):
+ * register 0 as int32 or, where z is NULL, register VIEW as int16. Writes the result, int16, to `out`, which has room
+ * for `room` numbers, and its shape. For tests, which compare each kind of layer with NumPy's. */
+AEI_API int aei_run(const Header *h, i64 size, int isa, i64 row, const Program *p, const i32 *z, const i16 *view, i64 rows,
+                    i64 columns, i64 channels, i16 *out, i64 room, i64 shape[3]) {
+  Shape inputs[REGISTERS] = {{0, 0}}, result;
+  if (!layers_hold(h, size)) return BAD_PROGRAM;
+  if (!kernels_of(isa) || !within(row, 0, LEVELS_OF_GAIN - 1) || !within(channels, 1, MOST_CHANNELS)) return BAD_CALL;
+  if (!within(rows, 1, 1 << 12) || !within(columns, 1, 1 << 12)) return BAD_CALL;
+  inputs[z ? Z : VIEW].channels = channels;
+  if (!program_holds(h, p, inputs, &result)) return BAD_PROGRAM;
+  Machine m = {0};
+  m.header = h;
+  m.kernels = kernels_of(isa);
+  m.row = row;
+  m.z = z;
+  int status = OK;
+  if (z) {
+    m.r[Z].h = rows;
+    m.r[Z].w = columns;
+    m.r[Z].c = channels;
+  } else if (resize(m.r + VIEW, rows, columns, channels))
+    status = NO_MEMORY;
+  else
+    memcpy(m.r[VIEW].p, view, (size_t)(rows * columns * channels) * sizeof(i16));
+  if (status == OK) status = run_program(&m, p);
+  if (status == OK) {
+    const Register *r = m.r + layer_of(h, p->first + p->count - 1)->out;
+    const i64 n = r->h * r->w * r->c;
+    shape[0] = r->h;
+    shape[1] = r->w;
+    shape[2] = r->c;
+    if (n <= room)
+      memcpy(out, r->p, (size_t)n * sizeof(i16));
+    else
+      status = NO_ROOM;
+  }
+  free_machine(&m);
+  return status;
 }
