@@ -23,6 +23,7 @@ PAD = 64  # numbers that kernels may read past an end
 QUICK_BITS = 9
 GAIN_LEVELS = 256
 MOST_CHANNELS = 2048
+SLOPE = 4096  # times 2^-15: the slope of a leaky ReLU of the prior
 INT16, INT32 = 1 << 15, 1 << 31
 KINDS = ("conv1x1", "depthwise3x3", "row", "leaky", "shuffle", "add")
 # The fields of Layer and of Header, int64 each, in their order.
@@ -163,6 +164,7 @@ class _Writer:
                 layer = self.depthwise(weight, self.arrays[step["bias"]], step["shift"])
             else:
                 layer = self.layer(op, c, c // 4 if op == "shuffle" else c)
+                layer["leaky"] = SLOPE if op == "leaky" else 0
             if op == "row":
                 layer["multiplier"], layer["shift"] = (
                     self.rows(step["multiplier"])[0],
@@ -204,7 +206,7 @@ def fused(layers: list[dict]) -> list[dict]:
             whole = before["kind"] == conv and before["in2"] < 0
             if layer["kind"] == leaky and (whole or before["kind"] == depthwise):
                 if unread and not before["leaky"]:
-                    out[-1] = before | {"leaky": 1, "out": layer["out"]}
+                    out[-1] = before | {"leaky": layer["leaky"], "out": layer["out"]}
                     continue
             elif layer["kind"] == add and whole and unread and layer["in"] != layer["in2"]:
                 other = layer["in"] if layer["in2"] == before["out"] else layer["in2"]

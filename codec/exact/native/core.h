@@ -33,13 +33,16 @@ enum { QUICK_BITS = 9 };        /* of a quantile, that a table of guesses is ask
 enum { MAX_SYMBOL = 32767, MAX_PREFIX = 16 };
 
 enum { OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM };
-enum { CONV, DEPTHWISE, ROW, LEAKY, SHUFFLE, ADD };
+enum { CONV, DEPTHWISE, ROW, LEAKY, SHUFFLE, ADD, DEQUANTISE, GAIN, UNSHUFFLE };
 enum { PLAIN, SSE2, AVX2, AVX512, NEON, ISAS };
 
 /* One layer. Offsets count bytes from the start of the block; -1: absent.
  * CONV: `weight` int16 (panels, pairs of inputs, PANEL, 2), `bias` int64 (cout). DEPTHWISE: `weight` int16 (10, cin), the
  * last row zeros, `bias` int64 (cin). ROW: `multiplier` and `bias` int32 (256, cin). After a CONV or DEPTHWISE: a leaky
- * ReLU where `leaky` is 1, then, of a CONV, register `in2` is added where it is not -1.
+ * ReLU of slope leaky / 2^15 where that is not 0, then, of a CONV, register `in2` is added where it is not -1.
+ * Of the synthesis alone (synthesis.c): DEQUANTISE: `multiplier` int16 and `weight` uint8 (256, cin), shifts. GAIN:
+ * `multiplier` int16 (256, cin), `weight` uint8 (256), shifts. SHUFFLE, UNSHUFFLE: by `shift`; `safe`: channels have the
+ * order (row, column, channel) where they are many, so that they move together.
  * safe: no input can take an int32 sum past its range. room: else, of a CONV, the largest sum of squares of one place's
  * inputs for which none does (Cauchy and Schwarz); of a DEPTHWISE, the largest magnitude of any input. */
 typedef struct {
@@ -84,8 +87,14 @@ typedef struct {
   /* x: (n, cin) -> out (n, cout), both int16; residual: like out, or NULL; bias: int64 (cout). Buffers may be read
    * PAD numbers past their end. */
   void (*conv)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, const i16 *residual, i16 *out);
-  /* x: (h, w, C) -> out, like it */
-  void (*depthwise)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 h, i64 w, i16 *out);
+  /* rows: n + 2 of them, (w, C) each -> out (n, w, C), what is around each row's; fits: int32 sums do. */
+  void (*depthwise)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
+                    i16 *out);
+  /* (n, cin) -> out, like it, at a gain index. */
+  void (*gain)(const Layer *l, const i16 *multiplier, int shift, const i16 *x, i64 n, i16 *out);
+  void (*dequantise)(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n, i16 *out);
+  void (*leaky)(i64 slope, const i16 *x, i64 n, i16 *out);
+  void (*add)(const i16 *x, const i16 *y, i64 n, i16 *out);
   /* LANES paths side by side. total: (states, LANES), is overwritten; cost: four planes, `plane` apart, of rows `stride`
    * apart; from, row: (2, states); second: (length, states) bits, one per lane. Returns the final totals. */
   float *(*viterbi)(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
@@ -122,6 +131,9 @@ typedef struct {
   i64 row;
   const i32 *z; /* what register Z holds, which is not clamped to int16 */
   Register r[REGISTERS + 1];
+  Register zeros;     /* a row */
+  const i16 **rows;   /* of a DEPTHWISE's input, and room for so many */
+  i64 rows_room;
 } Machine;
 
 int resize(Register *r, i64 h, i64 w, i64 c); /* OK or NO_MEMORY */

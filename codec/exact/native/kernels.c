@@ -161,12 +161,27 @@ static void multiply_wide(const i16 *const *x, i64 pairs, const i16 *weight, i64
   }
 }
 
+/* v, or v * slope / 2^15 to the nearest, whichever is more. */
+static inline i32 leaked(i32 v, i32 slope) {
+  const i32 t = (v * slope + 16384) >> 15;
+  return v > t ? v : t;
+}
+
+#if defined(USE_SSE2)
+/* (a * b + 2^14) >> 15, which later processors have an instruction for. */
+static inline __m128i scaled(__m128i a, __m128i b) {
+  const __m128i high = _mm_mulhi_epi16(a, b), low = _mm_mullo_epi16(a, b);
+  const __m128i rounded = _mm_srli_epi16(_mm_add_epi16(_mm_srli_epi16(low, 14), _mm_set1_epi16(1)), 1);
+  return _mm_add_epi16(_mm_slli_epi16(high, 1), rounded);
+}
+#endif
+
 /* out[j] = clamp(sums[j] + bias[j] >> shift), then a leaky ReLU, then clamp(. + residual[j]), of 16. */
 static inline void finish16(const i32 *sums, const i32 *bias, int shift, int leaky, const i16 *residual, i16 *out) {
 #if defined(USE_AVX512)
   const __m512i v = _mm512_add_epi32(LOAD(sums), LOAD(bias));
   __m256i r = _mm512_cvtsepi32_epi16(_mm512_sra_epi32(v, _mm_cvtsi32_si128(shift)));
-  if (leaky) r = _mm256_max_epi16(r, _mm256_srai_epi16(_mm256_adds_epi16(r, _mm256_set1_epi16(4)), 3));
+  if (leaky) r = _mm256_max_epi16(r, _mm256_mulhrs_epi16(r, _mm256_set1_epi16((i16)leaky)));
   if (residual) r = _mm256_adds_epi16(r, _mm256_loadu_si256((const __m256i *)(const void *)residual));
   _mm256_storeu_si256((__m256i *)(void *)out, r);
 #elif defined(USE_AVX2)
@@ -174,7 +189,7 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
   const __m256i u = _mm256_sra_epi32(_mm256_add_epi32(LOAD(sums), LOAD(bias)), by);
   const __m256i v = _mm256_sra_epi32(_mm256_add_epi32(LOAD(sums + 8), LOAD(bias + 8)), by);
   __m256i r = _mm256_permute4x64_epi64(_mm256_packs_epi32(u, v), 0xD8);
-  if (leaky) r = _mm256_max_epi16(r, _mm256_srai_epi16(_mm256_adds_epi16(r, _mm256_set1_epi16(4)), 3));
+  if (leaky) r = _mm256_max_epi16(r, _mm256_mulhrs_epi16(r, _mm256_set1_epi16((i16)leaky)));
   if (residual) r = _mm256_adds_epi16(r, LOAD(residual));
   STORE(out, r);
 #elif defined(USE_SSE2)
@@ -183,7 +198,7 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
     const __m128i u = _mm_sra_epi32(_mm_add_epi32(LOAD(sums + j), LOAD(bias + j)), by);
     const __m128i v = _mm_sra_epi32(_mm_add_epi32(LOAD(sums + j + 4), LOAD(bias + j + 4)), by);
     __m128i r = _mm_packs_epi32(u, v);
-    if (leaky) r = _mm_max_epi16(r, _mm_srai_epi16(_mm_adds_epi16(r, _mm_set1_epi16(4)), 3));
+    if (leaky) r = _mm_max_epi16(r, scaled(r, _mm_set1_epi16((i16)leaky)));
     if (residual) r = _mm_adds_epi16(r, LOAD(residual + j));
     STORE(out + j, r);
   }
@@ -191,7 +206,7 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
   for (int j = 0; j < 16; j++) {
     i32 v = (i32)((u32)sums[j] + (u32)bias[j]) >> shift;
     v = v < -32768 ? -32768 : v > 32767 ? 32767 : v;
-    if (leaky) v = v > (v + 4) >> 3 ? v : (v + 4) >> 3;
+    if (leaky) v = leaked(v, leaky);
     if (residual) v = clamp16(v + residual[j]);
     out[j] = (i16)v;
   }
@@ -200,7 +215,7 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
 
 static i16 finished(i64 sum, i64 shift, i64 leaky, const i16 *residual) {
   i32 v = clamp16(rescaled(sum, shift));
-  if (leaky) v = v > (v + 4) >> 3 ? v : (v + 4) >> 3;
+  if (leaky) v = leaked(v, (i32)leaky);
   return residual ? clamp16(v + *residual) : (i16)v;
 }
 
@@ -262,21 +277,12 @@ static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *
   }
 }
 
-static i32 largest(const i16 *x, i64 n) {
-  i16 least = 0, most = 0;
-  for (i64 i = 0; i < n; i++) {
-    least = x[i] < least ? x[i] : least;
-    most = x[i] > most ? x[i] : most;
-  }
-  return most > -(i32)least ? most : -(i32)least;
-}
-
-/* Channels k .. of one place; t: its nine taps. */
-static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *t, i64 k,
+/* Channels k .. of one place; around: three rows, from the place on the left on. */
+static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *around, i64 k,
                                   i16 *out) {
   for (; k < l->cin; k++) {
     i64 sum = bias[k];
-    for (int a = 0; a < 9; a++) sum += (i32)t[a][k] * weight[a * l->cin + k];
+    for (int a = 0; a < 9; a++) sum += (i32)around[a / 3][a % 3 * l->cin + k] * weight[a * l->cin + k];
     out[k] = finished(sum, l->shift, l->leaky, NULL);
   }
 }
@@ -286,11 +292,12 @@ enum { STRIP = 16 }; /* channels at once */
 typedef __m256i Strip;
 #define STRIP_LOAD(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define STRIP_STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
+#define STRIP_ZERO() _mm256_setzero_si256()
 #define STRIP_LOW(a, b) _mm256_unpacklo_epi16(a, b)
 #define STRIP_HIGH(a, b) _mm256_unpackhi_epi16(a, b)
 #define STRIP_SHIFT(a, by) _mm256_sra_epi32(a, by)
 #define STRIP_PACK(a, b) _mm256_packs_epi32(a, b)
-#define STRIP_LEAKY(a) _mm256_max_epi16(a, _mm256_srai_epi16(_mm256_adds_epi16(a, _mm256_set1_epi16(4)), 3))
+#define STRIP_LEAKY(a, slope) _mm256_max_epi16(a, _mm256_mulhrs_epi16(a, _mm256_set1_epi16(slope)))
 #if defined(USE_AVX512)
 #define STRIP_DOT(sum, a, b) _mm256_dpwssd_epi32(sum, a, b)
 #else
@@ -301,18 +308,44 @@ enum { STRIP = 8 };
 typedef __m128i Strip;
 #define STRIP_LOAD(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
 #define STRIP_STORE(p, v) _mm_storeu_si128((__m128i *)(void *)(p), v)
+#define STRIP_ZERO() _mm_setzero_si128()
 #define STRIP_LOW(a, b) _mm_unpacklo_epi16(a, b)
 #define STRIP_HIGH(a, b) _mm_unpackhi_epi16(a, b)
 #define STRIP_SHIFT(a, by) _mm_sra_epi32(a, by)
 #define STRIP_PACK(a, b) _mm_packs_epi32(a, b)
-#define STRIP_LEAKY(a) _mm_max_epi16(a, _mm_srai_epi16(_mm_adds_epi16(a, _mm_set1_epi16(4)), 3))
+#define STRIP_LEAKY(a, slope) _mm_max_epi16(a, scaled(a, _mm_set1_epi16(slope)))
 #define STRIP_DOT(sum, a, b) _mm_add_epi32(sum, _mm_madd_epi16(a, b))
 #endif
 
-static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 h, i64 w, i16 *out) {
+#if defined(STRIP_LOAD)
+/* One place of strips of channels; above, at, below: the place on the left, followed by the place and that on its right. */
+static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *half, const i16 *above, const i16 *middle,
+                                   const i16 *below, i64 strips, __m128i by, i16 *out) {
   const i64 C = l->cin;
-  i16 zero[MOST_CHANNELS + PAD] = {0};
-  const int fits = l->safe || largest(x, h * w * C) <= l->room;
+  const i16 slope = (i16)l->leaky;
+  for (i64 k = 0; k < strips * STRIP; k += STRIP, pairs += 10 * STRIP) {
+    Strip low = STRIP_LOAD(half + k), high = STRIP_LOAD(half + k + STRIP / 2), u, v;
+#define TWO(a, p, q)                                                    \
+  u = STRIP_LOAD(p), v = q;                                             \
+  low = STRIP_DOT(low, STRIP_LOW(u, v), STRIP_LOAD(pairs + a * STRIP)); \
+  high = STRIP_DOT(high, STRIP_HIGH(u, v), STRIP_LOAD(pairs + (a + 1) * STRIP))
+    TWO(0, above + k, STRIP_LOAD(above + C + k));
+    TWO(2, above + 2 * C + k, STRIP_LOAD(middle + k));
+    TWO(4, middle + C + k, STRIP_LOAD(middle + 2 * C + k));
+    TWO(6, below + k, STRIP_LOAD(below + C + k));
+    TWO(8, below + 2 * C + k, STRIP_ZERO());
+#undef TWO
+    Strip r = STRIP_PACK(STRIP_SHIFT(low, by), STRIP_SHIFT(high, by));
+    if (slope) r = STRIP_LEAKY(r, slope);
+    STRIP_STORE(out + k, r);
+  }
+}
+#endif
+
+static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
+                      i16 *out) {
+  const i64 C = l->cin;
+  i16 edge[3][3 * MOST_CHANNELS]; /* what is around a place at a side */
 #if defined(STRIP_LOAD)
   /* Weights of two taps, and biases, in the order that unpacking gives. */
   i16 pairs[10 * MOST_CHANNELS];
@@ -332,35 +365,76 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
       }
   }
   const __m128i by = _mm_cvtsi32_si128((int)l->shift);
-#endif
-  for (i64 i = 0; i < h; i++)
-    for (i64 j = 0; j < w; j++) {
-      const i16 *t[10];
-      for (int a = 0; a < 9; a++) {
-        const i64 y = i + a / 3 - 1, z = j + a % 3 - 1;
-        t[a] = y < 0 || y >= h || z < 0 || z >= w ? zero : x + (y * w + z) * C;
-      }
-      t[9] = zero;
-      i16 *o = out + (i * w + j) * C;
-      i64 k = 0;
-#if defined(STRIP_LOAD)
-      for (; k < strips * STRIP; k += STRIP) {
-        Strip low = STRIP_LOAD(half + k), high = STRIP_LOAD(half + k + STRIP / 2);
-        const i16 *p = pairs + k * 10;
-        for (int a = 0; a < 10; a += 2, p += 2 * STRIP) {
-          const Strip u = STRIP_LOAD(t[a] + k), v = STRIP_LOAD(t[a + 1] + k);
-          low = STRIP_DOT(low, STRIP_LOW(u, v), STRIP_LOAD(p));
-          high = STRIP_DOT(high, STRIP_HIGH(u, v), STRIP_LOAD(p + STRIP));
-        }
-        Strip r = STRIP_PACK(STRIP_SHIFT(low, by), STRIP_SHIFT(high, by));
-        if (l->leaky) r = STRIP_LEAKY(r);
-        STRIP_STORE(o + k, r);
-      }
+  const i64 done = strips * STRIP;
 #else
-      (void)fits;
+  const i64 done = 0;
+  (void)fits;
 #endif
-      depthwise_rest(l, weight, bias, t, k, o);
+  for (i64 i = 0; i < n; i++)
+    for (i64 j = 0; j < w; j++) {
+      const i16 *around[3];
+      for (int a = 0; a < 3; a++) {
+        if (j > 0 && j < w - 1) {
+          around[a] = rows[i + a] + (j - 1) * C;
+          continue;
+        }
+        for (int b = 0; b < 3; b++)
+          if (j + b - 1 < 0 || j + b - 1 >= w)
+            memset(edge[a] + b * C, 0, (size_t)C * sizeof(i16));
+          else
+            memcpy(edge[a] + b * C, rows[i + a] + (j + b - 1) * C, (size_t)C * sizeof(i16));
+        around[a] = edge[a];
+      }
+      i16 *o = out + (i * w + j) * C;
+#if defined(STRIP_LOAD)
+      depthwise_place(l, pairs, half, around[0], around[1], around[2], strips, by, o);
+#endif
+      if (done < C) depthwise_rest(l, weight, bias, around, done, o);
     }
+}
+
+static void gain(const Layer *l, const i16 *multiplier, int shift, const i16 *x, i64 n, i16 *out) {
+  const i64 C = l->cin;
+  const i32 half = (i32)1 << (shift - 1);
+  for (i64 p = 0; p < n; p++, x += C, out += C)
+    for (i64 c = 0; c < C; c++) {
+      const i32 v = (x[c] * multiplier[c] + half) >> shift;
+      out[c] = (i16)(v < -32768 ? -32768 : v > 32767 ? 32767 : v);
+    }
+}
+
+static void dequantise(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n, i16 *out) {
+  const i64 C = l->cin;
+  /* Products of what int16 holds fit int32; what is shifted by more than they have bits is 0. */
+  i32 by[MOST_CHANNELS], shift[MOST_CHANNELS], half[MOST_CHANNELS];
+  for (i64 c = 0; c < C; c++) {
+    const int gone = shifts[c] > 30;
+    by[c] = gone ? 0 : multiplier[c];
+    shift[c] = gone ? 1 : shifts[c];
+    half[c] = (i32)1 << (shift[c] - 1);
+  }
+  for (i64 p = 0; p < n; p++, y += C, out += C) {
+    u32 large = 0;
+    for (i64 c = 0; c < C; c++) large |= (u32)y[c] + 32768u;
+    if (large < 65536)
+      for (i64 c = 0; c < C; c++) {
+        const i32 v = (y[c] * by[c] + half[c]) >> shift[c];
+        out[c] = (i16)(v < -32768 ? -32768 : v > 32767 ? 32767 : v);
+      }
+    else
+      for (i64 c = 0; c < C; c++) out[c] = clamp16(rescaled((i64)y[c] * multiplier[c], shifts[c]));
+  }
+}
+
+static void leaky(i64 slope, const i16 *x, i64 n, i16 *out) {
+  for (i64 i = 0; i < n; i++) out[i] = (i16)leaked(x[i], (i32)slope);
+}
+
+static void add(const i16 *x, const i16 *y, i64 n, i16 *out) {
+  for (i64 i = 0; i < n; i++) {
+    const i32 v = (i32)x[i] + y[i];
+    out[i] = (i16)(v < -32768 ? -32768 : v > 32767 ? 32767 : v);
+  }
 }
 
 static float *viterbi(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
@@ -403,4 +477,4 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
   return total;
 }
 
-const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, viterbi};
+const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, viterbi};

@@ -71,7 +71,7 @@ static int biases_hold(const Header *h, i64 offset, i64 count) {
 static int layer_holds(const Header *h, const Layer *l) {
   if (!within(l->kind, CONV, ADD) || !within(l->in, 0, REGISTERS - 1) || !within(l->in2, -1, REGISTERS - 1)) return 0;
   if (!within(l->out, VIEW + 1, REGISTERS - 1) || !within(l->cin, 1, MOST_CHANNELS)) return 0;
-  if (!within(l->cout, 1, MOST_CHANNELS) || !within(l->leaky, 0, 1) || !within(l->safe, 0, 1)) return 0;
+  if (!within(l->cout, 1, MOST_CHANNELS) || !within(l->leaky, 0, 16384) || !within(l->safe, 0, 1)) return 0;
   if (l->kind == CONV || l->kind == DEPTHWISE) {
     const i64 panels = (l->cout + PANEL - 1) / PANEL, pairs = (l->cin + 1) / 2;
     const i64 weights = l->kind == CONV ? panels * pairs * 2 * PANEL : 10 * l->cin + PAD;
@@ -261,6 +261,34 @@ int resize(Register *r, i64 h, i64 w, i64 c) {
 
 void free_machine(Machine *m) {
   for (int i = 0; i <= REGISTERS; i++) free(m->r[i].p);
+  free(m->zeros.p);
+  free(m->rows);
+}
+
+static i32 largest(const i16 *x, i64 n) {
+  i16 least = 0, most = 0;
+  for (i64 i = 0; i < n; i++) {
+    least = x[i] < least ? x[i] : least;
+    most = x[i] > most ? x[i] : most;
+  }
+  return most > -(i32)least ? most : -(i32)least;
+}
+
+static int run_depthwise(Machine *m, const Layer *l, const Register *x, i16 *out) {
+  const i64 row = x->w * x->c;
+  if (x->h + 2 > m->rows_room) {
+    free(m->rows);
+    m->rows = malloc((size_t)(x->h + 2) * sizeof *m->rows);
+    m->rows_room = m->rows ? x->h + 2 : 0;
+    if (!m->rows) return NO_MEMORY;
+  }
+  if (resize(&m->zeros, 1, x->w, x->c)) return NO_MEMORY;
+  memset(m->zeros.p, 0, (size_t)row * sizeof(i16));
+  for (i64 i = 0; i < x->h; i++) m->rows[i + 1] = x->p + i * row;
+  m->rows[0] = m->rows[x->h + 1] = m->zeros.p;
+  const int fits = l->safe || largest(x->p, x->h * row) <= l->room;
+  m->kernels->depthwise(l, at(m->header, l->weight), at(m->header, l->bias), m->rows, x->h, x->w, fits, out);
+  return OK;
 }
 
 static void run_row(const Machine *m, const Layer *l, const Register *x, i16 *out) {
@@ -301,19 +329,16 @@ int run_program(Machine *m, const Program *p) {
     i16 *out = spare->p;
     if (l->kind == CONV)
       m->kernels->conv(l, at(m->header, l->weight), at(m->header, l->bias), x->p, x->h * x->w, second, out);
-    else if (l->kind == DEPTHWISE)
-      m->kernels->depthwise(l, at(m->header, l->weight), at(m->header, l->bias), x->p, x->h, x->w, out);
-    else if (l->kind == ROW)
+    else if (l->kind == DEPTHWISE) {
+      if (run_depthwise(m, l, x, out)) return NO_MEMORY;
+    } else if (l->kind == ROW)
       run_row(m, l, x, out);
     else if (l->kind == SHUFFLE)
       run_shuffle(x, out);
     else if (l->kind == ADD)
-      for (i64 k = 0; k < n; k++) out[k] = clamp16((i32)x->p[k] + second[k]);
+      m->kernels->add(x->p, second, n, out);
     else
-      for (i64 k = 0; k < n; k++) {
-        const i16 v = x->p[k], q = (i16)((v + 4) >> 3);
-        out[k] = v > q ? v : q;
-      }
+      m->kernels->leaky(l->leaky, x->p, n, out);
     const Register t = m->r[l->out];
     m->r[l->out] = *spare;
     *spare = t;
