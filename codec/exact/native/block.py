@@ -72,6 +72,13 @@ def panels(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, PANEL, padded.shape[1] // 2, 2).swapaxes(1, 2))
 
 
+def align(size: int) -> np.ndarray:
+    """Zeros, uint8 (size,), that begin at a multiple of 64."""
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size]
+
+
 class _Writer:
     """Collects arrays and layers; `bytes` puts them behind the header."""
 
@@ -94,9 +101,7 @@ class _Writer:
         table = np.array([[layer[f] for f in LAYER] for layer in self.layers], np.int64)
         self.header["layers"], self.header["layer_count"] = self.put(table), len(self.layers)
         self.header["magic"], self.header["size"] = MAGIC, self.end
-        memory = np.zeros(self.end + 64, np.uint8)
-        start = -memory.ctypes.data % 64
-        block = memory[start : start + self.end]
+        block = align(self.end)
         at = 8 * len(HEADER)
         block[:at] = np.array([self.header[f] for f in HEADER], np.int64).view(np.uint8)
         for part in self.parts:
