@@ -15,9 +15,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 FOLDER = Path("codec/exact/native")
-KERNELS = ("kernels.c",)
-SOURCES = ("entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c")
-HEADERS = ("core.h", "walk.h")
+KERNELS = ("kernels.c", "pixels.c")
+SOURCES = ("entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c", "picture.c")
+HEADERS = ("core.h", "walk.h", "pixels.h")
 # Without contraction to fused products, which would round differently from NumPy.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 X86_64 = {
