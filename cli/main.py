@@ -59,8 +59,27 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """The version; behind it the core that works here (native or NumPy) and its instruction set."""
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    from ..codec.exact.native import describe
+
+    try:
+        number = version("aei-codec")
+    except PackageNotFoundError:  # run from its folder
+        number = "(not installed)"
+    click.echo(f"aei, version {number} (core: {describe()})")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="aei-codec", prog_name="aei")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=print_version,
+    help="Show the version and which core does the exact arithmetic, and exit.",
+)  # fmt: skip
 def cli() -> None:
     """A learned image codec: photographs in, small .aei files out, and back.
 

@@ -411,7 +411,7 @@ def encode(
     *,
     metadata: bool = True,
     effort: int | None = None,
-    tune: str = "psnr",
+    tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
 ) -> bytes:

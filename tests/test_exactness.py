@@ -7,17 +7,20 @@ import sys
 
 import numpy as np
 import pytest
+from aei.codec.exact.native import instruction_sets
 from conftest import synthetic_photo
 
 FEATURES = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4"
+NUMPY = {"AEI_CORE": "numpy"}
 VARIANTS = {
-    "one thread": {"OPENBLAS_NUM_THREADS": "1"},
-    "two threads": {"OPENBLAS_NUM_THREADS": "2"},
-    "Nehalem": {"OPENBLAS_CORETYPE": "Nehalem"},
-    "Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-    "SkylakeX": {"OPENBLAS_CORETYPE": "SkylakeX"},
-    "plain coder": {"AEI_CODER": "plain"},
-    "no AVX-512 in NumPy": {"NPY_DISABLE_CPU_FEATURES": FEATURES},
+    "one thread": {"OPENBLAS_NUM_THREADS": "1", **NUMPY},
+    "two threads": {"OPENBLAS_NUM_THREADS": "2", **NUMPY},
+    "Nehalem": {"OPENBLAS_CORETYPE": "Nehalem", **NUMPY},
+    "Haswell": {"OPENBLAS_CORETYPE": "Haswell", **NUMPY},
+    "SkylakeX": {"OPENBLAS_CORETYPE": "SkylakeX", **NUMPY},
+    "plain coder": {"AEI_CODER": "plain", **NUMPY},
+    "no AVX-512 in NumPy": {"NPY_DISABLE_CPU_FEATURES": FEATURES, **NUMPY},
+    **{f"native, {isa}": {"AEI_CORE": "native", "AEI_CORE_ISA": isa} for isa in instruction_sets()},
 }
 CODE = """
 import sys, json

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from aei.codec import AeiError, DamagedFileError
 from aei.formats import parse
-from golden_files import FACTS, GOLDEN, codec_of, read
+from golden_files import CORES, FACTS, GOLDEN, codec_of, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,10 +18,11 @@ def test_every_golden_file_is_listed():
     assert sum(p.stat().st_size for p in GOLDEN.rglob("*.*") if p.is_file()) < 2_400_000
 
 
-@pytest.mark.parametrize("coder", ["", "plain"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", FACTS)
-def test_latents(name, coder, monkeypatch):
-    monkeypatch.setenv("AEI_CODER", coder)
+def test_latents(name, core, monkeypatch):
+    for variable, value in CORES[core].items():
+        monkeypatch.setenv(variable, value)
     data, facts = read(name), FACTS[name]
     assert hashlib.sha256(data).hexdigest() == facts["sha256"]
     assert codec_of(facts["bundle"]).latents_sha256(data) == facts["latents_sha256"]

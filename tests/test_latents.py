@@ -36,6 +36,7 @@ def test_payload_is_close_to_the_code_length(codec):
 def test_plain_coder_makes_the_same_payload(codec, monkeypatch):
     prior = codec.bundle.prior
     latents = make_latents(prior, 50, 60, 40.0)
+    monkeypatch.setenv("AEI_CORE", "numpy")
     fast = encode_latents(prior, 30, *latents)
     monkeypatch.setenv("AEI_CODER", "plain")
     plain = encode_latents(prior, 30, *latents)

@@ -12,7 +12,7 @@ from aei.codec import AeiError
 from aei.formats import parse
 from aei.formats.container import pack
 from aei.formats.varint import varint
-from golden_files import FACTS, GOLDEN, codec_of, read
+from golden_files import CORES, FACTS, GOLDEN, codec_of, read
 from PIL import Image
 
 
@@ -238,12 +238,13 @@ def test_both_accept(name):
     codec.decode(data)
 
 
-@pytest.mark.parametrize("coder", ["", "plain"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", BAD)
-def test_both_reject(name, coder, monkeypatch):
-    monkeypatch.setenv("AEI_CODER", coder)
+def test_both_reject(name, core, monkeypatch):
+    for variable, value in CORES[core].items():
+        monkeypatch.setenv(variable, value)
     data = BAD[name]
-    if not coder:
+    if core == "numpy":
         with pytest.raises(plain.Rejected):
             plain.decode(bundle_of(bundle_for(data)), data)
     with pytest.raises(AeiError):

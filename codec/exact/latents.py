@@ -16,6 +16,7 @@ import numpy as np
 from ...formats import DamagedFileError, UnsupportedError
 from . import hyper_latents
 from .interpreter import clamp, rescale, run
+from .native.core import core_of, places_of_step
 from .prior import Prior
 from .range_coder import make_decoder, make_encoder
 from .tables import Table, uniform_table
@@ -366,6 +367,17 @@ def quantise(
     squared error of one quantisation step is worth in rate-distortion optimised rounding, everywhere or
     float32 (h, w) of each cell of the grid, or None to round to the nearest.
     """
+    core = core_of(prior, y.shape[:2]) if prior.program["steps"] else None
+    if core is not None and y.dtype == np.float32 and _exact_worth(error_bits):
+        values, index, tables, y_hat, code_all = core.quantise(row, y, z_hat, error_bits)
+        if prior.trellis is None:
+            tables = index
+        order, quarter = prior.program["order"], prior.program["latents"] // 4
+        chosen = [
+            Step(values[k], index[k], tables[k], places_of_step(order[k], quarter))
+            for k in range(len(order))
+        ]
+        return Quantised(z_hat, y_hat, chosen, code_all)
     one = float(1 << prior.program["mean_bits"])
     steps: list[Step] = []
     skip = prior.program["skip_below"]
@@ -399,6 +411,13 @@ def quantise(
     return Quantised(z_hat, y_hat.astype(np.int32), steps, code_all)
 
 
+def _exact_worth(error_bits: float | np.ndarray | None) -> bool:
+    """Whether the native core computes with it as NumPy does, whatever NumPy's rules of promotion."""
+    if isinstance(error_bits, np.ndarray):
+        return error_bits.dtype == np.float32
+    return error_bits is None or type(error_bits) in (int, float)
+
+
 def encode_latents(
     prior: Prior, row: int, y: np.ndarray, z: np.ndarray, optimise: bool = True
 ) -> tuple[bytes, bool, Latents]:
@@ -420,7 +439,12 @@ class _NotSkippableError(Exception):
 
 
 def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
-    """The payload, and its ideal code length in bits."""
+    """The payload, and its ideal code length in bits (whose last digits depend on the order of a sum)."""
+    core = core_of(prior, quantised.y_hat.shape[:2])
+    if core is not None:
+        return core.write(
+            row, quantised.z_hat, quantised.y_hat, quantised.steps, quantised.code_all
+        )
     writer = SymbolWriter(prior)
     z_hat = quantised.z_hat
     for values, tables in hyper_latents.coded(prior, row, z_hat):
@@ -443,8 +467,11 @@ def decode_latents(
 ) -> Latents:
     """The latents of a payload; exact on every machine. Raises DamagedFileError."""
     h, w, hz, wz = grid_of(prior.program, width, height)
-    reader = SymbolReader(prior, payload)
     z_shape = (hz, wz, prior.program["hyper_latents"])
+    core = core_of(prior, (h, w))
+    if core is not None:
+        return Latents(*core.decode(row, payload, (h, w), z_shape, code_all))
+    reader = SymbolReader(prior, payload)
     z_hat = hyper_latents.decode(prior, row, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.program["skip_below"]
 

@@ -98,6 +98,13 @@ class Prior:
         return {name: a.astype(np.float32) for name, a in self.weights.items()}
 
     @cached_property
+    def native_block(self) -> np.ndarray | None:
+        """The prior as the native core reads it, uint8; None where it cannot."""
+        from .native.block import pack
+
+        return pack(self)
+
+    @cached_property
     def costs(self) -> Costs:
         """Code lengths under the tables, see `costs_of_tables`."""
         return costs_of_tables(self.arrays["tables.frequencies"], self.arrays["tables.sizes"])

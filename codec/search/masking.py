@@ -14,34 +14,40 @@ from .ssimulacra2 import BIAS, C2, LMS
 
 POWER = 0.4
 LEAST, MOST = 0.25, 4.0
+STEP = 1 / 16  # of the logarithm to base 2: coarse, so that no machine's last digits move a file
 SIDE = 8  # pixels of a square whose variance counts
+
+_SRGB = np.arange(256) / 255
+_BASE = (np.maximum(_SRGB, 0.04) + 0.055) / 1.055
+_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, _BASE**2.4)
+_SLOPE = np.where(_SRGB <= 0.04045, 1 / 12.92, 2.4 / 1.055 * _BASE**1.4)
 
 
 def worth(x: np.ndarray, stride: int) -> np.ndarray:
     """What a squared error is worth in each cell, float32 (H / stride, W / stride), of geometric mean 1
     before it is clipped to LEAST..MOST.
 
-    x: float32 (1, 3, H, W) in -0.5..0.5, sides multiples of `stride`, itself one of SIDE.
+    x: float32 (1, 3, H, W) in -0.5..0.5, from levels of 8 bits, sides multiples of `stride`, itself
+    one of SIDE.
     """
-    rgb = np.clip(x[0] + np.float32(0.5), 0, 1)
-    base = (np.maximum(rgb, np.float32(0.04)) + np.float32(0.055)) / np.float32(1.055)
-    power = base ** np.float32(1.4)
-    dark = rgb <= 0.04045
-    linear = np.where(dark, rgb * np.float32(1 / 12.92), power * base)
-    by_srgb = np.where(dark, np.float32(1 / 12.92), np.float32(2.4 / 1.055) * power)
-    lms = np.tensordot(np.array(LMS[:2], np.float32), linear, 1) + np.float32(BIAS)
-    root = np.cbrt(lms)
-    luma = np.float32(0.5) * (root[0] + root[1])
+    levels = np.rint((x[0] + np.float32(0.5)) * np.float32(255)).astype(np.uint8)
+    red, green, blue = _LINEAR[levels]
+    long, middle = (r * red + g * green + b * blue + BIAS for r, g, b in LMS[:2])
+    luma = 0.5 * (np.cbrt(long) + np.cbrt(middle))
     # how fast luma changes with the channels of sRGB, all moved together
-    middle = lms.mean(0)
-    steep = by_srgb.mean(0) / (3 * np.cbrt(middle) ** 2)
+    steep = _SLOPE[levels].sum(0) / (9 * luma * luma)
     mean = _means(luma, SIDE)
     variance = np.maximum(_means(luma * luma, SIDE) - mean * mean, 0)
-    shown = _means(steep * steep, SIDE) / (2 * variance + np.float32(C2))
-    shown = _means(shown, stride // SIDE) ** np.float32(POWER)
-    return np.clip(shown / np.exp(np.log(shown).mean()), LEAST, MOST)
+    shown = _means(steep * steep, SIDE) / (2 * variance + C2)
+    power = POWER * np.log2(_means(shown, stride // SIDE))
+    power = np.rint((power - power.mean()) / STEP) * STEP
+    return np.clip(np.exp2(power), LEAST, MOST).astype(np.float32)
 
 
 def _means(x: np.ndarray, side: int) -> np.ndarray:
-    h, w = x.shape
-    return x.reshape(h // side, side, w // side, side).mean((1, 3))
+    """Means of squares of (H, W), added up in an order of their own on any machine."""
+    total = np.zeros((x.shape[0] // side, x.shape[1] // side))
+    for i in range(side):
+        for j in range(side):
+            total += x[i::side, j::side]
+    return total / side**2

@@ -1,0 +1,267 @@
+"""The integer synthesis by the native core: what codec/exact/synthesis.py defines, band by band.
+
+A program is packed once. Layers that follow each other are made one where nothing else reads what is between
+them, and channels that a shuffle moves are put into the order in which they move together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import ISAS, chosen, library
+from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, align, panels
+
+HEADER = ("magic", "size", "layers", "layer_count", "registers", "channels", "rate")
+KINDS = {
+    "conv1x1": 0, "depthwise3x3": 1, "leaky": 3, "shuffle": 4, "add": 5, "dequantise": 6, "row": 7,
+    "unshuffle": 8,
+}  # fmt: skip
+OK, NO_MEMORY = 0, 4
+MOST_ROWS, MOST_WIDTH = 1 << 20, 1 << 16
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer of a program (program.Layer), or several. leaky: slope of what follows, or 0; added: the register that is
+    added then; together: of a shuffle, whether channels are in the order that they move in."""
+
+    op: str
+    source: str
+    out: str
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    multiplier: np.ndarray | None = None
+    shifts: np.ndarray | None = None
+    number: int = 0
+    leaky: int = 0
+    added: str | None = None
+    together: bool = False
+
+
+def _layers(program) -> list[_Layer]:
+    """The layers of a program.Program."""
+    out = []
+    for x in program.layers:
+        slope = x.number if x.op == "leaky" else 0
+        added = x.sources[1] if x.op == "add" else None
+        out.append(_Layer(
+            x.op, x.sources[0], x.out, x.weight, x.bias, x.multiplier, x.shifts, x.number, slope, added,
+        ))  # fmt: skip
+    return out
+
+
+def _readers(layers: list[_Layer]) -> Counter:
+    return Counter(r for x in layers for r in (x.source, x.added) if r is not None)
+
+
+def _fused(layers: list[_Layer]) -> list[_Layer]:
+    """A convolution with the leaky ReLU behind it, and with the addition behind that."""
+    readers = _readers(layers)
+    out: dict[str, _Layer] = {}  # by the register that they write
+    for x in layers:
+        for source, other in ((x.source, x.added), (x.added, x.source)):
+            before = out.get(source) if source is not None and readers[source] == 1 else None
+            if before is None or before.op not in ("conv1x1", "depthwise3x3") or before.added:
+                continue
+            if x.op == "leaky" and not before.leaky:
+                del out[before.out]
+                x = replace(before, leaky=x.leaky, out=x.out)
+                break
+            if x.op == "add" and before.op == "conv1x1" and other != source:
+                del out[before.out]
+                x = replace(before, added=other, out=x.out)
+                break
+        out[x.out] = x
+    return list(out.values())
+
+
+def _moved_order(size: int, channels: int) -> np.ndarray:
+    """What a shuffle calls channel r r c + r i + j, in the order (i, j, c)."""
+    return (
+        np.arange(size * size * channels).reshape(channels, size, size).transpose(1, 2, 0).ravel()
+    )
+
+
+def _together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer]:
+    """Convolutions before and behind shuffles with their channels in the order that moves together. widths: channels of the
+    registers."""
+    readers = _readers(layers)
+    by_out = {x.out: x for x in layers}
+    for x in layers:
+        if x.op == "shuffle":
+            order = _moved_order(x.number, widths[x.out])
+            chain, source = [], x.source
+            while source in by_out and readers[source] == 1:
+                before = by_out[source]
+                chain.append(before)
+                if before.op != "row" or before.added:
+                    break
+                source = before.source
+            if not chain or chain[-1].op != "conv1x1" or chain[-1].added:
+                continue
+            for layer in chain:
+                rows = layer.multiplier
+                by_out[layer.out] = replace(
+                    layer,
+                    weight=None if layer.weight is None else layer.weight[order],
+                    bias=None if layer.bias is None else layer.bias[order],
+                    multiplier=None if rows is None else rows[:, order],
+                )
+        elif x.op == "unshuffle":
+            order = _moved_order(x.number, widths[x.source])
+            behind = [y for y in by_out.values() if x.out in (y.source, y.added)]
+            if any(y.op != "conv1x1" or y.added == x.out for y in behind):
+                continue
+            for layer in behind:
+                assert layer.weight is not None
+                by_out[layer.out] = replace(layer, weight=layer.weight[:, order])
+        else:
+            continue
+        by_out[x.out] = replace(x, together=True)
+    return [by_out[x.out] for x in layers]
+
+
+def _widths(program, latents: int) -> dict[str, int]:
+    """Channels of the registers."""
+    out = {"y": latents}
+    for x in program.layers:
+        c = out[x.sources[0]]
+        if x.op == "conv1x1":
+            c = len(x.weight)
+        elif x.op == "shuffle":
+            c //= x.number**2
+        elif x.op == "unshuffle":
+            c *= x.number**2
+        out[x.out] = c
+    return out
+
+
+def pack(program) -> np.ndarray | None:
+    """The block of a program.Program, uint8, checked; None where there is no library or it holds no such program."""
+    loaded = library()
+    if loaded is None or loaded.aei_synthesis_fields() != len(HEADER):
+        return None
+    first = next(x for x in program.layers if x.op == "dequantise")
+    widths = _widths(program, first.multiplier.shape[1])
+    if max(widths.values()) > MOST_CHANNELS:
+        return None
+    layers = _fused(_together(_layers(program), widths))
+    registers = {"y": 0}
+    for x in layers:
+        registers.setdefault(x.out, len(registers))
+    parts: list[np.ndarray] = []
+    end = 8 * len(HEADER)
+
+    def put(a: np.ndarray) -> int:
+        nonlocal end
+        start = end + -end % 64
+        parts.append(np.ascontiguousarray(a))
+        end = start + a.nbytes
+        return start
+
+    table = []
+    for x in layers:
+        packed = dict.fromkeys(LAYER, -1) | {
+            "kind": KINDS[x.op], "in": registers[x.source], "out": registers[x.out],
+            "in2": -1 if x.added is None else registers[x.added], "leaky": x.leaky,
+            "cin": widths[x.source], "cout": widths[x.out], "shift": max(1, x.number),
+            "safe": int(x.together), "room": -1,
+        }  # fmt: skip
+        if x.op in ("conv1x1", "depthwise3x3"):
+            assert x.weight is not None
+            assert x.bias is not None
+            packed |= {"safe": 1, "bias": put(x.bias.astype(np.int64))}
+            if x.op == "conv1x1":
+                packed["weight"] = put(panels(x.weight))
+            else:
+                taps = np.zeros(10 * len(x.weight) + PAD, np.int16)
+                taps[: 9 * len(x.weight)] = x.weight.transpose(1, 2, 0).ravel()
+                packed["weight"] = put(taps)
+        elif x.multiplier is not None:
+            assert x.shifts is not None
+            packed |= {"multiplier": put(x.multiplier), "weight": put(x.shifts)}
+        table.append([packed[f] for f in LAYER])
+    layers_at = put(np.array(table, np.int64))
+    header = [MAGIC + 1, end, layers_at, len(table), len(registers), widths["y"], program.rate]
+    block = align(end)
+    at = 8 * len(HEADER)
+    block[:at] = np.array(header, np.int64).view(np.uint8)
+    for part in parts:
+        at += -at % 64
+        block[at : at + part.nbytes] = part.reshape(-1).view(np.uint8)
+        at += part.nbytes
+    bad = loaded.aei_check_synthesis(ctypes.c_void_p(block.ctypes.data), ctypes.c_int64(end))
+    return None if bad else block
+
+
+class _Picture:
+    """One picture on its way through a block; see aei_open_picture."""
+
+    def __init__(self, block: np.ndarray, isa: int, gain_index: int, rows: int, width: int):
+        loaded = library()
+        assert loaded is not None
+        self._loaded, self._block = loaded, block  # which has to stay
+        loaded.aei_open_picture.restype = ctypes.c_void_p
+        opened = loaded.aei_open_picture(
+            ctypes.c_void_p(block.ctypes.data), ctypes.c_int(isa), ctypes.c_int64(gain_index),
+            ctypes.c_int64(rows), ctypes.c_int64(width),
+        )  # fmt: skip
+        if opened is None:
+            raise MemoryError
+        self._state = ctypes.c_void_p(opened)
+
+    def feed(self, band: np.ndarray, out: np.ndarray) -> int:
+        """Rows of pixels written to `out` after a band of y_hat, int32 (n, w, M)."""
+        band = np.ascontiguousarray(band, np.int32)
+        made = ctypes.c_int64(0)
+        status = self._loaded.aei_feed_picture(
+            self._state, ctypes.c_void_p(band.ctypes.data), ctypes.c_int64(len(band)),
+            ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(len(out)), ctypes.byref(made),
+        )  # fmt: skip
+        if status == NO_MEMORY:
+            raise MemoryError
+        if status != OK:
+            raise ValueError(f"aei_feed_picture: status {status}")
+        return made.value
+
+    def close(self) -> None:
+        self._loaded.aei_close_picture(self._state)
+
+
+def run(
+    block: np.ndarray, rate: int, bands: Iterable[np.ndarray], rows: int, gain_index: int
+) -> Iterator[np.ndarray]:
+    """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program. rate: rows of pixels of a
+    row of y_hat. Raises UnsupportedError, see `chosen`."""
+    isa = chosen()
+    assert isa is not None  # asked before, see `block_of`
+    picture = None
+    given = made = 0
+    try:
+        for band in bands:
+            if picture is None:
+                picture = _Picture(block, ISAS.index(isa), gain_index, rows, band.shape[1])
+            given += len(band)
+            out = np.empty((given * rate - made, band.shape[1] * rate, 3), np.int16)
+            count = picture.feed(band, out)
+            made += count
+            if count:
+                yield out[:count]
+    finally:
+        if picture is not None:
+            picture.close()
+
+
+def block_of(program) -> np.ndarray | None:
+    """The block of a program.Program, packed when it is first asked for; None where NumPy is to work. Raises
+    UnsupportedError, see `chosen`."""
+    if chosen() is None:
+        return None
+    if "native" not in vars(program):
+        object.__setattr__(program, "native", pack(program))  # programs are frozen
+    return program.native
