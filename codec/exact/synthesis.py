@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .native import pixels as native_pixels
+from .native import synthesis as native
 from .program import DEPTHWISE, HIGH, LOW, Layer, Program
 
 SLAB = 1 << 16  # numbers of an array that are worked on at once, so that they stay in the caches
@@ -203,7 +205,18 @@ def run(
     """Pixel units, int16 (n, rate w, 3), from the top, of y_hat that comes in bands of rows.
 
     bands: int32 (n, w, M), `rows` rows in all. Beyond them, and beyond their columns, are zeros.
+    The native core does the work where it is there (AEI_CORE), and `run_numpy` says what it does.
     """
+    block = native.block_of(program)
+    if block is None:
+        return run_numpy(program, bands, rows, gain_index)
+    return native.run(block, program.rate, bands, rows, gain_index)
+
+
+def run_numpy(
+    program: Program, bands: Iterable[np.ndarray], rows: int, gain_index: int
+) -> Iterator[np.ndarray]:
+    """`run`, the reference."""
     registers: dict[str, _Register] = {}
     last = {source: layer for layer in program.layers for source in layer.sources}
     for band in bands:
@@ -272,6 +285,9 @@ def bands_of(rows: int, columns: int) -> Iterator[slice]:
 
 def to_levels(x: np.ndarray, grey: bool) -> np.ndarray:
     """Pixel units, int16 or int32 (h, w, 3) -> uint8 (h, w, 3), or (h, w) where grey."""
+    levels = None if grey else native_pixels.to_levels(x)
+    if levels is not None:
+        return levels
     if grey:
         total = x.sum(2, dtype=np.int32)
         return np.clip((total + 24576) // 192, 0, 255).astype(np.uint8)

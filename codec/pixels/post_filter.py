@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...formats import DamagedFileError
+from ..exact.native import pixels as native_pixels
 
 MARGIN = 3  # pixels beyond a pixel that a filter may see
 LEAST_PIXELS = (
@@ -113,6 +114,12 @@ def add_planes(x: np.ndarray, changes: list[np.ndarray | None]) -> None:
 
 def apply(planes: Filter, x: np.ndarray) -> np.ndarray:
     """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; at the sides the last pixels repeat."""
+    filtered = native_pixels.apply(planes, x)
+    return apply_numpy(planes, x) if filtered is None else filtered
+
+
+def apply_numpy(planes: Filter, x: np.ndarray) -> np.ndarray:
+    """`apply`, the reference."""
     out = np.empty(x.shape, np.int32)
     most = max(len(p.mantissas) for p in planes if p is not None)
     for strip in _strips(x, most > 1):
