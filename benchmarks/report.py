@@ -13,7 +13,7 @@ from .datasets import Dataset
 from .match import match_bytes
 from .metrics import ms_ssim_db
 from .pages import page, picture, small_uri
-from .results import METRICS, curves
+from .results import curves
 from .run import Point
 from .style import styles
 
@@ -30,7 +30,9 @@ def report(facts: dict, points: list[Point], pictures: dict | None) -> str:
         )
     }  # fmt: skip
     data["styles"] = styles({name: c["family"] for name, c in facts["codecs"].items()})
-    data["metrics"] = {m: label for m, label in METRICS.items() if curves(points, m)}
+    data["metrics"] = {
+        name: m["label"] for name, m in facts["metrics"].items() if curves(points, name)
+    }
     data["curves"] = {m: _curves(points, m) for m in data["metrics"]}
     data["bare"] = {m: _curves(points, m, headers=False) for m in data["metrics"]}
     names = list(dict.fromkeys(p.image for p in points))
@@ -56,7 +58,7 @@ def _single(points: list[Point], metrics: list[str]) -> dict:
     result: dict = {}
     for p in sorted(points, key=lambda p: p.bytes):
         for metric in metrics:
-            value = getattr(p, metric)
+            value = p.value(metric)
             value = float(ms_ssim_db(value)) if metric == "ms_ssim" else value
             if not np.isnan(value):
                 of_image = result.setdefault(p.image, {}).setdefault(metric, {})

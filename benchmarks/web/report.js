@@ -40,7 +40,7 @@
     headers.parentElement.hidden = image.value !== "";
     const source = image.value ? data.single[image.value][m] ?? {} : headers.value === "bare" ? data.bare[m] : data.curves[m];
     const series = entries.filter((e) => on.has(e.name) && source[e.name]).map((e) => ({
-      ...e, own: own(e.name), points: source[e.name].map(([x, y]) => ({ x, y, text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${m === "ssimulacra2" ? "" : "dB"}` })),
+      ...e, own: own(e.name), points: source[e.name].map(([x, y]) => ({ x, y, text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${data.metrics[m].endsWith("(dB)") ? "dB" : ""}` })),
     }));
     const paperKey = { psnr: "psnr", ms_ssim: "ms_ssim_db" }[m];
     if (!image.value && paperKey && headers.value !== "bare") {
@@ -82,7 +82,8 @@
     root.append(el("thead", {}, el("tr", {}, ...cells)), body);
   }
 
-  const columns = { psnr: "PSNR", psnr_without_headers: "PSNR, no headers", psnr_yuv: "PSNR YCbCr", ms_ssim: "MS-SSIM", ssimulacra2: "SSIMULACRA 2" };
+  const columns = { psnr: "PSNR", psnr_without_headers: "PSNR, no headers", ...data.metrics, psnr_yuv: "PSNR YCbCr", ms_ssim: "MS-SSIM" };
+  columns.psnr = "PSNR";
   const present = Object.keys(columns).filter((k) => data.bd_rate.some((r) => typeof r[k] === "number"));
   const paperRows = Object.entries(data.published).map(([name, c]) => ({ codec: `${name} (published)`, psnr: c.bd_rate, psnr_window: c.bd_rate_window }));
   table(byId("bd"), [{ name: "codec" }, ...present.map((k) => ({ name: columns[k] }))],
