@@ -17,6 +17,7 @@ MODULES = {
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.quality": ("psnr", "ssim"),
+    "aei.codec.pixels.ssimulacra2": ("ssimulacra2",),
     "aei.codec.arrays": ("as_pixels",),
     "aei.codec.convert": ("EncodeOptions", "Converted", "encode_file", "decode_file", "image_file",
                           "thumbnail"),
