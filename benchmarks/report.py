@@ -26,7 +26,7 @@ def report(facts: dict, points: list[Point], pictures: dict | None) -> str:
         key: facts[key]
         for key in (
             "dataset", "images", "environment", "codecs", "left_out", "anchor", "bd_rate",
-            "bd_rate_per_image", "timings", "published",
+            "bd_rate_per_image", "windows", "timings", "published",
         )
     }  # fmt: skip
     data["styles"] = styles({name: c["family"] for name, c in facts["codecs"].items()})
