@@ -91,20 +91,27 @@ class MetricError(AeiError):
 
 @dataclass(frozen=True)
 class Metric:
-    """What one number says. name: of its column; label: what people read; windows: ranges of values,
-    low to high, within which codecs are compared; smaller_is_better: it counts errors."""
+    """What one number says. name: of its column; label: what people read; windows: ranges of values as
+    they are shown, low to high, within which codecs are compared; smaller_is_better: it counts errors.
+    """
 
     name: str
     label: str
     windows: tuple[tuple[float, float], ...] = ()
     smaller_is_better: bool = False
 
+    def shown(self, value):
+        """A number or an array as people read it: dB for MS-SSIM, else as it is."""
+        return ms_ssim_db(value) if self.name == "ms_ssim" else value
+
     def quality(self, value):
-        """A number or an array of values as something that rises with quality, and in which curves are
-        close to straight: dB for MS-SSIM, the negative of an error."""
-        if self.name == "ms_ssim":
-            return ms_ssim_db(value)
-        return -value if self.smaller_is_better else value
+        """A number or an array as something that rises with quality: the negative of an error."""
+        return -value if self.smaller_is_better else self.shown(value)
+
+    def span(self, window: tuple[float, float]) -> tuple[float, float]:
+        """A window as a range of `quality`."""
+        low, high = window
+        return (-high, -low) if self.smaller_is_better else (low, high)
 
 
 @dataclass(frozen=True)
@@ -157,12 +164,7 @@ def cvvdp(original: np.ndarray, distorted: np.ndarray) -> float:
 MEASURES = (
     Measure("psnr", (Metric("psnr", "PSNR (dB)", ((29, 40),)),), _alone(psnr)),
     Measure("psnr-yuv", (Metric("psnr_yuv", "PSNR YCbCr 6:1:1 (dB)"),), _alone(psnr_yuv)),
-    # windows in the value itself: 11, 14, 18 and 22 dB
-    Measure(
-        "ms-ssim",
-        (Metric("ms_ssim", "MS-SSIM (dB)", ((0.920567, 0.960189), (0.960189, 0.984151))),),
-        _alone(ms_ssim),
-    ),
+    Measure("ms-ssim", (Metric("ms_ssim", "MS-SSIM (dB)", ((11, 14), (14, 18))),), _alone(ms_ssim)),
     Measure(
         "ssimulacra2",
         (Metric("ssimulacra2", "SSIMULACRA 2", ((30, 50), (50, 70), (70, 85), (50, 85))),),
@@ -175,7 +177,7 @@ MEASURES = (
             Metric("butteraugli", "Butteraugli, 3-norm", ((0.7, 1.2), (1.2, 2.0)), True),
             Metric("butteraugli_max", "Butteraugli, largest error", ((1.5, 3.0), (3.0, 6.0)), True),
         ),
-        butteraugli,
+        lambda original, distorted: butteraugli(original, distorted)[::-1],
     ),
     Measure("cvvdp", (Metric("cvvdp", "CVVDP (JOD)", ((9.0, 9.5), (9.5, 9.8))),), _alone(cvvdp)),
 )

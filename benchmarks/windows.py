@@ -56,7 +56,7 @@ class Curves:
 
     def change(self, codec: str, against: str, window: tuple[float, float]) -> Change | None:
         """None where no image's curves cover enough of the window."""
-        low, high = sorted(float(self._metric.quality(np.float64(v))) for v in window)
+        low, high = self._metric.span(window)
         logs: dict[str, float] = {}
         for image in self.images:
             pair = [self._curves.get((name, image)) for name in (against, codec)]
