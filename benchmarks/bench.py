@@ -13,6 +13,7 @@ from .cache import Cache, default_path
 from .codecs import SHIPPED, CodecError, PeerCodec, choose, command_codec, plugin_codecs
 from .datasets import Dataset, load_dataset
 from .environment import available_cpus
+from .metrics import DEFAULT, Measure, choose_measures, command_measure, plugin_measures
 from .published import published
 from .run import Point, run
 
@@ -26,7 +27,10 @@ class Job:
     commands: list[tuple[str, str, str]] = field(default_factory=list)
     plugins: list[Path] = field(default_factory=list)
     qualities: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
+    metrics: str = DEFAULT
+    metric_commands: list[tuple[str, str]] = field(default_factory=list)
+    error_commands: list[tuple[str, str]] = field(default_factory=list)
+    metric_plugins: list[Path] = field(default_factory=list)
     limit: int | None = None
     anchor: str = results_.ANCHOR
     timed: int = 0
@@ -45,7 +49,9 @@ def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     for text in texts:
         name, _, values = text.rpartition("=")
         try:
-            result[name] = tuple(sorted(float(v) for v in values.split(",")))
+            numbers = sorted(float(v) for v in values.split(","))
+            # Some libraries take whole numbers only.
+            result[name] = tuple(int(v) if v.is_integer() else v for v in numbers)
         except ValueError:
             name = ""
         if not name:
@@ -57,6 +63,14 @@ def added_codecs(job: Job) -> list[PeerCodec]:
     """The third parties' codecs that a job names."""
     commands = [command_codec(*command) for command in job.commands]
     return [codec for path in job.plugins for codec in plugin_codecs(path)] + commands
+
+
+def chosen_measures(job: Job) -> list[Measure]:
+    """What a job measures, third parties' metrics among it. Raises MetricError."""
+    added = [command_measure(*command) for command in job.metric_commands]
+    added += [command_measure(*command, smaller_is_better=True) for command in job.error_commands]
+    added += [measure for path in job.metric_plugins for measure in plugin_measures(path)]
+    return choose_measures(job.metrics, added)
 
 
 def chosen_codecs(job: Job) -> tuple[list[PeerCodec], dict[str, str]]:
@@ -78,6 +92,7 @@ def bench(dataset: str, job: Job, progress) -> dict:
     """Measure everything; `results.summary` of it. progress: a rich Progress, or None."""
     data = load_dataset(dataset, job.limit)
     codecs, left_out = chosen_codecs(job)
+    measures = chosen_measures(job)
     try:
         cache = Cache(None if job.no_cache else job.cache or default_path())
     except (OSError, sqlite3.Error) as error:
@@ -93,7 +108,7 @@ def bench(dataset: str, job: Job, progress) -> dict:
             progress.advance(task)
 
     try:
-        points = run(data, codecs, step, job.jobs or available_cpus(), cache, job.metrics)
+        points = run(data, codecs, step, job.jobs or available_cpus(), cache, measures)
     finally:
         cache.close()
     timings = None
@@ -110,7 +125,8 @@ def bench(dataset: str, job: Job, progress) -> dict:
         curves, reason = published()
         if reason:
             left_out["published curves"] = reason
-    return results_.summary(data, codecs, left_out, points, timings, curves, job.anchor)
+    metrics = {metric.name: metric for m in measures for metric in m.metrics}
+    return results_.summary(data, codecs, left_out, points, timings, curves, job.anchor, metrics)
 
 
 def _time(

@@ -37,7 +37,8 @@ class PeerCodec:
     size, in order of rising size; empty for `qualities`. payload: bytes of a file that are not headers;
     None where they cannot be told apart. family: variants of one codec share it. mime: what a browser
     calls the files, where browsers show them. slow: seconds per photograph. lossless: for reference.
-    build: anything else that the bytes depend on.
+    build: anything else that the bytes depend on. tuned_for: the measure of quality that its encoder
+    aims at with these settings, as far as is known.
     """
 
     name: str
@@ -53,6 +54,7 @@ class PeerCodec:
     slow: bool = False
     lossless: bool = False
     build: str = ""
+    tuned_for: str = ""
 
     @property
     def identity(self) -> str:
@@ -98,6 +100,7 @@ def aei_codec(
         scale=tuple((1 + 99 * np.arange(256) / 255).tolist()),  # the gain indices
         family="aei",
         build=_aei_build(codec.bundle.path),
+        tuned_for=options.get("tune", "psnr").upper(),
     )
 
 

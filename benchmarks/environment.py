@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGES = (
     "aei-codec", "numpy", "scipy", "pillow", "onnxruntime", "constriction", "pillow-heif",
-    "pillow-jxl-plugin", "mozjpeg-lossless-optimization", "pyjpegli", "ssimulacra2", "torch",
+    "pillow-jxl-plugin", "mozjpeg-lossless-optimization", "pyjpegli", "cvvdp", "torch",
     "compressai",
 )  # fmt: skip
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

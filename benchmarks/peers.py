@@ -45,8 +45,8 @@ def peer_codecs() -> tuple[list[PeerCodec], dict[str, str]]:
     if want(("WebP", "WebP method 6", "WebP lossless"), features.check("webp"),
             "this Pillow has no libwebp"):  # fmt: skip
         found += _webp()
-    if want(("AVIF", "AVIF 4:4:4", "AVIF speed 4", "AVIF speed 2"), features.check("avif"),
-            "this Pillow has no libavif"):  # fmt: skip
+    if want(("AVIF", "AVIF 4:4:4", "AVIF tune=psnr", "AVIF tune=ssim", "AVIF speed 4",
+             "AVIF speed 2"), features.check("avif"), "this Pillow has no libavif"):  # fmt: skip
         found += _avif()
     if want(("HEIC",), _has("pillow_heif"), "needs pillow-heif (the [bench] extra)"):
         found.append(_heic())
@@ -120,7 +120,7 @@ def _steps(low: int, high: int) -> tuple[float, ...]:
 def _jpeg() -> list[PeerCodec]:
     facts: dict[str, Any] = {
         "payload": payload.jpeg, "version": _library("libjpeg_turbo", "libjpeg-turbo"),
-        "family": "JPEG", "mime": "image/jpeg",
+        "family": "JPEG", "mime": "image/jpeg", "tuned_for": "the standard's tables",
     }  # fmt: skip
     scale = _steps(1, 98)
     smaller = {"optimize": True, "progressive": True}
@@ -150,7 +150,7 @@ def _mozjpeg() -> PeerCodec:
         "(not its trellis quantisation)",
         JPEG_QUALITIES, encode, _decode, payload.jpeg,
         f"{_library('libjpeg_turbo', 'libjpeg-turbo')}, {_package('mozjpeg-lossless-optimization')}",
-        scale=_steps(1, 98), family="JPEG", mime="image/jpeg",
+        scale=_steps(1, 98), family="JPEG", mime="image/jpeg", tuned_for="the standard's tables",
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _jpegli() -> PeerCodec:
     return PeerCodec(
         "JPEG jpegli", "jpegli's default; decoded by libjpeg-turbo", JPEGLI_QUALITIES, encode,
         _decode, payload.jpeg, _package("pyjpegli"), scale=_steps(1, 98), family="JPEG",
-        mime="image/jpeg",
+        mime="image/jpeg", tuned_for="Butteraugli",
     )  # fmt: skip
 
 
@@ -186,6 +186,7 @@ def _jpeg2000() -> PeerCodec:
         "save('JPEG2000', quality_mode='rates', quality_layers=[24 / quality], irreversible=True)",
         JPEG2000_BPP, encode, _decode, payload.jpeg2000, _library("jpg_2000", "OpenJPEG"),
         scale=tuple(round(0.05 * 1.03**i, 4) for i in range(160)), family="JPEG 2000",
+        tuned_for="squared error",
     )  # fmt: skip
 
 
@@ -193,6 +194,7 @@ def _webp() -> list[PeerCodec]:
     facts: dict[str, Any] = {
         "payload": payload.riff, "version": _library("webp", "libwebp"),
         "family": "WebP", "mime": "image/webp",
+        "tuned_for": "squared error, more of it in texture",
     }  # fmt: skip
     scale = _steps(0, 100)
     return [
@@ -209,17 +211,39 @@ def _avif() -> list[PeerCodec]:
     facts: dict[str, Any] = {
         "payload": payload.mdat, "version": _library("avif", "libavif"),
         "family": "AVIF", "mime": "image/avif",
+        "tuned_for": _avif_default_tune(),
     }  # fmt: skip
     scale = _steps(0, 99)
+
+    def tuned(metric: str) -> PeerCodec:
+        other = {**facts, "tuned_for": f"tune={metric}"}
+        return _pillow(f"AVIF tune={metric}", f"speed 6, 4:2:0, libaom tuned for {metric.upper()}",
+                       "AVIF", AVIF_QUALITIES, scale, options={"advanced": {"tune": metric}},
+                       **other)  # fmt: skip
+
     return [
         _pillow("AVIF", "Pillow's default: speed 6, 4:2:0", "AVIF", AVIF_QUALITIES, scale, **facts),
         _pillow("AVIF 4:4:4", "speed 6, full-size chroma", "AVIF", AVIF_QUALITIES, scale,
                 options={"subsampling": "4:4:4"}, **facts),
+        tuned("psnr"),
+        tuned("ssim"),
         _pillow("AVIF speed 4", "slower, 4:2:0", "AVIF", AVIF_SLOW_QUALITIES, scale,
                 options={"speed": 4}, slow=True, **facts),
         _pillow("AVIF speed 2", "slow, 4:2:0; slower speeds gain little", "AVIF", AVIF_SLOW_QUALITIES,
                 scale, options={"speed": 2}, slow=True, **facts),
     ]  # fmt: skip
+
+
+def _avif_default_tune() -> str:
+    """libavif tunes libaom for SSIM, since 1.4 by `iq`, an image quality of its own. (Seen with 1.4.2:
+    the files are those of an explicit tune=iq.)"""
+    from PIL import features
+
+    try:
+        found = tuple(int(part) for part in (features.version("avif") or "").split(".")[:2])
+    except ValueError:
+        return ""
+    return "tune=iq" if found >= (1, 4) else "tune=ssim"
 
 
 def _heic() -> PeerCodec:
@@ -247,7 +271,7 @@ def _heic() -> PeerCodec:
     return PeerCodec(
         "HEIC", "pillow-heif's default: x265, 4:2:0", HEIC_QUALITIES, encode, decode, payload.mdat,
         f"{_package('pillow-heif')}, libheif {info['libheif']}, x265 {encoder}",
-        scale=_steps(0, 99), family="HEIC",
+        scale=_steps(0, 99), family="HEIC", tuned_for="tune=ssim",
     )  # fmt: skip
 
 
@@ -266,7 +290,7 @@ def _jpeg_xl() -> PeerCodec:
     return PeerCodec(
         "JPEG XL", "pillow-jxl-plugin's default: VarDCT, effort 7, bare code stream; save('JXL', quality)",
         JXL_QUALITIES, encode, decode, None, _package("pillow-jxl-plugin"),
-        scale=_steps(1, 99), family="JPEG XL",
+        scale=_steps(1, 99), family="JPEG XL", tuned_for="Butteraugli",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .results import METRICS, bd_per_image, bd_table, curves, load
+from .results import bd_per_image, bd_table, curves, load, metrics_of
 from .style import styles
 
 SMALL = 128 * 128  # pixels; images this small are plotted over bytes, where headers show
@@ -53,8 +53,10 @@ def _line(look: dict, name: str) -> dict:
 def _rd(plt, facts: dict, points: list, look: dict):
     small = points[0].width * points[0].height <= SMALL
     panels = [("PSNR (dB)", "psnr", True)]
-    if curves(points, "ms_ssim"):
-        panels.append((METRICS["ms_ssim"], "ms_ssim", True))
+    metrics = metrics_of(facts)
+    by_eye = next((m for m in ("ssimulacra2", "ms_ssim") if m in metrics and curves(points, m)), "")
+    if by_eye:
+        panels.append((metrics[by_eye].label, by_eye, True))
     else:
         panels.append(("PSNR (dB), headers not counted", "psnr", False))
     figure, axes = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained", sharex=small)

@@ -20,10 +20,14 @@ from .bench import Job, bench
 from .cache import Cache, default_path, image_hash
 from .codecs import SHIPPED
 from .datasets import load_dataset
+from .metrics import DEFAULT, MEASURES
 from .plots import plot
-from .run import MEASURED, Point
+from .run import Point
 
-KODAK = "aei,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,WebP,AVIF,AVIF 4:4:4,HEIC,JPEG XL"
+KODAK = (
+    "aei,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,"
+    "WebP,AVIF,AVIF tune=psnr,AVIF tune=ssim,AVIF 4:4:4,HEIC,JPEG XL"
+)
 CIFAR10 = "aei,JPEG,JPEG optimised,WebP,AVIF"
 IN_README = (
     "aei",
@@ -31,12 +35,21 @@ IN_README = (
     "aei ms-ssim",
     "HEIC",
     "AVIF",
+    "AVIF tune=psnr",
     "WebP",
     "JPEG XL",
+    "JPEG jpegli",
     "JPEG 2000",
     "JPEG optimised",
     "JPEG",
 )
+# Small pictures have few scales, and there are a thousand of them.
+CIFAR10_METRICS = "psnr,psnr-yuv"
+BY_EYE = {  # metric -> what the table calls it
+    "ssimulacra2": "SSIMULACRA 2",
+    "butteraugli": "Butteraugli 3-norm",
+    "cvvdp": "CVVDP",
+}
 
 
 def main() -> None:
@@ -48,6 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("kodak", "cifar10"), help="one data set")
     parser.add_argument("--kodak", default=KODAK, help="codecs on Kodak")
+    parser.add_argument("--metrics", default=DEFAULT, help="on Kodak, as for aei bench")
     arguments = parser.parse_args()
     folder = arguments.root / "docs" / "results"
     readme = arguments.root / "README.md"
@@ -57,9 +71,10 @@ def main() -> None:
             continue
         path = folder / f"{name}.json"
         seed(path, name)
-        job = Job(codecs, (arguments.model,))
+        metrics = arguments.metrics if name == "kodak" else CIFAR10_METRICS
+        job = Job(codecs, (arguments.model,), metrics=metrics)
         if arguments.time and name == "kodak":
-            job = Job(codecs, (arguments.model,), timed=3, learned=True)
+            job.timed, job.learned = 3, True
         results = bench(name, job, None)
         if name == "cifar10":  # by image and point it would be megabytes; the curves are kept
             results |= {"bd_rate_per_image": {"images": []}}
@@ -87,11 +102,15 @@ def seed(path: Path, dataset: str) -> None:
     pictures = (images.image(i) for i in range(len(images)))
     hashes = {name: image_hash(pixels) for name, pixels in pictures}
     cache = Cache(default_path())
+    keys = {metric.name: m.key(metric) for m in MEASURES for metric in m.metrics}
+    if facts["format"] < results_.FORMAT:  # by another implementation
+        keys.pop("ssimulacra2")
     for p in points:
         identity = facts["codecs"][p.codec]["identity"]
         if p.image in hashes and not cache.get(hashes[p.image], identity, p.quality):
-            values = {name: getattr(p, name) for name in MEASURED if name != "ssimulacra2"}
-            cache.put(hashes[p.image], identity, p.quality, values)
+            values = {keys[name]: value for name, value in p.values.items() if name in keys}
+            size = {"bytes": p.bytes, "payload_bytes": p.payload_bytes}
+            cache.put(hashes[p.image], identity, p.quality, size | values)
     cache.close()
 
 
@@ -100,10 +119,15 @@ def means(points: list[Point]) -> list[Point]:
     grouped: dict[tuple[str, float], list[Point]] = {}
     for p in points:
         grouped.setdefault((p.codec, p.quality), []).append(p)
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
     return [
         Point(
             codec, quality, "mean", group[0].width, group[0].height,
-            *(sum(getattr(p, name) for p in group) / len(group) for name in MEASURED),
+            mean([p.bytes for p in group]), mean([p.payload_bytes for p in group]),
+            {name: mean([p.value(name) for p in group]) for name in group[0].values},
         )
         for (codec, quality), group in grouped.items()
     ]  # fmt: skip
@@ -135,13 +159,15 @@ def kodak_table(results: dict) -> str:
         return f"{row[key]:+.1f} % ({low:.1f} to {high:.1f})"
 
     lines = [
-        "| codec | BD-rate, PSNR (95 % interval) | BD-rate, MS-SSIM | bits per pixel at 30 dB | at 35 dB | at 39 dB |",
-        "|---|---|---|---|---|---|",
+        "| codec | tuned for | BD-rate, PSNR (95 % interval) | BD-rate, MS-SSIM | BD-rate, "
+        "SSIMULACRA 2 | bits per pixel at 30 dB | at 35 dB | at 39 dB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in (n for n in IN_README if n in rows):
         rates = [rate_at(*curves[name], quality) for quality in (30, 35, 39)]
         shown = ["-" if rate != rate else f"{rate:.3f}" for rate in rates]
-        cells = [name, cell(rows[name], "psnr"), cell(rows[name], "ms_ssim"), *shown]
+        by_metric = [cell(rows[name], key) for key in ("psnr", "ms_ssim", "ssimulacra2")]
+        cells = [name, results["codecs"][name].get("tuned_for", ""), *by_metric, *shown]
         lines.append(f"| {' | '.join(cells)} |")
     table = "\n".join(lines) + "\n"
     for name in (n for n in curves if n.startswith("aei") and "AVIF" in curves):
@@ -151,7 +177,34 @@ def kodak_table(results: dict) -> str:
             f"\nStraight against AVIF at Pillow's default speed, {name} changes the bytes by {signs[0]} at "
             f"equal PSNR and by {signs[1]} at equal MS-SSIM.\n"
         )
-    return table
+    return table + by_eye_table(results)
+
+
+def by_eye_table(results: dict) -> str:
+    """Bytes of each aei against each peer at equal quality as people see it, as Markdown; empty where
+    no such metric was measured. Intervals and worst images are in the JSON."""
+    columns = [
+        (metric, window) for metric in BY_EYE for window in results["windows"].get(metric, {})
+    ]
+    if not columns:
+        return ""
+    heads = [f"{BY_EYE[metric]} {window}" for metric, window in columns]
+    text = ""
+    for codec in (n for n in IN_README if n.startswith("aei") and n in results["codecs"]):
+        lines = [
+            f"\nBytes of {codec} against others at equal quality, each image's curve by itself, mean:\n",
+            "| against | tuned for | " + " | ".join(heads) + " |",
+            "|---" * (len(heads) + 2) + "|",
+        ]
+        for other in (n for n in IN_README if n in results["codecs"] and not n.startswith("aei")):
+            cells = []
+            for metric, window in columns:
+                found = results["windows"][metric][window].get(codec, {}).get(other)
+                cells.append("-" if found is None else f"{found[0]:+.1f} %")
+            tuned = results["codecs"][other].get("tuned_for", "")
+            lines.append(f"| {' | '.join([other, tuned, *cells])} |")
+        text += "\n".join(lines) + "\n"
+    return text
 
 
 def cifar10_table(results: dict) -> str:

@@ -14,17 +14,23 @@ from .bdrate import Curve, bd_rate, bootstrap
 from .codecs import PeerCodec
 from .datasets import Dataset
 from .environment import environment
-from .metrics import ms_ssim_db
-from .run import MEASURED, Point, row
+from .metrics import BUILT_IN, Metric, ms_ssim_db
+from .run import COLUMNS, Point, row
+from .windows import table as window_table
 
 Grid = tuple[np.ndarray, np.ndarray]  # bits per pixel and metric, each (images, qualities)
 ANCHOR = "JPEG"
-METRICS = {
-    "psnr": "PSNR (dB)",
-    "psnr_yuv": "PSNR YCbCr 6:1:1 (dB)",
-    "ms_ssim": "MS-SSIM (dB)",
-    "ssimulacra2": "SSIMULACRA 2",
-}
+FORMAT = 3  # 2 had no "metrics" and no "windows"
+
+
+def metrics_of(facts: dict) -> dict[str, Metric]:
+    """The metrics of results by name, as their JSON describes them."""
+    return {
+        name: Metric(
+            name, m["label"], tuple((w[0], w[1]) for w in m["windows"]), m["smaller_is_better"]
+        )
+        for name, m in facts["metrics"].items()
+    }
 
 
 def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict[str, Grid]:
@@ -38,16 +44,16 @@ def grids(points: list[Point], metric: str = "psnr", headers: bool = True) -> di
         rows = [sorted(group, key=lambda p: p.quality) for group in images.values()]
         size = np.array([[p.bytes if headers else p.payload_bytes for p in r] for r in rows])
         pixels = np.array([[p.width * p.height for p in r] for r in rows])
-        value = np.array([[getattr(p, metric) for p in r] for r in rows], float)
+        value = np.array([[p.value(metric) for p in r] for r in rows], float)
         if not np.isnan(value).any():
             result[codec] = 8 * size / pixels, value
     return result
 
 
 def curves(points: list[Point], metric: str = "psnr", headers: bool = True) -> dict[str, Curve]:
-    """Per codec, (bits per pixel, quality): means over images at each quality setting.
+    """Per codec, (bits per pixel, value): means over images at each quality setting.
 
-    metric: a key of METRICS, as the mean of the images' values; `ms_ssim` as dB of the mean.
+    metric: its name, as the mean of the images' values; `ms_ssim` as dB of the mean.
     """
     return {
         codec: mean_curve(*grid, metric) for codec, grid in grids(points, metric, headers).items()
@@ -62,28 +68,39 @@ def mean_curve(rates: np.ndarray, values: np.ndarray, metric: str) -> Curve:
     return rates.mean(axis=0).tolist(), quality
 
 
-def bd_table(points: list[Point], anchor: str = ANCHOR, interval: bool = True) -> list[dict]:
+def bd_table(
+    points: list[Point],
+    anchor: str = ANCHOR,
+    interval: bool = True,
+    metrics: dict[str, Metric] = BUILT_IN,
+) -> list[dict]:
     """BD-rate of every codec against `anchor`, with the window of each figure and its bootstrap interval
     over images (95 %)."""
-    rows: list[dict] = [{"codec": name} for name in grids(points)]
-    columns = [(metric, metric, True) for metric in METRICS]
-    columns.insert(1, ("psnr_without_headers", "psnr", False))
+    rows: list[dict] = [{"codec": name} for name in dict.fromkeys(p.codec for p in points)]
+    columns = [(name, metric, True) for name, metric in metrics.items()]
+    columns.insert(1, ("psnr_without_headers", BUILT_IN["psnr"], False))
     for key, metric, headers in columns:
-        by_codec = grids(points, metric, headers)
+        by_codec = grids(points, metric.name, headers)
         for entry in rows:
             name = entry["codec"]
             if name not in by_codec or anchor not in by_codec or by_codec[name][0].shape[1] < 2:
                 continue
             pair = [by_codec[anchor], by_codec[name]]
-            value, window = bd_rate(*(mean_curve(*grid, metric) for grid in pair))
+            value, window = bd_rate(*(_quality_curve(*grid, metric) for grid in pair))
+            if metric.smaller_is_better:
+                window = -window[1], -window[0]
             entry[key] = None if math.isnan(value) else round(value, 2)
             entry[f"{key}_window"] = [None if math.isnan(w) else round(w, 2) for w in window]
             if interval and name != anchor and entry[key] is not None and len(pair[0][0]) > 1:
-                scale = ms_ssim_db if metric == "ms_ssim" else None
                 entry[f"{key}_interval"] = [
-                    round(x, 2) for x in bootstrap(pair[0], pair[1], scale=scale)
+                    round(x, 2) for x in bootstrap(pair[0], pair[1], scale=metric.quality)
                 ]
     return rows
+
+
+def _quality_curve(rates: np.ndarray, values: np.ndarray, metric: Metric) -> Curve:
+    """As `mean_curve`, of something that rises with quality."""
+    return rates.mean(axis=0).tolist(), np.asarray(metric.quality(values.mean(axis=0))).tolist()
 
 
 def bd_per_image(points: list[Point], metric: str = "psnr", anchor: str = ANCHOR) -> dict:
@@ -114,26 +131,32 @@ def summary(
     timings: dict | None = None,
     published: dict | None = None,
     anchor: str = ANCHOR,
+    metrics: dict[str, Metric] = BUILT_IN,
 ) -> dict:
     """Everything that the JSON file holds; see docs/BENCHMARK.md for its fields."""
     images = {p.image: [p.width, p.height] for p in points}
+    own = [c.name for c in codecs if c.family == "aei"] or [c.name for c in codecs]
+    others = [c.name for c in codecs if c.name not in own and not c.lossless]
     return {
-        "format": 2,
+        "format": FORMAT,
         "dataset": dataset.name,
         "images": len(dataset),
         "environment": environment(),
         "codecs": {
             c.name: {
                 "settings": c.settings, "version": c.version, "family": c.family or c.name,
-                "identity": c.identity, "lossless": c.lossless, **_overhead(c, dataset, points),
+                "identity": c.identity, "lossless": c.lossless, "tuned_for": c.tuned_for,
+                **_overhead(c, dataset, points),
             }
             for c in codecs
         },
         "left_out": left_out,
         "anchor": anchor,
-        "bd_rate": bd_table(points, anchor),
+        "metrics": _described(metrics),
+        "bd_rate": bd_table(points, anchor, True, metrics),
         "bd_rate_per_image": {"images": list(images), **bd_per_image(points, "psnr", anchor)},
-        "curves": {metric: _short(curves(points, metric)) for metric in METRICS},
+        "windows": window_table(points, list(metrics.values()), own, others),
+        "curves": {name: _short(curves(points, name)) for name in metrics},
         "curves_without_headers": {"psnr": _short(curves(points, "psnr", headers=False))},
         "timings": timings,
         "published": published or {},
@@ -195,15 +218,31 @@ def load(path: Path) -> tuple[dict, list[Point]]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         names = results["columns"]
+        if results["format"] == FORMAT - 1:
+            known = {name: metric for name, metric in BUILT_IN.items() if name in names}
+            results |= {"metrics": _described(known), "windows": {}}
         points = []
-        for values in results["points"]:
-            fields: dict = {
-                name: math.nan if value is None and name in MEASURED else value
-                for name, value in zip(names, values)
+        for row_ in results["points"]:
+            fields = dict(zip(names, row_))
+            values = {
+                name: math.nan if fields.get(name) is None else fields[name]
+                for name in results["metrics"]
             }
-            points.append(Point(**fields))
-        if not points or results["format"] != 2:
+            points.append(Point(**{name: fields[name] for name in COLUMNS}, values=values))
+        if not points or results["format"] not in (FORMAT - 1, FORMAT):
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not the JSON results of this version's aei bench") from None
     return results, points
+
+
+def _described(metrics: dict[str, Metric]) -> dict:
+    """For `metrics_of`."""
+    return {
+        name: {
+            "label": m.label,
+            "windows": [list(window) for window in m.windows],
+            "smaller_is_better": m.smaller_is_better,
+        }
+        for name, m in metrics.items()
+    }

@@ -5,35 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from .cache import Cache, image_hash
 from .codecs import CodecError, PeerCodec
 from .datasets import Dataset
-from .metrics import ALWAYS, ON_DEMAND, VERSION
+from .metrics import Measure, choose_measures
 
 
 @dataclass
 class Point:
-    """One image coded once. bytes: the whole file; payload_bytes: without headers and tables.
-    psnr, psnr_yuv: dB; ms_ssim: 0..1; NaN where a metric is not defined or was not asked for."""
+    """One image coded once. bytes: the whole file; payload_bytes: without headers and tables; both whole
+    numbers but where a point is a mean of many.
+    values: what was measured, by the names of the metrics; NaN where a metric is not defined."""
 
     codec: str
     quality: float
     image: str
     width: int
     height: int
-    bytes: int
-    payload_bytes: int
-    psnr: float
-    psnr_yuv: float = math.nan
-    ms_ssim: float = math.nan
-    ssimulacra2: float = math.nan
+    bytes: float
+    payload_bytes: float
+    values: dict[str, float]
+
+    def value(self, metric: str) -> float:
+        """NaN where it was not measured."""
+        return self.values.get(metric, math.nan)
 
 
-MEASURED = [f.name for f in fields(Point)][5:]
+COLUMNS = ("codec", "quality", "image", "width", "height", "bytes", "payload_bytes")
 
 
 def run(
@@ -42,15 +44,16 @@ def run(
     step: Callable[[], None],
     jobs: int = 1,
     cache: Cache | None = None,
-    metrics: tuple[str, ...] = (),
+    measures: list[Measure] | None = None,
 ) -> list[Point]:
     """Every codec at every quality on every image, `jobs` images at a time; `step` is called once per
-    point. The points come in the order of the images. metrics: names in ON_DEMAND to measure too.
+    point. The points come in the order of the images. measures: PSNR alone if left out.
 
     Points in the cache are not computed again. Raises CodecError where a codec changes an image's size.
     """
     cache = cache or Cache(None)
-    wanted = {**ALWAYS, **{name: ON_DEMAND[name] for name in metrics}}
+    wanted = choose_measures("psnr") if measures is None else measures
+    keys = {metric.name: m.key(metric) for m in wanted for metric in m.metrics}
 
     def one(number: int) -> list[Point]:
         name, image = dataset.image(number)
@@ -60,14 +63,13 @@ def run(
         for codec in codecs:
             for quality in codec.qualities:
                 known = cache.get(key, codec.identity, quality)
-                if known.get("version", 1) != VERSION:
-                    known = {}
-                lacking = {n: f for n, f in wanted.items() if n not in known}
+                lacking = [m for m in wanted if any(m.key(x) not in known for x in m.metrics)]
                 if lacking or "bytes" not in known:
-                    known |= measure(codec, image, quality, lacking) | {"version": VERSION}
+                    known |= measure(codec, image, quality, lacking)
                     cache.put(key, codec.identity, quality, known)
-                chosen = {n: known[n] for n in ("bytes", "payload_bytes", *wanted)}
-                points.append(Point(codec.name, quality, name, width, height, **chosen))
+                values = {metric: known[kept] for metric, kept in keys.items()}
+                size = known["bytes"], known["payload_bytes"]
+                points.append(Point(codec.name, quality, name, width, height, *size, values))
                 step()
         return points
 
@@ -79,23 +81,23 @@ def run(
         pool.shutdown(cancel_futures=True)
 
 
-def measure(
-    codec: PeerCodec, image: np.ndarray, quality: float, metrics: dict[str, Callable]
-) -> dict:
-    """Encode and decode once: bytes of the file and of its payload, and the metrics."""
+def measure(codec: PeerCodec, image: np.ndarray, quality: float, measures: list[Measure]) -> dict:
+    """Encode and decode once: bytes of the file and of its payload, and values by `Measure.key`."""
     data = codec.encode(image, quality)
     back = codec.decode(data)
     if back.shape != image.shape:
         raise CodecError(f"{codec.name}: gave {back.shape} back for an image of {image.shape}")
-    values = {name: function(image, back) for name, function in metrics.items()}
-    size = {"bytes": len(data), "payload_bytes": (codec.payload or len)(data)}
-    return {**size, **values}
+    result: dict[str, float] = {"bytes": len(data), "payload_bytes": (codec.payload or len)(data)}
+    for m in measures:
+        values = m(image, back)
+        result |= {m.key(metric): values[metric.name] for metric in m.metrics}
+    return result
 
 
 def row(point: Point) -> dict:
     """A point as a row of a table: None for NaN, and no more digits than matter."""
     digits = {"ms_ssim": 6, "quality": 3}
-    values = asdict(point)
+    values = {name: getattr(point, name) for name in COLUMNS} | point.values
     for name, value in values.items():
         if isinstance(value, float):
             values[name] = None if math.isnan(value) else round(value, digits.get(name, 4))

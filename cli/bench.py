@@ -29,8 +29,19 @@ from .files import check_output, write_output
 @click.option("--model", "models", metavar="BUNDLE", multiple=True, default=("shipped",),
               help="Model bundle to use instead of the one shipped; give it several times to compare "
               "several, `shipped` being that one.")  # fmt: skip
-@click.option("--metric", "metrics", multiple=True, type=click.Choice(["ssimulacra2"]),
-              help="Measure this too (slow).")  # fmt: skip
+@click.option("--metrics", metavar="NAMES",
+              help="psnr, psnr-yuv, ms-ssim, ssimulacra2, butteraugli, cvvdp, with commas between.  "
+              "[default: all but cvvdp]")  # fmt: skip
+@click.option("--metric-command", "metric_commands", nargs=2, multiple=True, metavar="NAME COMMAND",
+              help="Add a metric that is a command with {original} and {distorted}, two PNG files; its "
+              "first number counts.")  # fmt: skip
+@click.option("--error-command", "error_commands", nargs=2, multiple=True, metavar="NAME COMMAND",
+              help="The same, where smaller is better.")  # fmt: skip
+@click.option("--metric-plugin", "metric_plugins", multiple=True, metavar="FILE.py",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Add the metrics of a Python file's list METRICS.")  # fmt: skip
+@click.option("--against", metavar="CODEC",
+              help="Codec to show bytes at equal quality against.  [default: AVIF, else the anchor]")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--anchor", default="JPEG", show_default=True, help="Codec that BD-rates refer to.")
 @click.option("--time", "timed", type=click.IntRange(0), default=0, metavar="N",
@@ -54,7 +65,11 @@ def command(
     qualities: tuple[str, ...],
     plugins: tuple[Path, ...],
     models: tuple[str, ...],
-    metrics: tuple[str, ...],
+    metrics: str | None,
+    metric_commands: tuple[tuple[str, str], ...],
+    error_commands: tuple[tuple[str, str], ...],
+    metric_plugins: tuple[Path, ...],
+    against: str | None,
     limit: int | None,
     anchor: str,
     timed: int,
@@ -66,7 +81,8 @@ def command(
     no_cache: bool,
     force: bool,
 ) -> None:
-    """Compare image codecs on real files: bytes, PSNR, MS-SSIM, BD-rate, and with --time their speed.
+    """Compare image codecs on real files: bytes at equal quality by several metrics, and with --time
+    their speed.
 
     kodak and cifar10 are looked for in $AEI_DATA, ./data or ../shared/data. Points are kept as they are
     measured: a run that was stopped goes on, and a codec added later runs alone.
@@ -76,17 +92,20 @@ def command(
       aei bench kodak -o results/kodak.json
       aei bench kodak --codecs aei,JPEG,AVIF --time 2 --threads 1
       aei bench cifar10 --model shipped --model cae.bundle
-      aei bench photos/ --limit 20 --metric ssimulacra2
+      aei bench photos/ --limit 20 --metrics ssimulacra2,butteraugli,cvvdp
       aei bench photos/ --command mine "mine -q {q} {in} {out}" "mine -d {in} {out}" \\
                         --qualities mine=10,40,80
+      aei bench photos/ --error-command mse "compare-mse {original} {distorted}"
       aei plot results/kodak.json && aei report results/kodak.json
     """
     from ..benchmarks import bench, codecs
+    from ..benchmarks.metrics import DEFAULT
     from ..benchmarks.results import to_csv, to_json
 
     job = bench.Job(
         names, models, list(commands), list(plugins), bench.parse_qualities(qualities),
-        metrics, limit, anchor, timed, repeats, threads, learned, jobs,
+        metrics or DEFAULT, list(metric_commands), list(error_commands), list(metric_plugins),
+        limit, anchor, timed, repeats, threads, learned, jobs,
         None if no_cache else cache_path, no_cache,
     )  # fmt: skip
     if list_:
@@ -101,7 +120,7 @@ def command(
     write_output(str(path), to_json(results).encode())
     write_output(str(path.with_suffix(".csv")), to_csv(results["points"]).encode())
     if not (out.MODE.json or out.MODE.quiet):
-        print_results(results)
+        print_results(results, against)
     for name, reason in results["left_out"].items():
         out.tell(f"left out {name}: {reason}")
     out.emit(results=str(path), csv=str(path.with_suffix(".csv")), bd_rate=results["bd_rate"])
@@ -123,18 +142,18 @@ def print_codecs(found, left_out: dict[str, str]) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("codec", "settings", "version"):
+    for heading in ("codec", "settings", "tuned for", "version"):
         table.add_column(heading, overflow="fold")
     for codec in found:
         name = f"{codec.name} (slow)" if codec.slow else codec.name
-        table.add_row(name, codec.settings, codec.version)
+        table.add_row(name, codec.settings, codec.tuned_for, codec.version)
     for name, reason in left_out.items():
-        table.add_row(name, f"not here: {reason}", "")
+        table.add_row(name, f"not here: {reason}", "", "")
     Console().print(table)
 
 
-def print_results(results: dict) -> None:
-    """BD-rates, and times where they were taken, as tables on stdout."""
+def print_results(results: dict, against: str | None = None) -> None:
+    """BD-rates, bytes at equal quality, and times where they were taken, as tables on stdout."""
     from rich.console import Console
     from rich.table import Table
 
@@ -154,14 +173,16 @@ def print_results(results: dict) -> None:
         more = f" [{sure[0]:+.1f}, {sure[1]:+.1f}]" if sure else ""
         return f"{row[key]:+.1f}{more} ({low:.1f}..{high:.1f})"
 
-    keys = {"psnr": "PSNR", "psnr_without_headers": "PSNR, no headers", "psnr_yuv": "PSNR YCbCr",
-            "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA 2"}  # fmt: skip
+    labels = {name: m["label"] for name, m in results["metrics"].items()}
+    keys = {"psnr": labels["psnr"], "psnr_without_headers": "PSNR, no headers", **labels}
     shown = [k for k in keys if any(row.get(k) is not None for row in results["bd_rate"])]
     table(
         f"BD-rate against {results['anchor']}, % [95 % interval over images] (window)",
         ("codec", *(keys[k] for k in shown)),
         [[row["codec"], *(cell(row, k) for k in shown)] for row in results["bd_rate"]],
     )
+    for title, headings, rows in windows_tables(results, against):
+        table(title, headings, rows)
     times = results["timings"]
     if times:
         table(
@@ -173,3 +194,31 @@ def print_results(results: dict) -> None:
                 for row in times["codecs"]
             ],
         )  # fmt: skip
+
+
+def windows_tables(results: dict, against: str | None):
+    """Title, headings and rows of a table for each metric: bytes of each codec at equal quality."""
+    if against is None:
+        against = "AVIF" if "AVIF" in results["codecs"] else results["anchor"]
+    if against not in results["codecs"]:
+        raise click.BadParameter(f"{against!r} is not in this run", param_hint="--against")
+    tuned = results["codecs"][against]["tuned_for"]
+    name = f"{against} ({tuned})" if tuned else against
+
+    def cell(found: list | None) -> str:
+        if found is None:
+            return "-"
+        percent, low, high, images, _, worst = found
+        sure = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
+        return f"{percent:+.1f}{sure} ({images} images, worst {worst:+.1f})"
+
+    for metric, by_window in results["windows"].items():
+        label = results["metrics"][metric]["label"]
+        codecs = dict.fromkeys(c for by_codec in by_window.values() for c in by_codec)
+        rows = [
+            [c, *(cell(by_codec.get(c, {}).get(against)) for by_codec in by_window.values())]
+            for c in codecs
+        ]
+        if any(text != "-" for row in rows for text in row[1:]):
+            title = f"Bytes against {name} at equal {label}, % [95 % interval over images]"
+            yield title, ("codec", *by_window), rows

@@ -48,6 +48,8 @@ class ByteCount(click.ParamType):
 @click.option("--target-bpp", type=float, help="Best quality in at most so many bits per pixel.")
 @click.option("--target-psnr", type=float, help="Smallest file with at least this PSNR, in dB.")
 @click.option("--target-ssim", type=float, help="Smallest file with at least this SSIM, below 1.")
+@click.option("--target-ssimulacra2", type=float, metavar="SCORE",
+              help="File with this SSIMULACRA 2, within 0.5: 90 looks like the original, 70 is good.")  # fmt: skip
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS",
               help="Scale larger images down to this width and height at most.")  # fmt: skip
 @click.option(
@@ -91,6 +93,7 @@ def command(
     target_bpp: float | None,
     target_psnr: float | None,
     target_ssim: float | None,
+    target_ssimulacra2: float | None,
     max_side: int | None,
     keep_smaller: bool,
     effort: int | None,
@@ -124,6 +127,7 @@ def command(
       aei encode photo.jpg --tune ms-ssim
       aei encode night.jpg --restore denoise
       aei encode photo.jpg --target-size 200KB --max-side 1600
+      aei encode photo.jpg --target-ssimulacra2 80
       aei encode photos/ -o small/ --recursive --skip-existing
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
     """
@@ -149,7 +153,10 @@ def command(
     from ..codec.files.convert import EncodeOptions
     from ..codec.targets import Target
 
-    asked = {"size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim}
+    asked = {
+        "size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim,
+        "ssimulacra2": target_ssimulacra2,
+    }  # fmt: skip
     targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
     given = click.get_current_context().get_parameter_source("quality")
     if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:

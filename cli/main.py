@@ -127,7 +127,7 @@ def main() -> None:
 
 def _extra(module: str | None) -> str:
     train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
-    bench = {"matplotlib", "bjontegaard", "scipy", "ssimulacra2"}
+    bench = {"matplotlib", "bjontegaard", "scipy"}
     for extra, names in {"train": train, "bench": bench}.items():
         if module in names:
             return f": pip install 'aei-codec[{extra}]'"

@@ -8,8 +8,8 @@
 >>> Image.open(file).size
 (40, 30)
 
-Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB) and
-`target_ssim`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode; `icc_profile`, `exif` and `xmp` in place of
+Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB),
+`target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode; `icc_profile`, `exif` and `xmp` in place of
 the image's own; `metadata=False` for none.
 `info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the
 file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
@@ -29,9 +29,9 @@ from ..formats.sections import METADATA
 from . import api
 from .pixels.images import info_of
 from .pixels.side_channels import read_metadata
-from .targets import BPP, PSNR, SIZE, SSIM, Target, encode_to_target
+from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, encode_to_target
 
-TARGETS = {"target_size": SIZE, "target_bpp": BPP, "target_psnr": PSNR, "target_ssim": SSIM}
+TARGETS = {f"target_{kind}": kind for kind in (SIZE, BPP, PSNR, SSIM, SSIMULACRA2)}
 
 
 class AeiImageFile(ImageFile.ImageFile):

@@ -19,6 +19,7 @@ import numpy as np
 from ..formats import UnsupportedError
 from .api import Codec
 from .pixels.quality import psnr, ssim
+from .pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from .pixels.tensors import as_pixels
 from .settings import GAIN_LEVELS
 
@@ -27,15 +28,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SIZE, BPP, PSNR, SSIM = "size", "bpp", "psnr", "ssim"
-UNITS = {SIZE: "bytes", BPP: "bits per pixel", PSNR: "dB PSNR", SSIM: "SSIM"}
+SIZE, BPP, PSNR, SSIM, SSIMULACRA2 = "size", "bpp", "psnr", "ssim", "ssimulacra2"
+UNITS = {
+    SIZE: "bytes",
+    BPP: "bits per pixel",
+    PSNR: "dB PSNR",
+    SSIM: "SSIM",
+    SSIMULACRA2: "SSIMULACRA 2",
+}
+RATES = (SIZE, BPP)
 SIZE_TOLERANCE = 0.02  # below what was asked; never above
 DB_TOLERANCE = 0.1  # above what was asked, of PSNR and of SSIM in dB; never below
+SCORE_TOLERANCE = 0.5  # of SSIMULACRA 2, above or below
+NEIGHBOURS = (1, -1, 2, -2, 3, -3)  # tried where a score jumps over what was asked
 PATIENCE = 6  # probes before bisection takes over
 
-# How quality runs with the gain index: the mean of 32 photographs at these indexes, and the first principal
+# How quality runs with the gain index: the mean of 32 photographs (12 for scores) at these indexes, and the first principal
 # component of their differences. Only a first guess hangs on it. Natural logarithm of bits per pixel; dB of PSNR;
-# SSIM as -10 log10(1 - SSIM).
+# SSIM as -10 log10(1 - SSIM). Printed by benchmarks/target_curves.py.
 KNOTS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 RATE_CURVES = (
     (-3.66, -3.19, -2.67, -2.12, -1.58, -1.06, -0.61, -0.21, 0.12),
@@ -52,18 +62,23 @@ CURVES = {
         (7.16, 8.03, 9.09, 10.4, 11.8, 13.4, 15.3, 17.1, 19.0),
         (0.39, 0.41, 0.41, 0.41, 0.38, 0.32, 0.25, 0.18, 0.12),
     ),
+    SSIMULACRA2: (
+        (-35.0, -11.9, 12.8, 34.3, 50.7, 63.9, 73.6, 80.9, 85.6),
+        (0.526, 0.532, 0.451, 0.353, 0.265, 0.169, 0.102, 0.0528, 0.0298),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """kind: SIZE (bytes of the whole file), BPP, PSNR (dB, of the colours) or SSIM (of the luma, below 1)."""
+    """kind: SIZE (bytes of the whole file), BPP, PSNR (dB, of the colours), SSIM (of the luma, below 1) or
+    SSIMULACRA2 (below 100: 90 looks like the original, 70 is good)."""
 
     kind: str
     value: float
 
     def __post_init__(self) -> None:
-        most = {PSNR: 100.0, SSIM: 1.0}.get(self.kind, math.inf)
+        most = {PSNR: 100.0, SSIM: 1.0, SSIMULACRA2: 100.0}.get(self.kind, math.inf)
         if not 0 < self.value < most:
             limit = "" if most == math.inf else f" and below {most:g}"
             raise UnsupportedError(
@@ -92,17 +107,23 @@ def encode_to_target(
     enhance: str | None = None,
 ) -> Reached:
     """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where one of the 256 gain
-    indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and never below, else the next above.
+    indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and never below, else the next above; SSIMULACRA2
+    within 0.5 to either side, else the nearest above that was met with.
 
     image, metadata, effort, tune, restore, enhance: see Codec.encode; restored once, the target then being met for the
     restored image. Raises UnsupportedError where even the smallest file is too large, or the best
-    not good enough; a size that the best file does not fill is no error.
+    not good enough, or for a score of an image with a side below 8 pixels; a size that the best file does not fill is no
+    error.
     """
     image = as_pixels(image)
     if restore is not None or enhance is not None:
         image = codec.restorers.apply(image, restore, enhance, metadata).image
     shape = image.shape if isinstance(image, np.ndarray) else image.size
     pixels = max(1, math.prod(shape[:2]))
+    if target.kind == SSIMULACRA2 and min(shape[:2]) < MIN_SIDE:
+        raise UnsupportedError(
+            f"SSIMULACRA 2 is not defined for sides below {MIN_SIDE} pixels: choose another target"
+        )
     low, high = _window(target, pixels)
 
     files: dict[int, bytes] = {}
@@ -111,26 +132,31 @@ def encode_to_target(
         data = files[index] = codec.encode(
             image, gain_index=index, metadata=metadata, effort=effort, tune=tune
         )
-        if target.kind in (SIZE, BPP):
+        if target.kind in RATES:
             return math.log(8 * len(data) / pixels)
         seen = _seen(image, codec.decode(data), metadata)
-        return psnr(*seen) if target.kind == PSNR else _ssim_db(ssim(*seen))
+        if target.kind == SSIM:
+            return quality_in_db(ssim(*seen))
+        return psnr(*seen) if target.kind == PSNR else ssimulacra2(*seen)
 
     index, values = _search(measure, target.kind, (low, high))
+    if target.kind == SSIMULACRA2:
+        index = _nearby(measure, index, values, (low, high))
     data = files[index]
     reached = {
         SIZE: float(len(data)),
         BPP: 8 * len(data) / pixels,
         PSNR: values[index],
         SSIM: 1 - 10 ** (-values[index] / 10),
+        SSIMULACRA2: values[index],
     }[target.kind]
     log.debug("gain index %d after %d encodings", index, len(files))
     unit = UNITS[target.kind]
-    if target.kind in (SIZE, BPP) and values[index] > high:
+    if target.kind in RATES and values[index] > high:
         raise UnsupportedError(
             f"even the smallest file has {reached:.6g} {unit}: ask for more, or scale the image down"
         )
-    if target.kind in (PSNR, SSIM) and values[index] < low:
+    if target.kind not in RATES and values[index] < low:
         raise UnsupportedError(
             f"even the best file has only {reached:.6g} {unit}: ask for less, or keep the source"
         )
@@ -138,11 +164,14 @@ def encode_to_target(
 
 
 def _window(target: Target, pixels: int) -> tuple[float, float]:
-    """The values that will do, as the search sees them: log of bits per pixel, dB of PSNR, dB of SSIM."""
-    if target.kind in (SIZE, BPP):
+    """The values that will do, as the search sees them: log of bits per pixel, dB of PSNR, dB of SSIM, a
+    score."""
+    if target.kind in RATES:
         bpp = target.value if target.kind == BPP else 8 * target.value / pixels
         return math.log(bpp * (1 - SIZE_TOLERANCE)), math.log(bpp)
-    goal = target.value if target.kind == PSNR else _ssim_db(target.value)
+    if target.kind == SSIMULACRA2:
+        return target.value - SCORE_TOLERANCE, target.value + SCORE_TOLERANCE
+    goal = target.value if target.kind == PSNR else quality_in_db(target.value)
     return goal, goal + DB_TOLERANCE
 
 
@@ -166,7 +195,8 @@ def _seen(
     return (a, b) if a.shape[2] == 3 else (a[..., 0], b[..., 0])
 
 
-def _ssim_db(value: float) -> float:
+def quality_in_db(value: float) -> float:
+    """-10 log10(1 - SSIM)."""
     return -10 * math.log10(max(1 - value, 1e-10))
 
 
@@ -195,8 +225,29 @@ def _search(
         if len(values) > PATIENCE:
             index = (below + above) // 2
         index = min(max(index, below + 1), above - 1)
-    safe = below if kind in (SIZE, BPP) else above
+    safe = below if kind in RATES else above
     return min(max(safe, 0), GAIN_LEVELS - 1), values
+
+
+def _nearby(
+    measure: Callable[[int], float],
+    index: int,
+    values: dict[int, float],
+    window: tuple[float, float],
+) -> int:
+    """The index, or where its value misses the window, a neighbour whose value does not: scores rise with
+    the gain index in the large, but from one to the next they jump up and down by a point in small
+    images."""
+    low, high = window
+    for step in (0, *NEIGHBOURS):
+        at = index + step
+        if not 0 <= at < GAIN_LEVELS or max(values.values()) < low:
+            continue
+        if at not in values:
+            values[at] = measure(at)
+        if low <= values[at] <= high:
+            return at
+    return min((i for i in values if values[i] >= low), key=lambda i: values[i], default=index)
 
 
 def _predict(values: dict[int, float], goal: float, mean: np.ndarray, component: np.ndarray) -> int:

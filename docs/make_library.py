@@ -17,6 +17,7 @@ MODULES = {
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.pixels.quality": ("psnr", "ssim"),
+    "aei.codec.pixels.ssimulacra2": ("ssimulacra2",),
     "aei.codec.pixels.tensors": ("as_pixels",),
     "aei.codec.files.convert": ("EncodeOptions", "Converted", "encode_file", "decode_file", "image_file",
                           "thumbnail"),

@@ -6,6 +6,7 @@ import aei.codec.pillow
 import numpy as np
 import pytest
 from aei import codec as face
+from aei.codec.pixels.ssimulacra2 import ssimulacra2
 from golden_files import GOLDEN, read
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -98,6 +99,11 @@ def test_save_options(photo):
     file = io.BytesIO()
     image.save(file, "AEI", target_size=4000)
     assert 3920 <= len(file.getvalue()) <= 4000
+    file = io.BytesIO()
+    image.save(file, "AEI", target_ssimulacra2=60)
+    with Image.open(file) as back:
+        # so small a picture has no file within 0.5: scores jump from one gain index to the next
+        assert 59.5 <= ssimulacra2(photo, np.asarray(back)) <= 61
     with pytest.raises(ValueError, match="exclude each other"):
         image.save(io.BytesIO(), "AEI", quality=30, target_bpp=0.3)
     with pytest.raises(OSError, match="smallest file"):

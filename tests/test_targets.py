@@ -9,7 +9,8 @@ from aei.cli.encode import ByteCount
 from aei.codec import targets
 from aei.codec.files import convert
 from aei.codec.pixels import quality
-from aei.codec.targets import BPP, PSNR, SIZE, SSIM, Target
+from aei.codec.pixels.ssimulacra2 import ssimulacra2
+from aei.codec.targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target
 from conftest import synthetic_photo
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,16 +56,56 @@ def test_ssim_is_met_from_above(codec, large):
     assert reached.achieved == pytest.approx(achieved, abs=1e-9)
 
 
+@pytest.mark.parametrize("goal", [40, 50, 70])
+def test_scores_are_met_within_a_half(codec, large, goal):
+    reached = targets.encode_to_target(codec, large, Target(SSIMULACRA2, goal))
+    achieved = ssimulacra2(large, np.asarray(codec.decode(reached.data)))
+    assert goal - 0.5 <= achieved <= goal + 0.5
+    assert reached.achieved == achieved
+    assert reached.probes <= 8
+
+
+@given(st.floats(0, 90), st.integers(0, 99))
+def test_scores_that_jump_are_met_where_a_neighbour_meets_them(goal, seed):
+    rng = np.random.default_rng(seed)
+    curve = np.linspace(-20, 88, 256) + rng.uniform(-0.6, 0.6, 256)
+    window = goal - 0.5, goal + 0.5
+    index, values = targets._search(lambda i: float(curve[i]), SSIMULACRA2, window)
+    found = targets._nearby(lambda i: float(curve[i]), index, values, window)
+    if goal < 86:
+        near = curve[max(0, index - 3) : index + 4]
+        if ((near >= window[0]) & (near <= window[1])).any():
+            assert window[0] <= curve[found] <= window[1]
+        else:
+            assert curve[found] >= window[0]
+    assert len(values) <= 24
+
+
+def test_scores_of_grey_and_of_tiny_images(codec, large):
+    grey = Image.fromarray(large).convert("L")
+    reached = targets.encode_to_target(codec, grey, Target(SSIMULACRA2, 60))
+    back = codec.decode(reached.data)
+    assert back.mode == "L"
+    score = ssimulacra2(np.asarray(grey), np.asarray(back))
+    assert 59.5 <= score == reached.achieved <= 60.5
+    with pytest.raises(face.UnsupportedError, match="not defined for sides below 8"):
+        targets.encode_to_target(codec, large[:7], Target(SSIMULACRA2, 60))
+
+
 def test_out_of_reach(codec, large):
     with pytest.raises(face.UnsupportedError, match="even the smallest file has"):
         targets.encode_to_target(codec, large, Target(SIZE, 100))
     with pytest.raises(face.UnsupportedError, match="even the best file has only"):
         targets.encode_to_target(codec, large, Target(PSNR, 70))
+    with pytest.raises(face.UnsupportedError, match=r"even the best .* SSIMULACRA 2"):
+        targets.encode_to_target(codec, large, Target(SSIMULACRA2, 99.9))
     best = targets.encode_to_target(codec, large, Target(SIZE, 10**7))
     assert best.gain_index == 255
 
 
-@pytest.mark.parametrize(("kind", "value"), [(SIZE, 0), (BPP, -1), (SSIM, 1), (PSNR, 100)])
+@pytest.mark.parametrize(
+    ("kind", "value"), [(SIZE, 0), (BPP, -1), (SSIM, 1), (PSNR, 100), (SSIMULACRA2, 100)]
+)
 def test_senseless_targets(kind, value):
     with pytest.raises(face.UnsupportedError, match="give a number"):
         Target(kind, value)
@@ -79,7 +120,7 @@ def test_metadata_and_alpha_count(codec, large):
 
 
 @given(
-    st.sampled_from([SIZE, PSNR, SSIM]),
+    st.sampled_from([SIZE, PSNR, SSIM, SSIMULACRA2]),
     st.lists(st.floats(1e-4, 0.2), min_size=256, max_size=256),
     st.floats(-5, 25),
     st.floats(-0.1, 1.1),
@@ -122,6 +163,9 @@ def test_command_line(run_aei, tmp_path, large):
     assert run_aei("encode", source, "--target-size", "lots", "-f").code == 2
     result = run_aei("encode", tmp_path, "-o", tmp_path / "out", "--target-bpp", 0.4, "--json")
     assert json.loads(result.out.splitlines()[0])["bpp"] <= 0.4
+    result = run_aei("encode", source, "--target-ssimulacra2", 50, "-f", "--json")
+    assert 49.5 <= json.loads(result.out)["ssimulacra2"] <= 50.5
+    assert run_aei("encode", source, "--target-ssimulacra2", 100, "-f").code == 1
 
 
 def test_max_side_scales_down_and_never_up(run_aei, tmp_path, large):

@@ -12,7 +12,7 @@ from ...benchmarks.codecs import PeerCodec
 from ...benchmarks.datasets import Dataset
 from ...benchmarks.match import match_bytes
 from ...benchmarks.metrics import ms_ssim_db
-from ...benchmarks.results import METRICS, curves
+from ...benchmarks.results import curves
 from ...benchmarks.run import Point
 from ...benchmarks.style import styles
 from .pages import page, picture, small_uri
@@ -26,11 +26,13 @@ def report(facts: dict, points: list[Point], pictures: dict | None) -> str:
         key: facts[key]
         for key in (
             "dataset", "images", "environment", "codecs", "left_out", "anchor", "bd_rate",
-            "bd_rate_per_image", "timings", "published",
+            "bd_rate_per_image", "windows", "timings", "published",
         )
     }  # fmt: skip
     data["styles"] = styles({name: c["family"] for name, c in facts["codecs"].items()})
-    data["metrics"] = {m: label for m, label in METRICS.items() if curves(points, m)}
+    data["metrics"] = {
+        name: m["label"] for name, m in facts["metrics"].items() if curves(points, name)
+    }
     data["curves"] = {m: _curves(points, m) for m in data["metrics"]}
     data["bare"] = {m: _curves(points, m, headers=False) for m in data["metrics"]}
     names = list(dict.fromkeys(p.image for p in points))
@@ -56,7 +58,7 @@ def _single(points: list[Point], metrics: list[str]) -> dict:
     result: dict = {}
     for p in sorted(points, key=lambda p: p.bytes):
         for metric in metrics:
-            value = getattr(p, metric)
+            value = p.value(metric)
             value = float(ms_ssim_db(value)) if metric == "ms_ssim" else value
             if not np.isnan(value):
                 of_image = result.setdefault(p.image, {}).setdefault(metric, {})

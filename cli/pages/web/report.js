@@ -40,7 +40,7 @@
     headers.parentElement.hidden = image.value !== "";
     const source = image.value ? data.single[image.value][m] ?? {} : headers.value === "bare" ? data.bare[m] : data.curves[m];
     const series = entries.filter((e) => on.has(e.name) && source[e.name]).map((e) => ({
-      ...e, own: own(e.name), points: source[e.name].map(([x, y]) => ({ x, y, text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${m === "ssimulacra2" ? "" : "dB"}` })),
+      ...e, own: own(e.name), points: source[e.name].map(([x, y]) => ({ x, y, text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${data.metrics[m].endsWith("(dB)") ? "dB" : ""}` })),
     }));
     const paperKey = { psnr: "psnr", ms_ssim: "ms_ssim_db" }[m];
     if (!image.value && paperKey && headers.value !== "bare") {
@@ -82,7 +82,8 @@
     root.append(el("thead", {}, el("tr", {}, ...cells)), body);
   }
 
-  const columns = { psnr: "PSNR", psnr_without_headers: "PSNR, no headers", psnr_yuv: "PSNR YCbCr", ms_ssim: "MS-SSIM", ssimulacra2: "SSIMULACRA 2" };
+  const columns = { psnr: "PSNR", psnr_without_headers: "PSNR, no headers", ...data.metrics, psnr_yuv: "PSNR YCbCr", ms_ssim: "MS-SSIM" };
+  columns.psnr = "PSNR";
   const present = Object.keys(columns).filter((k) => data.bd_rate.some((r) => typeof r[k] === "number"));
   const paperRows = Object.entries(data.published).map(([name, c]) => ({ codec: `${name} (published)`, psnr: c.bd_rate, psnr_window: c.bd_rate_window }));
   table(byId("bd"), [{ name: "codec" }, ...present.map((k) => ({ name: columns[k] }))],
@@ -95,6 +96,31 @@
         return { text: `${signed(r[k])} %`, value: r[k], more };
       })],
     })));
+
+  // Bytes at equal quality, in windows
+  const equal = data.windows, equalCodec = byId("equal-codec"), equalMetric = byId("equal-metric");
+  byId("equal").hidden = !Object.keys(equal).length;
+  const tests = new Set(Object.values(equal).flatMap((byWindow) => Object.values(byWindow).flatMap(Object.keys)));
+  equalCodec.append(...options([...tests].map((name) => [name, name])));
+  equalMetric.append(...options(Object.keys(equal).map((name) => [name, data.metrics[name]])));
+  function drawEqual() {
+    const byWindow = equal[equalMetric.value] ?? {}, windows = Object.keys(byWindow);
+    const found = windows.map((w) => byWindow[w][equalCodec.value] ?? {});
+    byId("equal-table").replaceChildren();
+    table(byId("equal-table"), [{ name: "against" }, { name: "tuned for", text: true }, ...windows.map((name) => ({ name }))],
+      [...new Set(found.flatMap(Object.keys))].map((name) => ({
+        name,
+        cells: [{ text: name, value: name }, { text: data.codecs[name].tuned_for ?? "", value: data.codecs[name].tuned_for },
+          ...found.map((others) => {
+            if (!others[name]) return { text: "–" };
+            const [percent, low, high, images, worstImage, worst] = others[name];
+            const range = low === null ? "" : `[${signed(low)}, ${signed(high)}] `;
+            return { text: `${signed(percent)} %`, value: percent, more: `${range}${images}, ${worstImage} ${signed(worst)}` };
+          })],
+      })));
+  }
+  for (const select of [equalCodec, equalMetric]) select.addEventListener("change", drawEqual);
+  drawEqual();
 
   // BD-rate of each image
   const single = byId("single");
@@ -175,8 +201,8 @@
   }
 
   // What was run, where
-  table(byId("codecs"), [{ name: "codec" }, { name: "settings", text: true }, { name: "version", text: true }],
-    Object.entries(data.codecs).map(([name, c]) => ({ name, cells: [{ text: name, value: name }, { text: c.settings, value: c.settings }, { text: c.version, value: c.version }] })));
+  table(byId("codecs"), [{ name: "codec" }, { name: "settings", text: true }, { name: "tuned for", text: true }, { name: "version", text: true }],
+    Object.entries(data.codecs).map(([name, c]) => ({ name, cells: [{ text: name, value: name }, { text: c.settings, value: c.settings }, { text: c.tuned_for ?? "", value: c.tuned_for }, { text: c.version, value: c.version }] })));
   byId("left-out").append(...Object.entries(data.left_out).map(([name, why]) => el("li", {}, `${name}: ${why}`)));
   byId("sources").append(...Object.entries(data.published).map(([name, c]) => el("li", {}, `${name}: ${c.source}`)));
   const facts = { CPU: machine.cpu, CPUs: machine.cpus, "load average": (machine.load_average ?? []).join(", "), system: `${machine.system}, ${machine.machine}`,
