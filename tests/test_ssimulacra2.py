@@ -50,8 +50,9 @@ def test_a_side_below_eight_has_no_score():
 def test_bands_of_rows_change_nothing(shape, monkeypatch):
     x = picture(*shape)
     whole = module.weighted_sum(x, noisy(x, 6))
-    monkeypatch.setattr(module, "BAND", 6)
-    assert module.weighted_sum(x, noisy(x, 6)) == pytest.approx(whole, rel=1e-6)
+    for pixels in (6 * shape[1], 1):
+        monkeypatch.setattr(module, "BAND_PIXELS", pixels)
+        assert module.weighted_sum(x, noisy(x, 6)) == pytest.approx(whole, rel=1e-6)
 
 
 def test_grey_is_three_equal_channels():

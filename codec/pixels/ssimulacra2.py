@@ -21,7 +21,7 @@ from .xyb import linear_of_srgb, xyb
 
 SCALES = 6
 MIN_SIDE = 8  # a scale below it is the last
-BAND = 128  # rows at a time, even
+BAND, BAND_PIXELS = 128, 1 << 19  # at a time at most: rows, an even number; and pixels
 C2 = np.float32(0.0009)
 FACTOR = 0.9562382616834844
 
@@ -90,6 +90,11 @@ def weighted_sum(original: np.ndarray, distorted: np.ndarray) -> float:
     return total
 
 
+def _band(width: int) -> int:
+    """How many rows to take at a time, an even number."""
+    return max(2, min(BAND, BAND_PIXELS // width // 2 * 2))
+
+
 def _sides(image: np.ndarray) -> tuple[int, int]:
     """Height and width of a uint8 image (H, W, 3) or (H, W), or of linear light (3, h, w)."""
     h, w = image.shape[:2] if image.dtype == np.uint8 else image.shape[1:]
@@ -110,8 +115,9 @@ def _halve(image: np.ndarray) -> np.ndarray:
     repeated."""
     height, width = _sides(image)
     out = np.empty((3, (height + 1) // 2, (width + 1) // 2), np.float32)
-    for top in range(0, height, BAND):
-        rows = _linear(image, top, min(top + BAND, height))
+    band = _band(width)
+    for top in range(0, height, band):
+        rows = _linear(image, top, min(top + band, height))
         if rows.shape[1] % 2 or width % 2:
             rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2), (0, width % 2)), mode="edge")
         half = out[:, top // 2 : top // 2 + rows.shape[1] // 2]
@@ -137,8 +143,9 @@ def _scale_sum(p: np.ndarray, q: np.ndarray, weights: np.ndarray) -> float:
     """The weighted sum of one scale; p, q: original and distorted; weights: (3, 6)."""
     height, width = _sides(p)
     channels = [_Channel(c, weights[c]) for c in (X, Y, B) if weights[c].any()]
-    for top in range(0, height, BAND):
-        bottom = min(top + BAND, height)
+    band = _band(width)
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
         a, b = (_positive_xyb(_linear(image, top, bottom)) for image in (p, q))
         for channel in channels:
             channel.feed(a[channel.index], b[channel.index], bottom == height)
