@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from ..codec.settings import AUTO, EFFORTS, ENHANCING, RESTORING, TUNES, settle_effort
+from ..codec.settings import (
+    AUTO,
+    DEFAULT_QUALITY,
+    EFFORTS,
+    ENHANCING,
+    RESTORING,
+    TUNES,
+    settle_effort,
+)
 from ..formats import UnsupportedError
 from . import many
 from . import output as out
@@ -40,7 +48,7 @@ class ByteCount(click.ParamType):
     help="Output file, - for stdout; for many files a folder.  [default: IN with .aei]",
 )  # fmt: skip
 @click.option(
-    "-q", "--quality", default=50.0, show_default=True, type=click.FloatRange(1, 100),
+    "-q", "--quality", default=float(DEFAULT_QUALITY), show_default=True, type=click.FloatRange(1, 100),
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--target-size", type=ByteCount(), metavar="SIZE",

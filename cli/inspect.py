@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.settings import EFFORTS, TUNES
+from ..codec.settings import DEFAULT_QUALITY, EFFORTS, TUNES
 from . import output as out
 from .files import STREAM, naming, read_input, region_of
 
@@ -25,7 +25,7 @@ NO_LINEAR = "No picture of the linear path: this model has none."
 @click.argument("source", metavar="IMAGE|FILE", type=click.Path())
 @click.option("-o", "--output", metavar="FOLDER", type=click.Path(),
               help="Folder to write.  [default: that of the input, its suffix replaced by .inspect]")  # fmt: skip
-@click.option("-q", "--quality", default=50.0, show_default=True, type=click.FloatRange(1, 100),
+@click.option("-q", "--quality", default=float(DEFAULT_QUALITY), show_default=True, type=click.FloatRange(1, 100),
               help="Of an IMAGE, which is encoded first.")  # fmt: skip
 @click.option("-e", "--effort", default=TUNES["psnr"], show_default=True, type=click.IntRange(0, EFFORTS - 1),
               help="Of an IMAGE, as of aei encode.")  # fmt: skip

@@ -27,7 +27,7 @@ from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import AlphaRows, alpha_span, pack_metadata, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
-from .settings import GAIN_LEVELS, TUNES, gain_index_of_quality, settle_effort
+from .settings import DEFAULT_QUALITY, GAIN_LEVELS, TUNES, settle_effort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ class Codec:
     def encode(
         self,
         image: Image.Image | np.ndarray,
-        quality: float = 50,
+        quality: float = DEFAULT_QUALITY,
         *,
         gain_index: int | None = None,
         metadata: bool = True,
@@ -112,7 +112,7 @@ class Codec:
         """The .aei file of an image.
 
         image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
-        (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100; gain_index, 0..255,
+        (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100, about the SSIMULACRA 2 to expect; gain_index, 0..255,
         overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
         default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
@@ -128,7 +128,9 @@ class Codec:
         from .pixels.post_filter import pack as pack_filter
         from .pixels.windows import decoded_tile, quantise_tile, read_tile
 
-        row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
+        row = int(gain_index) if gain_index is not None else None
+        if row is None:
+            row = self.bundle.gain_index_of_quality(quality)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
         effort = settle_effort(effort, tune)
@@ -407,7 +409,7 @@ def default_codec() -> Codec:
 
 def encode(
     image: Image.Image | np.ndarray,
-    quality: float = 50,
+    quality: float = DEFAULT_QUALITY,
     *,
     metadata: bool = True,
     effort: int | None = None,

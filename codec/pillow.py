@@ -8,7 +8,7 @@
 >>> Image.open(file).size
 (40, 30)
 
-Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB),
+Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB),
 `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode; `icc_profile`, `exif` and `xmp` in place of
 the image's own; `metadata=False` for none.
 `info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the
@@ -29,6 +29,7 @@ from ..formats.sections import METADATA
 from . import api
 from .pixels.images import info_of
 from .pixels.side_channels import read_metadata
+from .settings import DEFAULT_QUALITY
 from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, encode_to_target
 
 TARGETS = {f"target_{kind}": kind for kind in (SIZE, BPP, PSNR, SSIM, SSIMULACRA2)}
@@ -111,7 +112,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         if targets:
             data = encode_to_target(api.default_codec(), image, targets[0], **how).data
         else:
-            data = api.encode(image, options.get("quality", 50), **how)
+            data = api.encode(image, options.get("quality", DEFAULT_QUALITY), **how)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

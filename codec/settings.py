@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..formats import UnsupportedError
 
 GAIN_LEVELS = 256
+DEFAULT_QUALITY = 75
 EFFORTS = 10  # what each does: docs/EFFORT.md
 # What files can be tuned for, and the effort that is then the default. The first is what a model is
 # used for that says what errors are worth.
@@ -15,11 +18,18 @@ RESTORING = ("denoise", "deblock", "deblur")
 ENHANCING = ("low-light", "contrast", "colour", "haze")
 
 
-def gain_index_of_quality(quality: float) -> int:
-    """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError."""
+def gain_index_of_quality(quality: float, scores: Sequence[Sequence[float]] = ()) -> int:
+    """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError.
+
+    scores: (gain index, SSIMULACRA 2) of a model, rising in both, so that quality N is a score of N,
+    as a median over photographs; between them, and to the ends, straight lines.
+    """
     if not 1 <= quality <= 100:
         raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
-    return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
+    points = [(1.0, 0.0), *((score, index) for index, score in scores), (100.0, GAIN_LEVELS - 1.0)]
+    above = next(i for i, (score, _) in enumerate(points) if i and quality <= score)
+    (low, first), (high, last) = points[above - 1], points[above]
+    return round(first + (last - first) * (quality - low) / (high - low))
 
 
 def settle_effort(effort: int | None, tune: str | None = None) -> int:

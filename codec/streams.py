@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 from .api import Codec
 from .files.batch import available_cpus, default_jobs
 from .files.convert import Decoders, load_codec
+from .settings import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from .targets import Target
+from .targets import Target
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -25,7 +26,7 @@ Out = TypeVar("Out")
 
 def encode_many(
     images: Iterable[Image.Image | np.ndarray],
-    quality: float = 50,
+    quality: float = DEFAULT_QUALITY,
     *,
     target: Target | None = None,
     metadata: bool = True,

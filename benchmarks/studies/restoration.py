@@ -26,14 +26,13 @@ import numpy as np
 from ...codec import Codec
 from ...codec.pixels.quality import psnr
 from ...codec.restore import Restorers
-from ...codec.settings import RESTORING
+from ...codec.settings import DEFAULT_QUALITY, RESTORING
 from ...codec.training.data import degrade
 from ..bdrate import bd_rate, rate_at
 from ..datasets import load_dataset
 from ..environment import environment
 
 QUALITIES = (1, 6, 12, 20, 28, 36, 50, 75, 95)
-DEFAULT_QUALITY = 50  # what `aei encode` takes where none is named
 PLAIN, RESTORED = "plain", "aei restore"
 # Strengths that were best on crops of two Kodak images: of non-local means h as a share of sigma (of 0.3 to 1.3), and
 # for JPEG in levels (of 2 to 8); of the Wiener filter its balance (of 0.0005 to 0.2).

@@ -16,6 +16,7 @@ from ...benchmarks.codecs import PeerCodec
 from ...benchmarks.match import Match, Rule, match_bytes
 from ...benchmarks.metrics import ms_ssim
 from ...codec.pixels.quality import psnr
+from ...codec.settings import DEFAULT_QUALITY
 
 
 def page(
@@ -127,7 +128,7 @@ def compare(
     """
     first, *others = codecs
     if size is None:
-        value = 50.0 if quality is None else quality
+        value = float(DEFAULT_QUALITY) if quality is None else quality
         match = Match(first.name, value, first.encode(image, value))
     else:
         match = match_bytes(first, image, size, "at_most")

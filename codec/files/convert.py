@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import HEAD_BYTES, SIGNATURE, check_size
 from ..api import Codec
+from ..settings import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +46,7 @@ class EncodeOptions:
     tune, restore, enhance: see Codec.encode.
     """
 
-    quality: float = 50
+    quality: float = DEFAULT_QUALITY
     target: Target | None = None
     max_side: int | None = None
     strip: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ...formats import ModelError, UnknownModelError
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
-from ..settings import GAIN_LEVELS
+from ..settings import GAIN_LEVELS, gain_index_of_quality
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
@@ -94,6 +95,20 @@ class Bundle:
             return None
         least, most = self.manifest["lambda"]
         return least * (most / least) ** (row / 255) * 255**2 / 3
+
+    def gain_index_of_quality(self, quality: float) -> int:
+        """As settings.gain_index_of_quality, by this model's scores. Raises UnsupportedError, ModelError."""
+        scores = self.manifest.get("scores", [])
+        ends = [[0, 1], *scores, [GAIN_LEVELS - 1, 100]] if isinstance(scores, list) else []
+        try:
+            rising = all(
+                a < b for one, two in pairwise(ends) for a, b in zip(one, two, strict=True)
+            )
+        except (TypeError, ValueError):
+            rising = False
+        if not ends or not rising:
+            raise ModelError(f"{self.path}: the scores in manifest.json do not rise")
+        return gain_index_of_quality(quality, scores)
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ from ..networks.restorer import RestoringCodec
 from ..symbols.tables import Latents, add_trellis, fit_tables, tables_of_masses
 from ..tasks import model_from_state, network_from_dict
 from .bundle_folder import GRAPHS, new_bundle, write_manifest
+from .calibrate import calibrate
 from .gradients import write_gradient
 from .graphs import (
     hyper_analysis_graph,
@@ -139,6 +140,8 @@ def export_bundle(
             calibration = images[:CALIBRATION]
             manifest["synthesis"] = write_synthesis(temporary, model, calibration, rows)
         write_manifest(temporary, manifest)
+        if isinstance(model, LatentCodec):
+            manifest |= calibrate(temporary, images[:CALIBRATION])
         size = sum(p.stat().st_size for p in temporary.iterdir())
         if size > MAX_BUNDLE_BYTES:
             raise ValueError(f"the bundle has {size} bytes, over {MAX_BUNDLE_BYTES}")
