@@ -46,6 +46,10 @@ def inputs(codec: Codec, folder: str, images: int) -> Iterator[dict[str, np.ndar
 def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     """A copy of a bundle whose g_s computes in int8."""
     import onnx
+
+    from ...codec.models.runtime import onnxruntime
+
+    onnxruntime()  # without telemetry
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     from ...codec.training.export.weights import store

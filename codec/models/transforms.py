@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...formats import ModelError
 from ...formats.tiles import Box
+from .runtime import Session, onnxruntime
 
 # The input of g_s by which its network can be told from its linear path: the gain of the features at an eighth of the
 # resolution.
@@ -15,23 +15,6 @@ LAST_GAIN = "gain8"
 FINISH = "g_s.finish"  # the end of g_s at half the resolution, a graph of its own
 BAND = 64  # rows of pixels that it takes at once, so that its features stay in a processor's caches
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
-
-
-def open_session(file: Path, threads: int | None, what: str):
-    """An ONNX Runtime session of a graph on the CPU. threads: by default one per core; what: the graph is, for people.
-    Raises ModelError."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    # Threads that wait for the next run in a loop take the cores from another session's, and from NumPy's: g_s and its
-    # end took 107 ms one after the other instead of 54.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # whatever the library raises at a bad file
-        raise ModelError(f"{file}: the {what} cannot be loaded ({error})") from None
 
 
 class Transforms:
@@ -52,12 +35,13 @@ class Transforms:
         self._threads = threads
         self._margin = margin
         self._rows = rows
-        self._sessions: dict = {}
+        self._sessions: dict[str, Session] = {}
 
-    def _session(self, name: str):
+    def _session(self, name: str) -> Session:
         if name not in self._sessions:
             file = self._path / f"{name}.onnx"
-            self._sessions[name] = open_session(file, self._threads, "transform")
+            # of two threads that come at once, one's is kept
+            self._sessions.setdefault(name, Session(file, self._threads, "transform"))
         return self._sessions[name]
 
     def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:
@@ -166,9 +150,7 @@ class Transforms:
     @staticmethod
     def _give_memory_back():
         """Run options under which a session keeps nothing of what a run took: the gradient's tape is large."""
-        import onnxruntime as ort
-
-        options = ort.RunOptions()
+        options = onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
 

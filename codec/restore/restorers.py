@@ -64,9 +64,9 @@ class Restorer:
     def _loaded(self):
         with self._lock:
             if self._session is None:
-                from ..models.transforms import open_session
+                from ..models.runtime import Session
 
-                self._session = open_session(self.path / GRAPH, self._threads, "network")
+                self._session = Session(self.path / GRAPH, self._threads, "network")
             return self._session
 
     def run(self, x: np.ndarray, seen: np.ndarray) -> np.ndarray:
