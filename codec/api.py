@@ -242,6 +242,7 @@ class Codec:
         from PIL import Image
 
         from .pixels import images
+        from .pixels.metadata import info_of
         from .pixels.windows import blocks_of, filter_of, preview, synthesise
 
         self._check_model(contents)
@@ -277,7 +278,7 @@ class Codec:
             canvas.paste(
                 part, ((block.left - wanted.left) // scale, (block.top - wanted.top) // scale)
             )
-        canvas.info.update(images.info_of(metadata))
+        canvas.info.update(info_of(metadata))
         return canvas
 
     def _tile_cache(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 from ..formats import UnsupportedError
 
 GAIN_LEVELS = 256
@@ -16,9 +18,14 @@ ENHANCING = ("low-light", "contrast", "colour", "haze")
 
 def gain_index_of_quality(quality: float) -> int:
     """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError."""
-    if not 1 <= quality <= 100:
-        raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
+    if not is_number(quality) or not 1 <= quality <= 100:
+        raise UnsupportedError(f"quality {quality!r}: choose a number from 1 to 100")
     return round((quality - 1) * (GAIN_LEVELS - 1) / 99)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number that can be compared: Python's or NumPy's, no text, no truth."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def settle_effort(effort: int | None, tune: str = "psnr") -> int:
@@ -27,8 +34,8 @@ def settle_effort(effort: int | None, tune: str = "psnr") -> int:
         raise UnsupportedError(f"tune {tune!r}: choose {' or '.join(TUNES)}")
     if effort is None:
         return TUNES[tune]
-    if not 0 <= effort < EFFORTS:
-        raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
+    if not is_number(effort) or not 0 <= effort < EFFORTS:
+        raise UnsupportedError(f"effort {effort!r}: choose a number from 0 to {EFFORTS - 1}")
     if effort < 2 and tune != "psnr":
         raise UnsupportedError(f"effort {effort}: tuning for {tune} needs an effort of 2 or more")
     return int(effort)

@@ -240,7 +240,7 @@ def _like(image: Image.Image | np.ndarray, picture: Picture) -> Image.Image | np
         return pixels.reshape(image.shape)
     from PIL import Image
 
-    from ..pixels.images import info_of
+    from ..pixels.metadata import info_of
 
     made = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     made.info.update(info_of(picture.metadata))
