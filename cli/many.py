@@ -82,6 +82,8 @@ def read_list(listed: str | None) -> list[str]:
     """The names in a list file: separated by NULs if it holds any, else one a line."""
     if listed is None:
         return []
+    if listed == STREAM and sys.stdin is None:
+        raise AeiError("stdin is closed")
     data = sys.stdin.buffer.read() if listed == STREAM else Path(listed).read_bytes()
     if b"\0" in data:
         names = data.split(b"\0")

@@ -6,7 +6,6 @@ import glob
 import itertools
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,7 +15,7 @@ from pathlib import Path
 from ...formats import AeiError
 from ...formats.errors import shown
 from .convert import Converted
-from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
+from .storage import DiskError, OutputError, read_regular, remove_stale_parts, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +100,9 @@ def make_plan(
     for file in found:
         place = Path(file.path.name) if output is None else file.place
         base = (file.path.parent if output is None else output) / place
+        if not base.name:
+            plan.settled.append(Outcome(file.path, None, FAILED, message="is no name of a file"))
+            continue
         if keep_extension:
             target = base.with_name(base.name + new_suffix)
         else:
@@ -127,7 +129,7 @@ def _find(
     folders = sum(os.path.isdir(name) for name in names)
     for name in names:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(name):
             # several folders each get one of their name
             top = Path(path.resolve().name) if folders > 1 else Path()
             for inside in _walk(path, plan, suffixes, recursive, output):
@@ -218,6 +220,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
             existing = target
         elif copy is not None and copy.exists() and not copy.samefile(source):
             existing = copy
+    except ValueError:
+        return Outcome(source, target, FAILED, message="is no name of a file")
     except OSError as error:
         return Outcome(source, target, FAILED, message=error.strerror or str(error))
     if existing is not None and skip_existing:
@@ -236,12 +240,8 @@ def convert_task(
 ) -> Outcome:
     """Read, convert and write one file; the output gets the source's times. Raises AeiError and OSError."""
     start = time.perf_counter()
+    data = read_regular(task.source)
     status = os.stat(task.source)
-    if stat.S_ISDIR(status.st_mode):
-        raise AeiError("is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise AeiError("not a regular file: pipe it in with -")
-    data = task.source.read_bytes()
     made = convert(data)
     target = task.target
     if made.kept:
