@@ -30,7 +30,7 @@ def read_input(source: str) -> bytes:
         if sys.stdin is None:
             raise AeiError("stdin is closed")
         return sys.stdin.buffer.read()
-    from ..codec.files.storage import read_regular
+    from ..codec.reading import read_regular
 
     return read_regular(source)
 

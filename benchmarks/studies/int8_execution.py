@@ -47,6 +47,7 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     """A copy of a bundle whose g_s computes in int8."""
     import onnx
 
+    from ...codec.models.parts import add_hashes
     from ...codec.models.runtime import onnxruntime
 
     onnxruntime()  # without telemetry
@@ -79,6 +80,7 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     manifest["name"] += "-int8-executed"
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    add_hashes(out)
 
 
 @click.command()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from ...formats import AeiError
 from ...formats.errors import shown
+from ..reading import read_regular
 from .convert import Converted
-from .storage import DiskError, OutputError, read_regular, remove_stale_parts, write_atomic
+from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
 log = logging.getLogger(__name__)
 

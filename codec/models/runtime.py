@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...formats import ModelError
+from .parts import check_parts
 
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -61,7 +62,14 @@ class Session:
 
     def run(self, outputs: list[str] | None, inputs: dict, options: Any = None) -> list:
         """Arrays of the outputs named, by default of all."""
-        return self.opened().run(outputs, inputs, options)
+        session = self.opened()
+        try:
+            return session.run(outputs, inputs, options)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the library raises at a graph of another kind
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"{self.file}: the {self.what} cannot be run ({said})") from None
 
     def abandon(self) -> None:
         """Forget the session without giving it back: its threads are not there."""
@@ -74,6 +82,7 @@ class Session:
 
 
 def _open(file: Path, threads: int | None, what: str) -> Any:
+    check_parts(file.parent, file.name)
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3

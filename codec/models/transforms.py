@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...formats import ModelError
 from ...formats.tiles import Box
 from .runtime import Session, onnxruntime
 
@@ -54,6 +55,8 @@ class Transforms:
         return session.run(None, inputs)[0]
 
     def _row(self, name: str, row: int) -> np.ndarray:
+        if name not in self._rows:
+            raise ModelError(f"{self._path}: the model has no gains called {name}")
         return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
 
     def analysis(self, x: np.ndarray, row: int) -> np.ndarray:
@@ -62,15 +65,19 @@ class Transforms:
         Returns y, float32 (h, w, M) in quantisation steps, not rounded.
         """
         y = self._run("g_a", "x", x, row)
-        y *= self._row("gain", row)
+        gain = self._row("gain", row)
+        self._expect("g_a", y, (1, gain.shape[1], *y.shape[2:]))
+        y *= gain
         return _channels_last(y)
 
     def hyper_analysis(self, y: np.ndarray, row: int) -> np.ndarray:
         """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without h_a codes y as z."""
-        if not (self._path / "h_a.onnx").exists():
+        if "z_gain" not in self._rows and not (self._path / "h_a.onnx").exists():
             return y
         z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), row)
-        z *= self._row("z_gain", row)
+        gain = self._row("z_gain", row)
+        self._expect("h_a", z, (1, gain.shape[1], *z.shape[2:]))
+        z *= gain
         return _channels_last(z)
 
     def synthesis(
@@ -81,7 +88,11 @@ class Transforms:
 
         Returns float32 (stride h, stride w, 3), or of `wanted`'s size, about -0.5..0.5, not clipped.
         """
-        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)[0]
+        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)
+        self._expect("g_s", x, (1, 3, *x.shape[2:]))
+        if wanted is not None and (x.shape[2] < wanted.bottom or x.shape[3] < wanted.right):
+            raise ModelError(f"{self._path}: g_s.onnx gives fewer pixels than it should")
+        x = x[0]
         wanted = Box(0, 0, x.shape[2], x.shape[1]) if wanted is None else wanted
         if self._margin:
             x = self._finished(x, row, wanted)
@@ -104,6 +115,10 @@ class Transforms:
             place = slice(top - wanted.top, top - wanted.top + band.height)
             out[:, place] = done[:, : band.height, : band.width]
         return out
+
+    def _expect(self, graph: str, a: np.ndarray, shape: tuple[int, ...]) -> None:
+        if a.shape != shape or a.ndim != 4 or a.dtype != np.float32:
+            raise ModelError(f"{self._path}: {graph}.onnx gives {a.dtype} of a shape {a.shape}")
 
     def _dequantised(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)

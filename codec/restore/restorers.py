@@ -6,7 +6,6 @@ A restored image is an image: what codes it afterwards need not know. Nothing he
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from ...formats import ModelError, UnsupportedError
 from ...formats.container import check_size
 from ...formats.tiles import Box, tile_boxes
+from ..models.parts import MANIFEST, read_json
 from ..pixels.tensors import as_pixels
 from ..settings import AUTO, ENHANCING, RESTORING
 
@@ -46,12 +46,12 @@ class Restorer:
     def __init__(self, path: str | Path, threads: int | None = None):
         self.path = Path(path)
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = read_json(self.path / MANIFEST)
             self.kind: str = manifest["restores"]
             self.name: str = manifest["name"]
             self.margin = int(manifest["margin"])  # pixels around a window that it depends on
             known = self.kind in KINDS and 0 <= self.margin <= 4096 and not self.margin % MULTIPLE
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ModelError, ValueError, KeyError, TypeError):
             known = False
         if not known:
             raise ModelError(
