@@ -23,7 +23,7 @@ from ..formats import (
 from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
-from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
+from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes, tiles_touching
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
@@ -41,6 +41,7 @@ WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 1
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
+PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
 
 
 @dataclass(frozen=True)
@@ -255,9 +256,12 @@ class Codec:
         metadata = read_metadata(contents.sections, limits)
         planes = filter_of(contents)
         blocks = blocks_of(wanted, contents.side)
-        tiles, capacity = self._tile_cache(contents, wanted, lost)
+        tiles, capacity = self._tile_cache(contents, wanted, lost, limits)
         size = -(-wanted.width // scale), -(-wanted.height // scale)
-        limits.check_memory(_memory(contents, size, blocks, capacity, program["latents"]))
+        touched = self._touched(contents, wanted)
+        limits.check_work(*_work(contents, touched, wanted))
+        needed = _memory(contents, touched, size, blocks, capacity, program["latents"])
+        limits.check_memory(needed)
         canvas = Image.new(header.mode, size)
         # Small images come straight from the latents where the model has a matrix for it.
         linear = (
@@ -265,6 +269,7 @@ class Codec:
             and wanted.left % scale == wanted.top % scale == 0
         )
         for block in blocks:
+            limits.check_cancelled()
             row = header.gain_index
             if linear:
                 pixels = preview(self.transforms, tiles, block, row, program, scale)
@@ -282,7 +287,7 @@ class Codec:
         return canvas
 
     def _tile_cache(
-        self, contents: Contents, wanted: Box, lost: list[int] | None
+        self, contents: Contents, wanted: Box, lost: list[int] | None, limits: Limits
     ) -> tuple[TileCache, int]:
         """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
         import numpy as np
@@ -293,6 +298,7 @@ class Codec:
         header, program = contents.header, self.bundle.prior.program
 
         def decode(i: int) -> np.ndarray:
+            limits.check_cancelled()
             try:
                 return self._tile_latents(contents, i).y_hat
             except DamagedFileError:
@@ -307,6 +313,15 @@ class Codec:
         # a post-filter sees a little more, hence a cell more of the latents
         capacity = rows_of_tiles(wanted, side, (self.bundle.halo + 1) * program["stride"])
         return TileCache(contents.boxes, side, header.width, capacity, decode), capacity
+
+    def _touched(self, contents: Contents, wanted: Box) -> list[int]:
+        """Tiles whose latents a box of pixels needs."""
+        header = contents.header
+        whole = Box(0, 0, header.width, header.height)
+        # a post-filter sees a little more, hence a cell more of the latents
+        margin = (self.bundle.halo + 1) * self.bundle.prior.program["stride"]
+        side = contents.side or max(header.width, header.height)
+        return tiles_touching(wanted.grown(margin, whole), header.width, side)
 
     def _tile_latents(self, contents: Contents, i: int) -> Latents:
         from .exact.latents import decode_latents
@@ -331,7 +346,18 @@ class Codec:
         without ONNX Runtime."""
         contents = parse(data, limits)
         self._check_model(contents)
-        return (self._tile_latents(contents, i) for i in range(len(contents.entries)))
+        whole = Box(0, 0, contents.header.width, contents.header.height)
+        every = list(range(len(contents.entries)))
+        limits.check_work(*_work(contents, every, whole))
+        m = self.bundle.prior.program["latents"]
+        limits.check_memory(_memory(contents, every, (0, 0), [], 1, m))
+
+        def each() -> Iterator[Latents]:
+            for i in every:
+                limits.check_cancelled()
+                yield self._tile_latents(contents, i)
+
+        return each()
 
     def latents_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
         """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
@@ -371,15 +397,29 @@ def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box
     return box
 
 
+def _work(contents: Contents, touched: list[int], wanted: Box) -> tuple[int, int, int]:
+    """Pixels, tiles and bytes of image data that decoding a box takes; touched: its tiles."""
+    boxes, entries = contents.boxes, contents.entries
+    pixels = sum(boxes[i].width * boxes[i].height for i in touched)
+    payload = sum(entries[i].end - entries[i].start for i in touched)
+    return max(pixels, wanted.width * wanted.height), len(touched), payload
+
+
 def _memory(
-    contents: Contents, size: tuple[int, int], blocks: list[Box], capacity: int, m: int
+    contents: Contents,
+    touched: list[int],
+    size: tuple[int, int],
+    blocks: list[Box],
+    capacity: int,
+    m: int,
 ) -> int:
     """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a tile or
     the transforms' on a window, which come one after the other."""
-    window = max(block.width * block.height for block in blocks)
+    window = max((block.width * block.height for block in blocks), default=0)
     tile = contents.boxes[0].width * contents.boxes[0].height  # none is larger
+    payload = max(contents.entries[i].end - contents.entries[i].start for i in touched)
     kept = min(capacity, len(contents.boxes)) * tile * m * 4 // CELL_PIXELS
-    prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS
+    prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS + PAYLOAD_BYTES * payload
     return 4 * size[0] * size[1] + kept + max(WINDOW_BYTES * window, prior)
 
 
