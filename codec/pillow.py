@@ -134,8 +134,9 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     """The image with the metadata that was named in save() in place of its own; None and nothing
     take it away. Raises TypeError."""
     given = {name: as_bytes(name, options[name]) for name in METADATA if name in options}
-    if not given:
+    if not given and not hasattr(image, "tag_v2"):
         return image
+    # what Pillow has read counts, as for its own plugins: 16 bits are 8 by now
     image.load()
     changed = image._new(image.im)  # the same pixels; info is a copy
     if hasattr(image, "quantization"):  # by which restoration sees what a JPEG file has lost

@@ -11,6 +11,7 @@ import numpy as np
 from ...formats import UnsupportedError
 from ...formats.tiles import Box
 from . import metadata as side
+from .depth import PLAIN, depth_of, refuse_deep
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,6 +66,9 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     """
     if isinstance(image, np.ndarray):
         return Picture(_checked_array(image))
+    if image.mode in PLAIN or image.mode.startswith(("I", "F")):
+        refuse_deep(image, depth_of(image))
+    image.load()  # a TIFF file's pixels are turned upright now, and its Exif says so
     kept = side.metadata_of(image) if metadata else {}
     if not metadata:
         image = side.upright(image)
@@ -72,7 +76,10 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     if "transparency" in image.info or mode in ("PA", "RGBa", "La"):
         image = image.convert("LA" if mode in ("L", "1", "La") else "RGBA")
     elif mode == "P":
-        image = image.convert("L" if _uses_greys_only(image) else "RGB")
+        # a profile of colours stays one of colours
+        space = side.profile_space(kept.get("icc_profile", b""))
+        grey = space != "colour" and _uses_greys_only(image)
+        image = image.convert("L" if grey else "RGB")
     elif mode in ("1", "RGBX"):
         image = image.convert("L" if mode == "1" else "RGB")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
@@ -80,7 +87,7 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
             f"images of mode {mode} are not supported: convert to RGB or L first "
             "(Pillow: image.convert('RGB'))"
         )
-    return Picture(image, kept)
+    return Picture(image, side.suited(kept, image.mode))
 
 
 def _uses_greys_only(image: Image.Image) -> bool:

@@ -11,6 +11,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from .profiles import profile_of_png
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -34,8 +36,11 @@ def metadata_of(image: Image.Image) -> dict[str, bytes]:
 
     Raises TypeError where `info` holds them as what they cannot be.
     """
+    profile = as_bytes("icc_profile", image.info.get("icc_profile"))
+    if not profile and getattr(image, "format", None) == "PNG":
+        profile = profile_of_png(image.info, image.mode in ("1", "L", "LA"))
     found = {
-        "icc_profile": as_bytes("icc_profile", image.info.get("icc_profile")),
+        "icc_profile": profile,
         "exif": exif_of(image).removeprefix(EXIF_PREFIX),
         "xmp": _whole_xmp(xmp_of(image)),
     }
@@ -215,6 +220,15 @@ def _whole_xmp(xmp: bytes) -> bytes:
     if count:
         log.warning("the XMP's further parts, beyond 64 kB, are not kept")
     return kept
+
+
+def suited(metadata: dict[str, bytes], mode: str) -> dict[str, bytes]:
+    """Metadata without a profile that is not for pixels of a mode, RGB or L, with or without alpha."""
+    space = profile_space(metadata.get("icc_profile", b""))
+    if space is None or space == ("grey" if mode.startswith("L") else "colour"):
+        return metadata
+    log.warning("the colour profile is for %s, not for %s, and is left out", space, mode)
+    return {name: value for name, value in metadata.items() if name != "icc_profile"}
 
 
 def profile_space(profile: bytes) -> str | None:
