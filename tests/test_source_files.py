@@ -99,7 +99,7 @@ def test_what_describes_a_tiff_file_is_kept_and_what_lays_it_out_is_not(codec):
     exif[MAKE], exif[0x8298] = "Maker", "Rights"
     exif[0x8769] = {0x9003: "2020:01:01 00:00:00"}
     exif[GPS] = {1: "N"}
-    data = saved(Image.fromarray(PHOTO), "TIFF", exif=exif)
+    data = saved(Image.fromarray(PHOTO), "TIFF", exif=exif.tobytes())
     kept = to_picture(opened(data)).metadata["exif"]
     block = Image.Exif()
     block.load(b"Exif\0\0" + kept)

@@ -1,7 +1,8 @@
 """Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
 
 Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
-animations, 16-bit images and transparency that an output format cannot hold are refused by name.
+animations, transparency that an output format cannot hold and, unless they are to be converted, 16-bit
+images and other colour spaces are refused by name.
 """
 
 from __future__ import annotations
