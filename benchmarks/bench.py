@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..formats import AeiError
@@ -45,7 +46,9 @@ def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     for text in texts:
         name, _, values = text.rpartition("=")
         try:
-            result[name] = tuple(sorted(float(v) for v in values.split(",")))
+            numbers = sorted(float(v) for v in values.split(","))
+            # libraries want whole numbers as such
+            result[name] = tuple(int(v) if v.is_integer() else v for v in numbers)
         except ValueError:
             name = ""
         if not name:
@@ -76,6 +79,8 @@ def chosen_codecs(job: Job) -> tuple[list[PeerCodec], dict[str, str]]:
 
 def bench(dataset: str, job: Job, progress) -> dict:
     """Measure everything; `results.summary` of it. progress: a rich Progress, or None."""
+    if find_spec("scipy") is None:  # hours before MS-SSIM and BD-rates want it
+        raise ImportError("scipy", name="scipy")
     data = load_dataset(dataset, job.limit)
     codecs, left_out = chosen_codecs(job)
     try:

@@ -155,7 +155,10 @@ def command(
     from ..codec.targets import Target
 
     asked = {"size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim}
-    targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
+    try:
+        targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
+    except UnsupportedError as error:
+        raise click.UsageError(str(error)) from None
     given = click.get_current_context().get_parameter_source("quality")
     if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:
         raise click.UsageError("-q and the --target options exclude each other: give one")

@@ -19,15 +19,20 @@ from ..formats import (
     UnknownModelError,
     UnsupportedError,
 )
-from .api import Codec, Salvaged, decode, encode
 
 if TYPE_CHECKING:
+    from .api import Codec, Salvaged, decode, encode
     from .restore.restorers import Restorers
     from .streams import decode_many, encode_many
     from .targets import Target, encode_to_target
 
-# Loaded when first asked for: a single encode or decode needs none of them.
+# Loaded when first asked for: the command line sets up NumPy's threads before NumPy is loaded, and a
+# single encode or decode needs few of them.
 _LATER = {
+    "Codec": "api",
+    "Salvaged": "api",
+    "decode": "api",
+    "encode": "api",
     "decode_many": "streams",
     "encode_many": "streams",
     "Restorers": "restore",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +26,12 @@ from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes, tiles_touching
+from .cpus import blas_threads
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import alpha_span, pack_metadata, read_alpha, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
-from .settings import GAIN_LEVELS, gain_index_of_quality, settle_effort
+from .reading import as_data
+from .settings import GAIN_LEVELS, gain_index_of_quality, is_number, settle_effort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +48,17 @@ LATENT_BYTES, CELL_BYTES = 60, 512
 PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
 
 
+def _few_threads(method):
+    """A method of Codec during which NumPy has no more threads than the codec."""
+
+    @functools.wraps(method)
+    def limited(self, *arguments, **options):
+        with blas_threads(self.threads):
+            return method(self, *arguments, **options)
+
+    return limited
+
+
 @dataclass(frozen=True)
 class Salvaged:
     """What could be saved of a damaged file: the image, grey where tiles are lost, and those tiles."""
@@ -56,7 +71,7 @@ class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
     model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. restore_bundle: a
+    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy gets no more. restore_bundle: a
     restoring bundle, or a folder of several, instead of the installed ones. Safe to use from
     several threads. Raises ModelError where the folder is not a bundle.
     """
@@ -68,11 +83,16 @@ class Codec:
         restore_bundle: str | Path | None = None,
     ):
         self.threads = threads
+        self._model = model
         self._restore_bundle = restore_bundle
         self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
         self._transforms = None
+
+    def __reduce__(self) -> tuple:
+        """Pickled and copied as what it was made from."""
+        return type(self), (self._model, self.threads, self._restore_bundle)
 
     @property
     def transforms(self):
@@ -95,6 +115,7 @@ class Codec:
                 self._restorers = Restorers(self._restore_bundle, self.threads)
             return self._restorers
 
+    @_few_threads
     def encode(
         self,
         image: Image.Image | np.ndarray,
@@ -127,6 +148,10 @@ class Codec:
         from .pixels.post_filter import pack as pack_filter
         from .pixels.windows import decoded_tile, quantise_tile, read_tile
 
+        if quality is None:
+            quality = 50
+        if gain_index is not None and not is_number(gain_index):
+            raise UnsupportedError(f"gain index {gain_index!r}: choose a number from 0 to 255")
         row = gain_index_of_quality(quality) if gain_index is None else int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
@@ -204,13 +229,13 @@ class Codec:
 
     def decode(
         self,
-        data: bytes | memoryview,
+        data: bytes | memoryview | str | os.PathLike,
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, as a Pillow image of mode RGB, RGBA, L or
+        """The image of a file written with this codec's model, its bytes or its path, as a Pillow image of mode RGB, RGBA, L or
         LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
@@ -218,19 +243,22 @@ class Codec:
         the latents by a linear map, without the network. limits: what the file may cost.
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or UnknownModelError.
         """
-        return self.decode_contents(parse(data, limits), region, scale, limits)
+        return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
 
-    def salvage(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> Salvaged:
+    def salvage(
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+    ) -> Salvaged:
         """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
 
         Raises the errors of `decode` where nothing can be saved: the start of the file is damaged, or it
         is not cut into tiles.
         """
-        contents = parse(data, limits)
+        contents = parse(as_data(data), limits)
         lost: list[int] = []
         image = self.decode_contents(contents, None, 1, limits, lost)
         return Salvaged(image, [contents.boxes[i] for i in sorted(lost)])
 
+    @_few_threads
     def decode_contents(
         self,
         contents: Contents,
@@ -250,8 +278,9 @@ class Codec:
         header = contents.header
         whole = Box(0, 0, header.width, header.height)
         wanted = _checked_region(region, whole)
-        if scale not in (1, 2, 4, 8):
-            raise UnsupportedError(f"scale {scale}: choose 1, 2, 4 or 8")
+        if not is_number(scale) or scale not in (1, 2, 4, 8):
+            raise UnsupportedError(f"scale {scale!r}: choose 1, 2, 4 or 8")
+        scale = int(scale)
         program, halo = self.bundle.prior.program, self.bundle.halo
         metadata = read_metadata(contents.sections, limits)
         planes = filter_of(contents)
@@ -323,6 +352,7 @@ class Codec:
         side = contents.side or max(header.width, header.height)
         return tiles_touching(wanted.grown(margin, whole), header.width, side)
 
+    @_few_threads
     def _tile_latents(self, contents: Contents, i: int) -> Latents:
         from .exact.latents import decode_latents
 
@@ -340,11 +370,11 @@ class Codec:
         )
 
     def latents(
-        self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Latents]:
         """The latents of each tile (a plain file has one): the part that is exact on every machine,
         without ONNX Runtime."""
-        contents = parse(data, limits)
+        contents = parse(as_data(data), limits)
         self._check_model(contents)
         whole = Box(0, 0, contents.header.width, contents.header.height)
         every = list(range(len(contents.entries)))
@@ -359,7 +389,9 @@ class Codec:
 
         return each()
 
-    def latents_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
+    def latents_sha256(
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+    ) -> str:
         """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
         column, channel): equal on every machine."""
         digest = hashlib.sha256()
@@ -384,10 +416,22 @@ class Codec:
         return max(UNIT, program["stride"] * program["hyper_stride"])
 
 
+def _whole_number(value: object) -> int:
+    number = int(value)  # type: ignore[call-overload]
+    if number != value:
+        raise ValueError
+    return number
+
+
 def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box:
     if region is None:
         return whole
-    left, top, width, height = (int(n) for n in region)
+    try:
+        left, top, width, height = (_whole_number(n) for n in region)
+    except (TypeError, ValueError, OverflowError):
+        raise UnsupportedError(
+            f"region {region!r}: give four whole numbers, left, top, width, height"
+        ) from None
     box = Box(left, top, width, height)
     if min(width, height) < 1 or box.intersection(whole) != box:
         raise UnsupportedError(
@@ -461,13 +505,13 @@ def encode(
 
 
 def decode(
-    data: bytes | memoryview,
+    data: bytes | memoryview | str | os.PathLike,
     *,
     region: tuple[int, int, int, int] | None = None,
     scale: int = 1,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    contents = parse(data, limits)
+    contents = parse(as_data(data), limits)
     codec = codec_of_bundle(find_bundle(contents.header.model).path)
     return codec.decode_contents(contents, region, scale, limits)

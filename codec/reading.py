@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
-from ..formats import AeiError
+from ..formats import AeiError, UnsupportedError
 
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate ends of lines
 
@@ -33,3 +34,23 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
     if most is not None and len(data) > most:
         raise AeiError(f"larger than {most} bytes")
     return data
+
+
+def as_data(data: Any) -> bytes | memoryview:
+    """The bytes of an .aei file that is given as bytes, as a path, or as an open binary file.
+
+    Raises UnsupportedError for anything else, AeiError and OSError where a file cannot be read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        try:
+            return read_regular(data)
+        except AeiError as error:
+            raise AeiError(f"{os.fspath(data)}: {error}") from None
+    if hasattr(data, "read"):
+        data = data.read()
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise UnsupportedError(
+            f"cannot decode a {type(data).__name__}: give the bytes of an .aei file, or its path"
+        ) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...formats import AeiError
 from ...formats.errors import shown
+from ..cpus import available_cpus
 from ..reading import read_regular
 from .convert import Converted
 from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
@@ -280,8 +281,10 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome, None, None]:
-    """Convert files with `jobs` threads; outcomes as they come, not in order.
+    """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a file
+    is begun; once it says True, those under way are finished and no other is begun.
 
     A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
     then no further file is begun, and the rest come as LEFT.
@@ -314,7 +317,7 @@ def run(
     broken: list[str] = []
     try:
         while True:
-            if not broken:
+            if not broken and not stop():
                 for task in itertools.islice(waiting, jobs - len(running)):
                     running.add(pool.submit(one, task))
             if not running:
@@ -324,8 +327,9 @@ def run(
                 yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    for task in waiting:
-        yield Outcome(task.source, task.target, LEFT, message=f"not begun: {broken[0]}")
+    if broken:
+        for task in waiting:
+            yield Outcome(task.source, task.target, LEFT, message=f"not begun: {broken[0]}")
 
 
 def default_jobs() -> int:
@@ -335,10 +339,3 @@ def default_jobs() -> int:
     except (AttributeError, ValueError, OSError):
         memory = 1 << 62  # Windows has no such call
     return max(1, min(available_cpus(), memory // 2 // WORKER_BYTES))
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

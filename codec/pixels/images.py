@@ -66,6 +66,10 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     """
     if isinstance(image, np.ndarray):
         return Picture(_checked_array(image))
+    if not hasattr(image, "getbands"):
+        raise UnsupportedError(
+            f"cannot encode a {type(image).__name__}: give a Pillow image or array"
+        )
     if image.mode in PLAIN or image.mode.startswith(("I", "F")):
         refuse_deep(image, depth_of(image))
     image.load()  # a TIFF file's pixels are turned upright now, and its Exif says so
