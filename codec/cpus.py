@@ -72,7 +72,7 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
     try:
         # a library's symbols are those of the libraries that it needs, too
-        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)  # type: ignore[attr-defined]
     except (AttributeError, OSError):
         return None
     for getter, setter in SETTERS:

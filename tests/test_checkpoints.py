@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 torch = pytest.importorskip("torch")
+from aei.codec.models.bundle import default_bundle
 from aei.codec.training.checkpoints import load_checkpoint, save_checkpoint
 
 
@@ -30,7 +31,7 @@ def test_a_crafted_checkpoint_runs_nothing(run_aei, tmp_path, command):
     else:
         arguments = {
             "export": ["export", path, "-o", tmp_path / "out"],
-            "export --keep-prior": ["export", path, "--keep-prior", "codec/models/base", "-o",
+            "export --keep-prior": ["export", path, "--keep-prior", default_bundle().path, "-o",
                                     tmp_path / "out"],
             "train --resume": ["train", "--data", tmp_path, "--out", run, "--resume"],
         }[command]  # fmt: skip

@@ -203,6 +203,8 @@ def test_restoring_bundles_are_checked_too(tmp_path):
     from aei.codec.restore.restorers import Restorer
 
     source = Path(__file__).parent.parent / "restore" / "aei_restore" / "bundles" / "denoise"
+    if not source.exists():
+        pytest.skip("not beside the restoring bundles")
     folder = tmp_path / "denoise"
     shutil.copytree(source, folder)
     graph = folder / "restore.onnx"

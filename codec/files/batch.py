@@ -281,7 +281,7 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a file
     is begun; once it says True, those under way are finished and no other is begun.
@@ -317,7 +317,7 @@ def run(
     broken: list[str] = []
     try:
         while True:
-            if not broken and not stop():
+            if not broken and not (stop is not None and stop()):
                 for task in itertools.islice(waiting, jobs - len(running)):
                     running.add(pool.submit(one, task))
             if not running:

@@ -58,8 +58,8 @@ class Bundle:
         """Look at the manifest's values; lambda's least and most. Raises ValueError or TypeError."""
         if len(self.fingerprint) != 4 or not isinstance(self.name, str):
             raise ValueError
-        for value, most in ((self.halo, MOST_HALO), (self.margin, MOST_MARGIN)):
-            if type(value) is not int or not 0 <= value <= most:
+        for value, limit in ((self.halo, MOST_HALO), (self.margin, MOST_MARGIN)):
+            if type(value) is not int or not 0 <= value <= limit:
                 raise ValueError
         if not 0 < self._rounding_bits < 1e9:
             raise ValueError
