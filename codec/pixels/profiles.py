@@ -1,4 +1,5 @@
-"""ICC profiles made of what PNG files say about their colours: gAMA, cHRM, cICP and sRGB chunks.
+"""ICC profiles that say the same in fewer bytes, or in bytes at all: known ones as a number, and what
+PNG files say about their colours in gAMA, cHRM, cICP and sRGB chunks.
 
 Nothing but sRGB's own values needs no profile: an image without one is taken to be sRGB. Profiles
 are of version 4 (ICC.1:2010), with a matrix and parametric curves.
@@ -6,6 +7,7 @@ are of version 4 (ICC.1:2010), with a matrix and parametric curves.
 
 from __future__ import annotations
 
+import functools
 import logging
 import struct
 from typing import Any
@@ -128,3 +130,103 @@ def _text(text: str) -> bytes:
     return (
         b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(content), 28) + content
     )
+
+
+# What the one byte of a file stands for (docs/FORMAT.md): primaries, curve, grey.
+ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+ADOBE_CURVE = (0, (563 / 256,))
+KNOWN: dict[int, tuple[tuple[float, ...], tuple[int, tuple[float, ...]], bool]] = {
+    1: (SRGB, SRGB_CURVE, False),
+    2: (PRIMARIES[12], SRGB_CURVE, False),
+    3: (ADOBE_RGB, ADOBE_CURVE, False),
+    4: (SRGB, SRGB_CURVE, True),
+    5: (SRGB, (0, (2.2,)), True),
+}
+SAMPLES = np.linspace(0, 1, 256)
+# How far two profiles may be apart and be the same: colorants of sRGB's usual profiles differ by up
+# to 0.0006, their curves, tables of 16 bits, by less than a third of a level of 255.
+SAME_COLORANT, SAME_CURVE = 0.001, 0.0013
+# Tags that say more than a matrix and curves: tables of colours, by rendering intent.
+MORE = {b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1", b"D2B2", b"D2B3"}
+
+
+@functools.cache
+def known_profile(number: int) -> bytes | None:
+    """The profile that a number of a file stands for."""
+    return make_profile(*KNOWN[number]) if number in KNOWN else None
+
+
+def number_of_profile(profile: bytes) -> int | None:
+    """The number of the known profile that describes the same colours, if there is one."""
+    try:
+        space, columns, curves = _read(profile)
+    except (ValueError, IndexError, struct.error):
+        return None
+    for number, (primaries, curve, grey) in KNOWN.items():
+        if grey != (space == b"GRAY"):
+            continue
+        if not grey and np.abs(columns - _matrix(primaries)[0]).max() > SAME_COLORANT:
+            continue
+        wanted = _values(curve)
+        if all(np.abs(values - wanted).max() <= SAME_CURVE for values in curves):
+            return number
+    return None
+
+
+def _read(profile: bytes) -> tuple[bytes, np.ndarray, list[np.ndarray]]:
+    """Space, colorants as columns, and curves at SAMPLES of a profile of a matrix and curves, or of a
+    grey one. Raises ValueError, IndexError or struct.error for any other."""
+    space, size = profile[16:20], int.from_bytes(profile[:4], "big")
+    if profile[36:40] != b"acsp" or profile[20:24] != b"XYZ " or size != len(profile):
+        raise ValueError
+    if profile[12:16] not in (b"mntr", b"scnr", b"spac") or space not in (b"RGB ", b"GRAY"):
+        raise ValueError
+    (count,) = struct.unpack_from(">I", profile, 128)
+    if count > 100:
+        raise ValueError
+    tags = {}
+    for i in range(count):
+        kind, start, length = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+        tags[kind] = profile[start : start + length]
+    if MORE & set(tags):
+        raise ValueError
+    if space == b"GRAY":
+        return space, np.zeros((3, 3)), [_read_curve(tags.get(b"kTRC", b""))]
+    columns = np.zeros((3, 3))
+    curves = []
+    for i, letter in enumerate("rgb"):
+        content = tags.get(f"{letter}XYZ".encode(), b"")
+        if content[:4] != b"XYZ ":
+            raise ValueError
+        columns[:, i] = np.array(struct.unpack_from(">3i", content, 8)) / 65536
+        curves.append(_read_curve(tags.get(f"{letter}TRC".encode(), b"")))
+    return space, columns, curves
+
+
+def _read_curve(content: bytes) -> np.ndarray:
+    """A curve at SAMPLES. Raises ValueError or struct.error."""
+    if content[:4] == b"curv":
+        (count,) = struct.unpack_from(">I", content, 8)
+        if count == 0:
+            return SAMPLES
+        values = np.frombuffer(content, ">u2", count, 12).astype(float)
+        if count == 1:
+            return SAMPLES ** (values[0] / 256)
+        return np.interp(SAMPLES, np.linspace(0, 1, count), values / 65535)
+    if content[:4] != b"para":
+        raise ValueError
+    kind = int.from_bytes(content[8:10], "big")
+    count = {0: 1, 3: 5}.get(kind)
+    if count is None:
+        raise ValueError
+    numbers = np.array(struct.unpack_from(f">{count}i", content, 12)) / 65536
+    return _values((kind, tuple(numbers)))
+
+
+def _values(curve: tuple[int, tuple[float, ...]]) -> np.ndarray:
+    """A parametric curve of type 0 or 3 at SAMPLES."""
+    kind, numbers = curve
+    if kind == 0:
+        return SAMPLES ** numbers[0]
+    g, a, b, c, d = numbers
+    return np.where(d <= SAMPLES, np.maximum(a * SAMPLES + b, 0) ** g, c * SAMPLES)
