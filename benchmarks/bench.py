@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..formats import AeiError
@@ -90,6 +91,8 @@ def chosen_codecs(job: Job) -> tuple[list[PeerCodec], dict[str, str]]:
 
 def bench(dataset: str, job: Job, progress) -> dict:
     """Measure everything; `results.summary` of it. progress: a rich Progress, or None."""
+    if find_spec("scipy") is None:  # hours before MS-SSIM and BD-rates want it
+        raise ImportError("scipy", name="scipy")
     data = load_dataset(dataset, job.limit)
     codecs, left_out = chosen_codecs(job)
     measures = chosen_measures(job)

@@ -92,6 +92,10 @@ class ByteCount(click.ParamType):
 @click.option(
     "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
 )
+@click.option(
+    "--convert", is_flag=True,
+    help="Take 16-bit, float, CMYK and Lab images too, as 8-bit RGB or grey.",
+)  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
     sources: tuple[str, ...],
@@ -117,6 +121,7 @@ def command(
     dry_run: bool,
     model: str | None,
     strip: bool,
+    convert: bool,
     force: bool,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
@@ -165,28 +170,41 @@ def command(
         "size": target_size, "bpp": target_bpp, "psnr": target_psnr, "ssim": target_ssim,
         "ssimulacra2": target_ssimulacra2,
     }  # fmt: skip
-    targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
+    try:
+        targets = [Target(kind, value) for kind, value in asked.items() if value is not None]
+    except UnsupportedError as error:
+        raise click.UsageError(str(error)) from None
     given = click.get_current_context().get_parameter_source("quality")
     if len(targets) + (given is not click.core.ParameterSource.DEFAULT) > 1:
         raise click.UsageError("-q and the --target options exclude each other: give one")
     target = targets[0] if targets else None
     options = EncodeOptions(
-        quality, target, max_side, strip, keep_smaller, effort, tune, restore, enhance
+        quality,
+        target,
+        max_side,
+        strip,
+        keep_smaller,
+        effort,
+        tune,
+        restore,
+        enhance,
+        convert,
     )
     bundles = model, restore_bundle
     if is_many:
-        from ..codec.files import batch, convert
+        from ..codec.files import batch
+        from ..codec.files import convert as conversion
 
         plan = batch.make_plan(
-            sources, many.read_list(listed), suffixes=convert.image_suffixes(), new_suffix=".aei",
+            sources, many.read_list(listed), suffixes=conversion.image_suffixes(), new_suffix=".aei",
             output=None if output is None else Path(output), recursive=recursive,
             keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
             copies=keep_smaller,
         )  # fmt: skip
 
         def load():
-            codec = convert.load_codec(model, threads, restore_bundle)
-            return lambda data: convert.encode_file(data, codec, options)
+            codec = conversion.load_codec(model, threads, restore_bundle)
+            return lambda data: conversion.encode_file(data, codec, options)
 
         many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)
     else:

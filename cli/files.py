@@ -25,14 +25,20 @@ def naming(source: str) -> Iterator[None]:
 
 
 def read_input(source: str) -> bytes:
-    """All bytes of a file, or of stdin for `-`."""
+    """All bytes of a file, or of stdin for `-`. Raises AeiError for what is no regular file."""
     if source == STREAM:
+        if sys.stdin is None:
+            raise AeiError("stdin is closed")
         return sys.stdin.buffer.read()
-    return Path(source).read_bytes()
+    from ..codec.reading import read_regular
+
+    return read_regular(source)
 
 
 def output_path(source: str, output: str | None, suffix: str) -> str:
     """Where to write: as told, or beside the source with another suffix, or stdout for stdin."""
+    if not source or "\0" in source:
+        raise AeiError(f"{source!r} is no name of a file")
     if output is not None:
         return output
     if source == STREAM:
@@ -43,12 +49,18 @@ def output_path(source: str, output: str | None, suffix: str) -> str:
 def check_output(output: str, source: str, force: bool) -> None:
     """Refuse early to overwrite, or to write binary data to a terminal."""
     if output == STREAM:
+        if sys.stdout is None:
+            raise UnsupportedError("stdout is closed: name an output with -o")
         if sys.stdout.isatty():
             raise UnsupportedError("not writing binary data to a terminal: name an output with -o")
         return
-    from ..codec.files.storage import OutputError
+    from ..codec.files.storage import OutputError, is_stream
 
+    if not output or "\0" in output:
+        raise OutputError(f"{output!r} is no name of a file: name another output with -o")
     path = Path(output)
+    if is_stream(path):
+        return
     if path.is_dir():
         raise OutputError(f"{output} is a directory: name a file with -o")
     if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
@@ -60,8 +72,9 @@ def check_output(output: str, source: str, force: bool) -> None:
 def write_output(output: str, data: bytes, force: bool = True) -> None:
     """Write completely or not at all, or to stdout for `-`."""
     if output == STREAM:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        from ..codec.files.storage import write_all
+
+        write_all(sys.stdout.buffer, data)
     else:
         from ..codec.files.storage import write_atomic
 

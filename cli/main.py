@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import importlib
+import os
+import signal
 import sys
 
 import click
@@ -95,34 +99,91 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: mistakes and bad files end in one sentence and exit code 1, not in a traceback."""
+    _settle_streams()
+    _end_on_sigterm()
+    output.reset()
+    code = _run()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone: quiet, but no success
+        code = code or 1
+        _forget_stdout()
+    except OSError as error:
+        output.complain(f"stdout: {error.strerror or error}", type(error).__name__)
+        code = code or 1
+        _forget_stdout()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that was named; its exit code."""
     from ..formats import AeiError
 
-    output.reset()
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)  # the code of Exit, if a command raised it
+        if any("\0" in argument for argument in sys.argv):
+            raise AeiError("an argument holds a zero byte, which is in no name of a file")
+        return cli.main(standalone_mode=False) or 0  # the code of Exit, if a command raised it
     except click.exceptions.Abort:
         output.complain("interrupted", "Interrupt")
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         if output.MODE.json:
             output.complain(error.format_message(), "UsageError")
         else:
             error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
-        sys.exit(1)
+        _forget_stdout()
+        return 1
     except AeiError as error:
         output.complain(str(error), type(error).__name__)
-        sys.exit(1)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         output.complain(f"{name}{error.strerror or error}", type(error).__name__)
-        sys.exit(1)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _forget_stdout()  # what is left in its buffer fails again when Python ends
     except ImportError as error:
         output.complain(
             f"{error.name or error} is not installed{_extra(error.name)}", "ImportError"
         )
-        sys.exit(1)
+    return 1
+
+
+def _settle_streams() -> None:
+    """Give file descriptors 0 to 2 that are closed to the null device: else the next file that is
+    opened has their number, and what is said on stderr lands in it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+                if null != number:
+                    os.dup2(null, number)
+                    os.close(null)
+            setattr(sys, name, None)  # as it is: commands say so where they need it
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for as long as the process runs
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the process as Ctrl-C does: files half written go, those under way are
+    finished."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, end)
+
+
+def _forget_stdout() -> None:
+    """Let what is left for stdout go to the null device when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _extra(module: str | None) -> str:

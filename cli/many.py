@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +83,8 @@ def read_list(listed: str | None) -> list[str]:
     """The names in a list file: separated by NULs if it holds any, else one a line."""
     if listed is None:
         return []
+    if listed == STREAM and sys.stdin is None:
+        raise AeiError("stdin is closed")
     data = sys.stdin.buffer.read() if listed == STREAM else Path(listed).read_bytes()
     if b"\0" in data:
         names = data.split(b"\0")
@@ -95,7 +98,8 @@ def split_cpus(jobs: int | None) -> tuple[int, int]:
     number of threads then, and several users of its threads only wait for each other."""
     if jobs != 1:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from ..codec.files.batch import available_cpus, default_jobs
+    from ..codec.cpus import available_cpus
+    from ..codec.files.batch import default_jobs
 
     jobs = jobs or default_jobs()
     return jobs, max(1, available_cpus() // jobs)
@@ -130,18 +134,47 @@ def execute(
         if plan.tasks:
             one = convert()
             with (
-                contextlib.closing(batch.run(plan.tasks, one, jobs, overwrite)) as results,
+                _stopping() as stopped,
+                contextlib.closing(batch.run(plan.tasks, one, jobs, overwrite, stopped)) as results,
                 _progress(plan.tasks, verb) as advance,
             ):
                 for outcome in results:
                     outcomes.append(outcome)
                     report(outcome)
                     advance(outcome)
+                if stopped():
+                    raise KeyboardInterrupt
         finished = True
     finally:
         _summary(plan, outcomes, verb, time.perf_counter() - start, finished)
     if any(o.status in (batch.FAILED, batch.LEFT) for o in plan.settled + outcomes):
         raise click.exceptions.Exit(SOME_FAILED)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, which says at once what happens now; a second time, it interrupts."""
+    pressed: list[bool] = []
+
+    def press(number: int, frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+        if not out.MODE.quiet and not out.MODE.json:
+            # straight to the terminal: a signal may come while something else is being written
+            os.write(
+                2, b"\naei: stopping; files under way are finished first (again to stop at once)\n"
+            )
+
+    try:
+        before = signal.signal(signal.SIGINT, press)
+    except ValueError:  # not in the main thread
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _nothing_found(plan: Plan) -> str:

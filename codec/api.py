@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +25,13 @@ from ..formats import (
 from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
-from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes
+from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes, tiles_touching
+from .cpus import blas_threads
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import AlphaRows, alpha_span, pack_metadata, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
-from .settings import DEFAULT_QUALITY, GAIN_LEVELS, TUNES, settle_effort
+from .reading import as_data
+from .settings import DEFAULT_QUALITY, GAIN_LEVELS, TUNES, is_number, settle_effort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +47,18 @@ BAND_BYTES = 60_000  # of the integer synthesis per cell of a band
 CELL_PIXELS = 256  # of the latents' grid
 # Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
+PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
+
+
+def _few_threads(method):
+    """A method of Codec during which NumPy has no more threads than the codec."""
+
+    @functools.wraps(method)
+    def limited(self, *arguments, **options):
+        with blas_threads(self.threads):
+            return method(self, *arguments, **options)
+
+    return limited
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
     model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. restore_bundle: a
+    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy gets no more. restore_bundle: a
     restoring bundle, or a folder of several, instead of the installed ones. Safe to use from
     several threads. Raises ModelError where the folder is not a bundle.
     """
@@ -69,11 +85,16 @@ class Codec:
         restore_bundle: str | Path | None = None,
     ):
         self.threads = threads
+        self._model = model
         self._restore_bundle = restore_bundle
         self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
         self._transforms = None
+
+    def __reduce__(self) -> tuple:
+        """Pickled and copied as what it was made from."""
+        return type(self), (self._model, self.threads, self._restore_bundle)
 
     @property
     def transforms(self):
@@ -96,6 +117,7 @@ class Codec:
                 self._restorers = Restorers(self._restore_bundle, self.threads)
             return self._restorers
 
+    @_few_threads
     def encode(
         self,
         image: Image.Image | np.ndarray,
@@ -128,9 +150,12 @@ class Codec:
         from .pixels.post_filter import pack as pack_filter
         from .pixels.windows import decoded_tile, quantise_tile, read_tile
 
-        row = int(gain_index) if gain_index is not None else None
-        if row is None:
-            row = self.bundle.gain_index_of_quality(quality)
+        if gain_index is not None and not is_number(gain_index):
+            raise UnsupportedError(f"gain index {gain_index!r}: choose a number from 0 to 255")
+        if gain_index is None:
+            row = self.bundle.gain_index_of_quality(DEFAULT_QUALITY if quality is None else quality)
+        else:
+            row = int(gain_index)
         if not 0 <= row < GAIN_LEVELS:
             raise UnsupportedError(f"gain index {row}: choose a number from 0 to {GAIN_LEVELS - 1}")
         effort = settle_effort(effort, tune)
@@ -209,13 +234,13 @@ class Codec:
 
     def decode(
         self,
-        data: bytes | memoryview,
+        data: bytes | memoryview | str | os.PathLike,
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, as a Pillow image of mode RGB, RGBA, L or
+        """The image of a file written with this codec's model, its bytes or its path, as a Pillow image of mode RGB, RGBA, L or
         LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
@@ -223,19 +248,22 @@ class Codec:
         the latents by a linear map, without the network. limits: what the file may cost.
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or UnknownModelError.
         """
-        return self.decode_contents(parse(data, limits), region, scale, limits)
+        return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
 
-    def salvage(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> Salvaged:
+    def salvage(
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+    ) -> Salvaged:
         """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
 
         Raises the errors of `decode` where nothing can be saved: the start of the file is damaged, or it
         is not cut into tiles.
         """
-        contents = parse(data, limits)
+        contents = parse(as_data(data), limits)
         lost: list[int] = []
         image = self.decode_contents(contents, None, 1, limits, lost)
         return Salvaged(image, [contents.boxes[i] for i in sorted(lost)])
 
+    @_few_threads
     def decode_contents(
         self,
         contents: Contents,
@@ -249,21 +277,26 @@ class Codec:
 
         from .exact.synthesis import to_levels
         from .pixels import images
+        from .pixels.metadata import info_of
         from .pixels.windows import Shown, blocks_of, filter_of
 
         self._check_model(contents)
         header = contents.header
         whole = Box(0, 0, header.width, header.height)
         wanted = _checked_region(region, whole)
-        if scale not in (1, 2, 4, 8):
-            raise UnsupportedError(f"scale {scale}: choose 1, 2, 4 or 8")
+        if not is_number(scale) or scale not in (1, 2, 4, 8):
+            raise UnsupportedError(f"scale {scale!r}: choose 1, 2, 4 or 8")
+        scale = int(scale)
         metadata = read_metadata(contents.sections, limits)
         planes = filter_of(contents)
         m = self.bundle.prior.program["latents"]
-        tiles, capacity = self._tile_cache(contents, wanted, lost)
+        tiles, capacity = self._tile_cache(contents, wanted, lost, limits)
         size = -(-wanted.width // scale), -(-wanted.height // scale)
         blocks = blocks_of(wanted, contents.side)
-        limits.check_memory(_memory(contents, size, self._window(wanted, blocks), capacity, m))
+        touched = self._touched(contents, wanted)
+        limits.check_work(*_work(contents, touched, wanted))
+        window = self._window(wanted, blocks)
+        limits.check_memory(_memory(contents, touched, size, window, capacity, m))
         canvas = Image.new(header.mode, size)
         shown = Shown(
             self.bundle, lambda: self.transforms, tiles, whole, contents.side, header.gain_index,
@@ -273,12 +306,13 @@ class Codec:
         small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
         alpha = AlphaRows(contents, wanted, lost) if header.alpha else None
         for box, pixels in shown.previews(wanted, scale) if small else shown.bands(wanted, scale):
+            limits.check_cancelled()
             left, top = box.left - wanted.left, box.top - wanted.top
             colour = to_levels(pixels, header.grey)
             beside = None if alpha is None else alpha.part(box)
             part = images.joined(colour, beside, scale, small)
             canvas.paste(part, (left // scale, top // scale))
-        canvas.info.update(images.info_of(metadata))
+        canvas.info.update(info_of(metadata))
         return canvas
 
     def _window(self, wanted: Box, blocks: list[Box]) -> int:
@@ -289,7 +323,7 @@ class Codec:
         return BAND_BYTES * max(BAND_CELLS, columns)
 
     def _tile_cache(
-        self, contents: Contents, wanted: Box, lost: list[int] | None
+        self, contents: Contents, wanted: Box, lost: list[int] | None, limits: Limits
     ) -> tuple[TileCache, int]:
         """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
         import numpy as np
@@ -300,6 +334,7 @@ class Codec:
         header, program = contents.header, self.bundle.prior.program
 
         def decode(i: int) -> np.ndarray:
+            limits.check_cancelled()
             try:
                 return self._tile_latents(contents, i).y_hat
             except DamagedFileError:
@@ -315,6 +350,16 @@ class Codec:
         capacity = rows_of_tiles(wanted, side, (self.bundle.halo + 1) * program["stride"])
         return TileCache(contents.boxes, side, header.width, capacity, decode), capacity
 
+    def _touched(self, contents: Contents, wanted: Box) -> list[int]:
+        """Tiles whose latents a box of pixels needs."""
+        header = contents.header
+        whole = Box(0, 0, header.width, header.height)
+        # a post-filter sees a little more, hence a cell more of the latents
+        margin = (self.bundle.halo + 1) * self.bundle.prior.program["stride"]
+        side = contents.side or max(header.width, header.height)
+        return tiles_touching(wanted.grown(margin, whole), header.width, side)
+
+    @_few_threads
     def _tile_latents(self, contents: Contents, i: int) -> Latents:
         from .exact.latents import decode_latents
 
@@ -332,15 +377,28 @@ class Codec:
         )
 
     def latents(
-        self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Latents]:
         """The latents of each tile (a plain file has one): the part that is exact on every machine,
         without ONNX Runtime."""
-        contents = parse(data, limits)
+        contents = parse(as_data(data), limits)
         self._check_model(contents)
-        return (self._tile_latents(contents, i) for i in range(len(contents.entries)))
+        whole = Box(0, 0, contents.header.width, contents.header.height)
+        every = list(range(len(contents.entries)))
+        limits.check_work(*_work(contents, every, whole))
+        m = self.bundle.prior.program["latents"]
+        limits.check_memory(_memory(contents, every, (0, 0), 0, 1, m))
 
-    def latents_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
+        def each() -> Iterator[Latents]:
+            for i in every:
+                limits.check_cancelled()
+                yield self._tile_latents(contents, i)
+
+        return each()
+
+    def latents_sha256(
+        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+    ) -> str:
         """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
         column, channel): equal on every machine."""
         digest = hashlib.sha256()
@@ -370,10 +428,22 @@ class Codec:
         return max(UNIT, program["stride"] * program["hyper_stride"])
 
 
+def _whole_number(value: object) -> int:
+    number = int(value)  # type: ignore[call-overload]
+    if number != value:
+        raise ValueError
+    return number
+
+
 def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box:
     if region is None:
         return whole
-    left, top, width, height = (int(n) for n in region)
+    try:
+        left, top, width, height = (_whole_number(n) for n in region)
+    except (TypeError, ValueError, OverflowError):
+        raise UnsupportedError(
+            f"region {region!r}: give four whole numbers, left, top, width, height"
+        ) from None
     box = Box(left, top, width, height)
     if min(width, height) < 1 or box.intersection(whole) != box:
         raise UnsupportedError(
@@ -383,12 +453,28 @@ def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box
     return box
 
 
-def _memory(contents: Contents, size: tuple[int, int], window: int, capacity: int, m: int) -> int:
+def _work(contents: Contents, touched: list[int], wanted: Box) -> tuple[int, int, int]:
+    """Pixels, tiles and bytes of image data that decoding a box takes; touched: its tiles."""
+    boxes, entries = contents.boxes, contents.entries
+    pixels = sum(boxes[i].width * boxes[i].height for i in touched)
+    payload = sum(entries[i].end - entries[i].start for i in touched)
+    return max(pixels, wanted.width * wanted.height), len(touched), payload
+
+
+def _memory(
+    contents: Contents,
+    touched: list[int],
+    size: tuple[int, int],
+    window: int,
+    capacity: int,
+    m: int,
+) -> int:
     """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a tile or
     the synthesis' (`window`), which come one after the other."""
     tile = contents.boxes[0].width * contents.boxes[0].height  # none is larger
+    payload = max(contents.entries[i].end - contents.entries[i].start for i in touched)
     kept = min(capacity, len(contents.boxes)) * tile * m * 4 // CELL_PIXELS
-    prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS
+    prior = tile * (m * LATENT_BYTES + CELL_BYTES) // CELL_PIXELS + PAYLOAD_BYTES * payload
     return 4 * size[0] * size[1] + kept + max(window, prior)
 
 
@@ -430,13 +516,13 @@ def encode(
 
 
 def decode(
-    data: bytes | memoryview,
+    data: bytes | memoryview | str | os.PathLike,
     *,
     region: tuple[int, int, int, int] | None = None,
     scale: int = 1,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    contents = parse(data, limits)
+    contents = parse(as_data(data), limits)
     codec = codec_of_bundle(find_bundle(contents.header.model).path)
     return codec.decode_contents(contents, region, scale, limits)

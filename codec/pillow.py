@@ -8,18 +8,21 @@
 >>> Image.open(file).size
 (40, 30)
 
-Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`, `target_psnr` (dB),
-`target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode; `icc_profile`, `exif` and `xmp` in place of
-the image's own; `metadata=False` for none.
-`info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the
-file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
+Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`,
+`target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and `enhance`
+as in Codec.encode; `icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of
+the image's own, None or nothing to leave one out; `metadata=False` for none. Of an animation the
+current frame is saved. What `getexif()` gives is written where it was edited.
+`info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp`
+where the file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
+`verify` looks at every checksum.
 imageio reads and writes .aei files through this plugin too, once it is imported.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, ImageFile
 
@@ -27,7 +30,7 @@ from ..formats import DEFAULT_LIMITS, AeiError, parse, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
-from .pixels.images import info_of
+from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of
 from .pixels.side_channels import read_metadata
 from .settings import DEFAULT_QUALITY
 from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, encode_to_target
@@ -52,10 +55,22 @@ class AeiImageFile(ImageFile.ImageFile):
         self._mode = header.mode
         self._scale = 1
         self.info["gain_index"] = header.gain_index
+        # kept, so that `load` decodes this file and not one that takes its place
+        self._data = data + self.fp.read()
         with contextlib.suppress(AeiError):  # of a damaged file: load() says it
-            contents = parse(data + self.fp.read())
+            contents = parse(self._data)
             self.info.update(info_of(read_metadata(contents.sections, DEFAULT_LIMITS)))
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
+
+    def verify(self) -> None:
+        """Raise OSError where a checksum does not match."""
+        try:
+            contents = parse(self._data)
+            for i in range(len(contents.entries)):
+                contents.tile(i)
+        except AeiError as error:
+            raise OSError(str(error)) from None
+        super().verify()
 
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
@@ -72,19 +87,21 @@ class AeiImageFile(ImageFile.ImageFile):
 
     def load(self):
         if self.tile:
-            assert self.fp is not None
-            self.fp.seek(0)
             try:
-                decoded = api.decode(self.fp.read(), scale=self._scale)
+                decoded = api.decode(self._data, scale=self._scale)
             except AeiError as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
             self.info.update(decoded.info)
             self.tile = []
-            if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+            self._data = b""
+            if self._exclusive_fp and self._close_exclusive_fp_after_loading and self.fp:
                 self.fp.close()
             self.fp = None
         return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Tells ImageFile.Parser that this is no format to be decoded as it arrives."""
 
 
 def _accept(prefix: bytes) -> bool:
@@ -93,12 +110,7 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = image.encoderinfo
-    given = {key: options[key] for key in METADATA if options.get(key) is not None}
-    if isinstance(given.get("exif"), Image.Exif):
-        given["exif"] = given["exif"].tobytes()
-    if given:  # metadata named in save() replaces the image's own
-        image = image.copy()
-        image.info.update(given)
+    image = _with_metadata(image, options)
     names = ("metadata", "effort", "tune", "restore", "enhance")
     how = {name: options[name] for name in names if name in options}
     try:
@@ -107,15 +119,36 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
             for name, kind in TARGETS.items()
             if options.get(name) is not None
         ]
-        if len(targets) + ("quality" in options) > 1:
+        quality = options.get("quality")
+        if len(targets) + (quality is not None) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
         if targets:
             data = encode_to_target(api.default_codec(), image, targets[0], **how).data
         else:
-            data = api.encode(image, options.get("quality", DEFAULT_QUALITY), **how)
+            data = api.encode(image, DEFAULT_QUALITY if quality is None else quality, **how)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)
+
+
+def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
+    """The image with the metadata that was named in save() in place of its own; None and nothing
+    take it away. Raises TypeError."""
+    given = {name: as_bytes(name, options[name]) for name in METADATA if name in options}
+    if not given and not hasattr(image, "tag_v2"):
+        return image
+    # what Pillow has read counts, as for its own plugins: 16 bits are 8 by now
+    image.load()
+    changed = image._new(image.im)  # the same pixels; info is a copy
+    if hasattr(image, "quantization"):  # by which restoration sees what a JPEG file has lost
+        changed.quantization = image.quantization  # type: ignore[attr-defined]
+    if "exif" not in given and (exif := exif_of(image)):
+        given["exif"] = EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX)  # the edited one
+    others = {"exif": "Raw profile type exif", "xmp": "XML:com.adobe.xmp"}
+    for name, value in given.items():
+        changed.info.pop(others.get(name, name), None)
+        changed.info[name] = value
+    return changed
 
 
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

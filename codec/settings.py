@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 from ..formats import UnsupportedError
@@ -24,12 +25,17 @@ def gain_index_of_quality(quality: float, scores: Sequence[Sequence[float]] = ()
     scores: (gain index, SSIMULACRA 2) of a model, rising in both, so that quality N is a score of N,
     as a median over photographs; between them, and to the ends, straight lines.
     """
-    if not 1 <= quality <= 100:
-        raise UnsupportedError(f"quality {quality}: choose a number from 1 to 100")
+    if not is_number(quality) or not 1 <= quality <= 100:
+        raise UnsupportedError(f"quality {quality!r}: choose a number from 1 to 100")
     points = [(1.0, 0.0), *((score, index) for index, score in scores), (100.0, GAIN_LEVELS - 1.0)]
     above = next(i for i, (score, _) in enumerate(points) if i and quality <= score)
     (low, first), (high, last) = points[above - 1], points[above]
     return round(first + (last - first) * (quality - low) / (high - low))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number that can be compared: Python's or NumPy's, no text, no truth."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def settle_effort(effort: int | None, tune: str | None = None) -> int:
@@ -41,8 +47,8 @@ def settle_effort(effort: int | None, tune: str | None = None) -> int:
         )
     if effort is None:
         return TUNES[tune]
-    if not 0 <= effort < EFFORTS:
-        raise UnsupportedError(f"effort {effort}: choose a number from 0 to {EFFORTS - 1}")
+    if not is_number(effort) or not 0 <= effort < EFFORTS:
+        raise UnsupportedError(f"effort {effort!r}: choose a number from 0 to {EFFORTS - 1}")
     if effort < 2 and TUNES[tune] >= 2:
         raise UnsupportedError(f"effort {effort}: tuning for {tune} needs an effort of 2 or more")
     return int(effort)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .api import Codec
-from .files.batch import available_cpus, default_jobs
+from .cpus import available_cpus
+from .files.batch import default_jobs
 from .files.convert import Decoders, load_codec
+from .reading import as_data
 from .settings import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def decode_many(
     decoders = Decoders(model, max(1, available_cpus() // jobs))
 
     def one(file: bytes | str | os.PathLike) -> Image.Image:
-        data = Path(file).read_bytes() if isinstance(file, (str, os.PathLike)) else bytes(file)
+        data = bytes(as_data(file))
         codec: Codec = decoders.codec(data)
         return codec.decode(data)
 
@@ -88,7 +90,16 @@ def _ordered(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> I
     pending: deque[Future[Out]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            for item in items:
+            source = iter(items)
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except Exception:  # what came before it is still given
+                    while pending:
+                        yield pending.popleft().result()
+                    raise
                 pending.append(pool.submit(function, item))
                 if len(pending) >= 2 * jobs:
                     yield pending.popleft().result()

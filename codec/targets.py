@@ -21,7 +21,7 @@ from .api import Codec
 from .pixels.quality import psnr, ssim
 from .pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from .pixels.tensors import as_pixels
-from .settings import GAIN_LEVELS
+from .settings import GAIN_LEVELS, is_number
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,10 +79,10 @@ class Target:
 
     def __post_init__(self) -> None:
         most = {PSNR: 100.0, SSIM: 1.0, SSIMULACRA2: 100.0}.get(self.kind, math.inf)
-        if not 0 < self.value < most:
+        if not is_number(self.value) or not 0 < self.value < most:
             limit = "" if most == math.inf else f" and below {most:g}"
             raise UnsupportedError(
-                f"a target of {self.value:g} {UNITS[self.kind]}: give a number above 0{limit}"
+                f"a target of {self.value} {UNITS[self.kind]}: give a number above 0{limit}"
             )
 
 

@@ -179,7 +179,8 @@ def parse_header(data: bytes | memoryview) -> tuple[Header, int]:
 
 
 def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents:
-    """A whole file, checked in the order signature, version, CRC, dimensions, limits, sections, tiles.
+    """A whole file, checked in the order signature, version, CRC, dimensions, limits, sections, tiles;
+    of a tiled file, whose CRC lies behind the table of tiles, dimensions and limits come first.
 
     Of a tiled file the CRCs of the tiles are left to `Contents.tile`, and bytes may be missing at the end:
     so a part of it can be decoded by reading that part only. `limits`: pixels are checked here.
@@ -200,10 +201,11 @@ def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents
     else:
         # Where the CRC lies is known only after the table: it is checked before anything is believed.
         header, offset = parse_header(data)
+        # but the size, by which the table's length is bounded
+        limits.check_pixels(header.width, header.height)
         sections, offset = _sections(data, offset)
         side, entries, offset = read_table(data, offset, header.width, header.height)
         _check_crc(data, offset)
-        limits.check_pixels(header.width, header.height)
         offset += CRC_BYTES
         entries = [replace(e, start=e.start + offset, end=e.end + offset) for e in entries]
         if len(data) > entries[-1].end:

@@ -55,17 +55,22 @@ def read_sections(data: bytes | memoryview, offset: int) -> tuple[dict[int, byte
         offset += length
 
 
-def deflate(content: bytes) -> bytes:
-    """A zlib stream."""
-    return zlib.compress(content, 9)
+def deflate(content: bytes, dictionary: bytes = b"") -> bytes:
+    """A zlib stream, with a preset dictionary where that makes it shorter."""
+    plain = zlib.compress(content, 9)
+    if not dictionary:
+        return plain
+    stream = zlib.compressobj(9, zdict=dictionary)
+    return min(stream.compress(content) + stream.flush(), plain, key=len)
 
 
-def inflate(content: bytes, most: int) -> bytes:
-    """The content of a zlib stream of at most `most` bytes; stops reading there.
+def inflate(content: bytes, most: int, dictionary: bytes = b"") -> bytes:
+    """The content of a zlib stream of at most `most` bytes; stops reading there. dictionary: the one
+    that a stream may name.
 
     Raises DamagedFileError where the stream is damaged, longer, or followed by other bytes.
     """
-    stream = zlib.decompressobj()
+    stream = zlib.decompressobj(zdict=dictionary)
     try:
         out = stream.decompress(content, most + 1)
     except zlib.error:

@@ -268,6 +268,12 @@ def change(rng: random.Random, parts: Parts) -> None:
     elif kind == 11:
         parts.side = rng.choice((0, 0, 1, 2, 3, 15, 31, 255))
         parts.flags |= 16
+    elif kind == 12 and rng.random() < 0.3:  # many tiles, of few pixels or of nothing
+        count = rng.choice((40, 300, 3000))
+        parts.flags, parts.side = parts.flags | 16, 0
+        parts.width, parts.height = rng.choice(((64 * count, 1), (1, 64 * count), (64 * count, 64)))
+        payload, code_all, alpha = parts.tiles[tile]
+        parts.tiles = [[rng.choice((payload, b"")), code_all, alpha]] * count
     elif kind == 12:
         parts.tiles = rng.choice((
             parts.tiles[::-1], parts.tiles * 2, parts.tiles[:-1] or parts.tiles, parts.tiles[:1] * 16,

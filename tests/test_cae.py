@@ -180,7 +180,7 @@ def test_early_stopping(folder, tmp_path):
     )
     assert len(rows) < 20
     assert (tmp_path / "best.pt").is_file()
-    best = torch.load(tmp_path / "best.pt", weights_only=False)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert best["best"] == min(row["loss"] for row in rows)
 
 
@@ -364,7 +364,7 @@ def test_checkpoints_from_before_the_prior_was_a_group(optimiser, quantise, fold
     with monkeypatch.context() as patch:
         patch.setattr(optimisers, "named_groups", old_groups)
         run(folder, tmp_path, network, steps=3, optimiser=optimiser)
-    kept = torch.load(tmp_path / "last.pt", weights_only=False)
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
     assert len(kept["optimiser"]["param_groups"]) == 2
     model = cae.ConvAutoencoder(network)
     fresh = optimisers.make_optimiser(model, settings(optimiser=optimiser))
@@ -373,7 +373,7 @@ def test_checkpoints_from_before_the_prior_was_a_group(optimiser, quantise, fold
     torch.testing.assert_close(state, kept["optimiser"]["state"][1]["exp_avg"])
     changes = {"steps": 6, "optimiser": optimiser}
     train(folder, tmp_path, network, settings(**changes), resume=True, log=lambda _: None)
-    assert torch.load(tmp_path / "last.pt", weights_only=False)["step"] == 6
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 6
 
 
 def test_tensorboard_has_the_same_numbers(folder, tmp_path):

@@ -274,7 +274,7 @@ def test_a_run_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch):
     rows = list(csv.DictReader((tmp_path / "steps.csv").open()))
     assert rows[-1]["step"] == "3"
     assert float(rows[-1]["loss"]) > 0
-    state = torch.load(tmp_path / "last.pt", weights_only=False)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["step"], state["pixels"]) == (3, 3 * 2 * 128 * 128)
     assert state["steering"]["seen"].abs().sum() > 0
     began = tiny_codec().state_dict()
@@ -287,7 +287,7 @@ def test_a_run_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch):
     assert before["step"] == 3
     settings = loop.Settings(seconds=1e4, batch=2, patch=128, pages=0, steps=1)
     loop.train(data, tmp_path, again, settings, device="cpu", before=before, log=lines.append)
-    assert torch.load(tmp_path / "last.pt", weights_only=False)["step"] == 4
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 4
     # `aei train --resume` goes on from it too
     folder = tmp_path / "photos"
     folder.mkdir()

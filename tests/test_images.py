@@ -161,11 +161,13 @@ def test_other_modes_are_refused_by_name(mode):
         to_picture(Image.new(mode, (4, 4)))
 
 
-def test_animation_is_refused():
+def test_of_an_animation_the_current_frame_is_taken():
     file = io.BytesIO()
     RGB.save(file, "GIF", save_all=True, append_images=[RGB.rotate(90)])
-    with pytest.raises(UnsupportedError, match="2 frames"):
-        to_picture(Image.open(file))
+    image = Image.open(file)
+    image.seek(1)
+    seen = np.asarray(image.convert("RGB"))
+    assert np.array_equal(np.asarray(to_picture(image).source.convert("RGB")), seen)
 
 
 @pytest.mark.parametrize(

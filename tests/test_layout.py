@@ -22,15 +22,18 @@ if not (ROOT / "codec").is_dir():
 # Which rooms a room may import from; its own modules always. Rooms are folders of codec, modules
 # right in codec by their own names, and the top-level folders.
 EXACT = {"formats"}
-PIXELS = {"formats", "codec.exact"}
-MODELS = {"formats", "codec.exact", "codec.settings", "codec.pixels"}
-SEARCH = {"formats", "codec.exact", "codec.models", "codec.pixels"}
-RESTORE = {"formats", "codec.settings", "codec.pixels", "codec.models"}
+GROUND = {"formats", "codec.settings", "codec.reading", "codec.cpus"}
+PIXELS = {*GROUND, "codec.exact"}
+MODELS = {*GROUND, "codec.exact", "codec.pixels"}
+SEARCH = {*GROUND, "codec.exact", "codec.models", "codec.pixels"}
+RESTORE = {*GROUND, "codec.pixels", "codec.models"}
 API = SEARCH | RESTORE | {"codec.search", "codec.restore"}
 FILES = API | {"codec.api", "codec.targets", "codec.pillow"}
 ALLOWED = {
     "formats": set(),
     "codec.settings": {"formats"},
+    "codec.reading": {"formats"},
+    "codec.cpus": {"formats"},
     "codec.exact": EXACT,
     "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # windows.py: see CONTRIBUTING.md
     "codec.models": MODELS,

@@ -141,7 +141,7 @@ def test_training_afterwards_leaves_the_prior_alone(run_aei, folder, tmp_path):
     assert run_aei("export", run / "last.pt", "--keep-prior", TINY, "-o", again, "-f").code == 0
     assert Bundle(again).manifest["slimmed"][-1]["tuned_steps"] == 3
     other = tmp_path / "other.bundle"
-    state = torch.load(run / "last.pt", weights_only=False)
+    state = torch.load(run / "last.pt", weights_only=True)
     state["ema"]["h_a.stem.bias"] += 1
     torch.save(state, run / "last.pt")
     result = run_aei("export", run / "last.pt", "--keep-prior", TINY, "-o", other)

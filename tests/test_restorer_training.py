@@ -124,7 +124,7 @@ def test_run_from_the_command_line_to_a_bundle(folder, tmp_path, run_aei):
     result = run_aei("train", "--resume", "--data", folder, "--out", out, "--steps", 4)
     assert result.code == 0, result.err
     assert "held-out loss" in result.out
-    state = torch.load(out / "last.pt", weights_only=False)
+    state = torch.load(out / "last.pt", weights_only=True)
     assert state["config"]["coder"] == Bundle(TINY).fingerprint.hex()
     for name, value in tiny_codec().state_dict().items():
         torch.testing.assert_close(state["model"][f"codec.{name}"], value, rtol=0, atol=0)

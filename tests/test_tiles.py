@@ -260,7 +260,10 @@ def test_hostile_tile_tables():
     start = b"\xaeaei\x30abcd\x05"
     # 2^20 x 2^20 pixels in 64-pixel tiles: more tiles than the file has bytes
     with pytest.raises(DamagedFileError, match="tile table"):
-        parse(resealed(start + b"\xff\xff\x3f\xff\xff\x3f" + b"\x00" + bytes(1000)))
+        parse(
+            resealed(start + b"\xff\xff\x3f\xff\xff\x3f" + b"\x00" + bytes(1000)),
+            Limits(pixels=1 << 42),
+        )
     # few large tiles, but more pixels than anybody should decode
     entries = (b"\x02" + bytes(4)) * 16
     with pytest.raises(LimitError):

@@ -64,7 +64,7 @@ def bundle(trained, folder, tmp_path_factory):
 
 def test_loss_falls(trained, folder, tmp_path):
     model = train(folder, tmp_path, TINY, config(40, ema=0.5), log=silent)
-    state = torch.load(trained / "last.pt", weights_only=False)
+    state = torch.load(trained / "last.pt", weights_only=True)
     early = model_from_state(TINY, state["ema"])
     x = torch.from_numpy(synthetic_photo(128, 128, seed=9)).permute(2, 0, 1)[None] / 255.0 - 0.5
     index = torch.tensor([120.0])
@@ -82,7 +82,7 @@ def test_loss_falls(trained, folder, tmp_path):
 def test_resumed_run_equals_an_uninterrupted_one(trained, folder, tmp_path):
     train(folder, tmp_path, TINY, config(4), log=silent)
     train(folder, tmp_path, TINY, config(6), resume=True, log=silent)
-    once, twice = (torch.load(p / "last.pt", weights_only=False) for p in (trained, tmp_path))
+    once, twice = (torch.load(p / "last.pt", weights_only=True) for p in (trained, tmp_path))
     assert twice["step"] == 6
     assert twice["pixels"] == once["pixels"]
     for key in ("model", "ema"):
@@ -98,7 +98,7 @@ def test_a_run_along_the_trellis_resumes_alike(folder, tmp_path, optimiser):
             out = tmp_path / name
             train(folder, out, TINY, config(steps, **changes), resume=i > 0, log=silent)
     once, twice = (
-        torch.load(tmp_path / name / "last.pt", weights_only=False) for name in ("once", "twice")
+        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("once", "twice")
     )
     assert once["steering"]["seen"].abs().sum() > 0
     for key in ("model", "ema", "steering"):
@@ -111,7 +111,7 @@ def test_another_optimiser_goes_on_from_the_weights(trained, folder, tmp_path):
     messages = []
     train(folder, tmp_path, TINY, config(8, optimiser="muon"), resume=True, log=messages.append)
     assert any("muon starts without what soap" in m for m in messages)
-    assert torch.load(tmp_path / "last.pt", weights_only=False)["step"] == 8
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 8
 
 
 def test_the_log_has_every_number(trained):
@@ -181,7 +181,7 @@ def test_restored_prior_predicts_the_same_rate(bundle):
 
 def test_training_goes_on_from_a_bundle(bundle, trained, folder, tmp_path):
     model = export.restore_model(Bundle(bundle))
-    start = torch.load(trained / "last.pt", weights_only=False)
+    start = torch.load(trained / "last.pt", weights_only=True)
     original = model_from_state(TINY, start["ema"])
     x = torch.from_numpy(synthetic_photo(128, 128, seed=9)).permute(2, 0, 1)[None] / 255.0 - 0.5
     with torch.no_grad():
@@ -296,7 +296,7 @@ def test_width_and_depth_of_the_codec(folder, tmp_path):
         train_cli.command, ["--data", str(folder), "--out", str(tmp_path), *options]
     )
     assert result.exit_code == 0, (result.output, result.exception)
-    shape = torch.load(tmp_path / "last.pt", weights_only=False)["network"]
+    shape = torch.load(tmp_path / "last.pt", weights_only=True)["network"]
     assert [shape[k] for k in ("width16", "width8", "blocks16", "blocks8")] == [64, 24, 2, 1]
 
 
@@ -316,7 +316,7 @@ def test_a_network_grows_and_computes_the_same(bundle, folder, tmp_path, run_aei
     result = run_aei("train", "--init-from", bundle, "--data", folder, "--out", out, "--depth", 3,
                      "--steps", 2, "--batch", 2, "--patch", 128, "--threads", 1)  # fmt: skip
     assert result.code == 0, result.err
-    state = torch.load(out / "last.pt", weights_only=False)
+    state = torch.load(out / "last.pt", weights_only=True)
     assert state["network"]["blocks16"] == 3
     assert state["model"]["g_s.blocks16.2.down.weight"].abs().sum() > 0
     result = run_aei("train", "--init-from", bundle, "--data", folder, "--out", tmp_path / "no",
@@ -337,7 +337,7 @@ def test_a_network_gets_a_context_of_z_hat_and_computes_the_same(folder, tmp_pat
             assert torch.equal(tensor, model(x, index, noisy=False)[name]), name
     assert not grow.can_grow(TINY, replace(TINY, hyper_context=16))
     train(folder, tmp_path, TINY, config(2), init=model, log=silent)
-    state = torch.load(tmp_path / "last.pt", weights_only=False)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["model"]["hyper_context.head.weight"].abs().sum() > 0
 
 

@@ -46,6 +46,11 @@ def inputs(codec: Codec, folder: str, images: int) -> Iterator[dict[str, np.ndar
 def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     """A copy of a bundle whose g_s computes in int8."""
     import onnx
+
+    from ...codec.models.parts import add_hashes
+    from ...codec.models.runtime import onnxruntime
+
+    onnxruntime()  # without telemetry
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     from ...codec.training.export.weights import store
@@ -75,6 +80,7 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     manifest["name"] += "-int8-executed"
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    add_hashes(out)
 
 
 @click.command()

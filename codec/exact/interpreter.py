@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from math import ldexp
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ...formats import ModelError
 
 LOW, HIGH = -32768.0, 32767.0  # activations are clamped to int16
 KNOWN_CHECKSUM = 0x7F57CF8C
+KNOWN_BIAS, KNOWN_SHIFTS = -12345, range(1, 33)
 SLAB = 1 << 16  # numbers in a slab: half a megabyte, half the time of whole images
 
 
@@ -28,8 +30,9 @@ def slabs(rows: int, row_size: int) -> Iterator[slice]:
 def rescale(a: np.ndarray, shift: int, bias: np.ndarray | float = 0.0) -> np.ndarray:
     """floor((a + bias + 2^(shift-1)) / 2^shift), in place; shift >= 1. Exact: scaling by a power of
     two, and sums whose terms are multiples of 2^-shift and stay below 2^(52 - shift)."""
-    np.multiply(a, 2.0**-shift, out=a)
-    np.add(a, bias * 2.0**-shift + 0.5, out=a)
+    unit = ldexp(1.0, -shift)  # a power may be off by a bit where the processor rounds up or down
+    np.multiply(a, unit, out=a)
+    np.add(a, bias * unit + 0.5, out=a)
     return np.floor(a, out=a)
 
 
@@ -126,13 +129,23 @@ def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **input
 
 
 def known_answer() -> bool:
-    """Whether this machine's float64 matrix product is exact on integers (broken BLAS builds exist).
+    """Whether this machine's float64 matrix product is exact on integers (broken BLAS builds exist),
+    and its rescaling too (threads may have another rounding mode).
 
-    One product of the prior's kind; its checksum was computed with Python integers, as a test repeats.
+    One product of the prior's kind, whose checksum was computed with Python integers, as a test
+    repeats; and numbers at the borders of rescaling, against shifts of 64-bit integers.
     """
     a, b = known_factors()
     product = (a.astype(np.float64) @ b.astype(np.float64)).astype("<i8")
-    return zlib.crc32(product.tobytes()) == KNOWN_CHECKSUM
+    if zlib.crc32(product.tobytes()) != KNOWN_CHECKSUM:
+        return False
+    halves = np.arange(-999, 1000, dtype=np.int64)
+    for shift in KNOWN_SHIFTS:
+        values = np.append(halves * (1 << (shift - 1)) - KNOWN_BIAS, product)
+        exact = (values + KNOWN_BIAS + (1 << (shift - 1))) >> shift
+        if not np.array_equal(rescale(values.astype(np.float64), shift, KNOWN_BIAS), exact):
+            return False
+    return True
 
 
 def known_factors() -> tuple[np.ndarray, np.ndarray]:

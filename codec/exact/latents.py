@@ -25,6 +25,7 @@ from .trellis import ERROR_SHARE
 MAX_SYMBOL = 32767
 MAX_PREFIX = 16
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
+BITS_AT_ONCE = 1 << 16
 BIT, BYTE = uniform_table(2), uniform_table(256)
 
 
@@ -95,18 +96,29 @@ class SymbolReader:
     def __init__(self, prior: Prior, data: bytes):
         self.coder = make_decoder(data)
         self.tables, self.reaches = prior.tables, prior.costs[2]
-        self.history: list[tuple[np.ndarray, Table]] = []
+        # symbols and their tables; a run of single bits is one bytearray, a byte each
+        self.history: list[tuple[np.ndarray | bytearray, Table]] = []
 
     def raw(self, count: int, table: Table) -> np.ndarray:
         symbols = self.coder.decode(count, table)
-        self.history.append((symbols, table))
+        if table is not BIT:
+            self.history.append((symbols, table))
+        elif self.history and isinstance(self.history[-1][0], bytearray):
+            self.history[-1][0].extend(symbols.astype(np.uint8).tobytes())
+        else:
+            self.history.append((bytearray(symbols.astype(np.uint8).tobytes()), table))
         return symbols
 
     def encoded_again(self) -> bytes:
         """The payload that an encoder writes for what was read so far."""
         encoder = make_encoder()
         for symbols, table in self.history:
-            encoder.encode(symbols, table)
+            if isinstance(symbols, bytearray):
+                bits = np.frombuffer(symbols, np.uint8)
+                for start in range(0, len(bits), BITS_AT_ONCE):
+                    encoder.encode(bits[start : start + BITS_AT_ONCE].astype(np.int32), table)
+            else:
+                encoder.encode(symbols, table)
         return encoder.finish()
 
     def code(self, index: np.ndarray, first: int) -> np.ndarray:

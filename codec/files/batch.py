@@ -6,7 +6,6 @@ import glob
 import itertools
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from ...formats import AeiError
 from ...formats.errors import shown
+from ..cpus import available_cpus
+from ..reading import read_regular
 from .convert import Converted
 from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
@@ -101,6 +102,9 @@ def make_plan(
     for file in found:
         place = Path(file.path.name) if output is None else file.place
         base = (file.path.parent if output is None else output) / place
+        if not base.name:
+            plan.settled.append(Outcome(file.path, None, FAILED, message="is no name of a file"))
+            continue
         if keep_extension:
             target = base.with_name(base.name + new_suffix)
         else:
@@ -127,7 +131,7 @@ def _find(
     folders = sum(os.path.isdir(name) for name in names)
     for name in names:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(name):
             # several folders each get one of their name
             top = Path(path.resolve().name) if folders > 1 else Path()
             for inside in _walk(path, plan, suffixes, recursive, output):
@@ -218,6 +222,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
             existing = target
         elif copy is not None and copy.exists() and not copy.samefile(source):
             existing = copy
+    except ValueError:
+        return Outcome(source, target, FAILED, message="is no name of a file")
     except OSError as error:
         return Outcome(source, target, FAILED, message=error.strerror or str(error))
     if existing is not None and skip_existing:
@@ -236,12 +242,8 @@ def convert_task(
 ) -> Outcome:
     """Read, convert and write one file; the output gets the source's times. Raises AeiError and OSError."""
     start = time.perf_counter()
+    data = read_regular(task.source)
     status = os.stat(task.source)
-    if stat.S_ISDIR(status.st_mode):
-        raise AeiError("is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise AeiError("not a regular file: pipe it in with -")
-    data = task.source.read_bytes()
     made = convert(data)
     target = task.target
     if made.kept:
@@ -279,8 +281,10 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Convert files with `jobs` threads; outcomes as they come, not in order.
+    """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a file
+    is begun; once it says True, those under way are finished and no other is begun.
 
     A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
     then no further file is begun, and the rest come as LEFT.
@@ -313,7 +317,7 @@ def run(
     broken: list[str] = []
     try:
         while True:
-            if not broken:
+            if not broken and not (stop is not None and stop()):
                 for task in itertools.islice(waiting, jobs - len(running)):
                     running.add(pool.submit(one, task))
             if not running:
@@ -323,8 +327,9 @@ def run(
                 yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    for task in waiting:
-        yield Outcome(task.source, task.target, LEFT, message=f"not begun: {broken[0]}")
+    if broken:
+        for task in waiting:
+            yield Outcome(task.source, task.target, LEFT, message=f"not begun: {broken[0]}")
 
 
 def default_jobs() -> int:
@@ -334,10 +339,3 @@ def default_jobs() -> int:
     except (AttributeError, ValueError, OSError):
         memory = 1 << 62  # Windows has no such call
     return max(1, min(available_cpus(), memory // 2 // WORKER_BYTES))
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,7 +1,8 @@
 """Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
 
 Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
-animations, 16-bit images and transparency that an output format cannot hold are refused by name.
+animations, transparency that an output format cannot hold and, unless they are to be converted, 16-bit
+images and other colour spaces are refused by name.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import TYPE_CHECKING
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import HEAD_BYTES, SIGNATURE, check_size
 from ..api import Codec
+from ..pixels.depth import PLAIN, converted, depth_of, depth_of_jpeg2000, refuse_deep
+from ..pixels.metadata import upright
 from ..settings import DEFAULT_QUALITY
+from .writing import image_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,9 +35,7 @@ log = logging.getLogger(__name__)
 
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
-ALPHA_FORMATS = {"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA"}
-LOSSY_QUALITY = 95  # of JPEG, WebP and AVIF outputs
-XMP_TAG = 700  # TIFF
+NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class EncodeOptions:
     quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
     Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
     they are no more than the result; never with strip, nor where the image was scaled or restored. effort,
-    tune, restore, enhance: see Codec.encode.
+    tune, restore, enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit RGB
+    or grey, which are refused otherwise.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -55,6 +58,7 @@ class EncodeOptions:
     tune: str | None = None
     restore: str | None = None
     enhance: str | None = None
+    convert: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
 
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
-    image, scaled = open_image(data, options.max_side)
+    image, scaled = open_image(data, options.max_side, options.convert)
     image, said = _restored(image, scaled, codec, options)
     details: dict[str, float] = {}
     if options.target is None:
@@ -116,8 +120,11 @@ def _restored(
     return applied.image, applied.said
 
 
-def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, bool]:
-    """The image in a file, its pixels read, and whether it was scaled down to `max_side`."""
+def open_image(
+    data: bytes, max_side: int | None = None, convert: bool = False
+) -> tuple[Image.Image, bool]:
+    """The image in a file, its pixels read, and whether it was scaled down to `max_side`. convert: more
+    bits and other colour spaces too, as 8-bit RGB or grey."""
     from PIL import Image
 
     if data.startswith(SIGNATURE):
@@ -137,12 +144,47 @@ def open_image(data: bytes, max_side: int | None = None) -> tuple[Image.Image, b
             image = image.copy()
         if max_side is None:
             check_size(*image.size)
+        _refuse_previews(image)
+        depth = depth_of(image)
+        if image.format == "JPEG2000":
+            depth = max(depth, depth_of_jpeg2000(data))
+        if not convert:
+            refuse_deep(image, depth)
+        elif depth > 8 and image.mode in PLAIN:
+            log.warning("%d bits a channel are cut to 8", depth)
+        if image.format == "PNG" and (cicp := cicp_of(data)) is not None:
+            image.info["cicp"] = cicp
+        if convert and image.mode not in PLAIN:
+            image.load()
+            image = converted(image)
         scaled = False
         if max_side is not None and max(image.size) > max_side:
             image, scaled = _scale_down(image, max_side), True
         check_size(*image.size)
         image.load()
     return image, scaled
+
+
+def _refuse_previews(image: Image.Image) -> None:
+    """Raise UnsupportedError for raw photographs, of which Pillow reads a preview."""
+    tags = getattr(image, "tag_v2", {})
+    if DNG_VERSION in tags or tags.get(NEW_SUBFILE_TYPE, 0) & 1:
+        raise UnsupportedError(
+            "a raw photograph, of which Pillow reads only a preview: develop it to an image first"
+        )
+
+
+def cicp_of(data: bytes) -> tuple[int, ...] | None:
+    """The four numbers of a PNG file's cICP chunk, which Pillow does not read; None without."""
+    at = len(b"\x89PNG\r\n\x1a\n")
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kind in (b"IDAT", b"PLTE"):
+            break
+        if kind == b"cICP" and length == 4:
+            return tuple(data[at + 8 : at + 12])
+        at += 12 + length
+    return None
 
 
 def _scale_down(image: Image.Image, side: int) -> Image.Image:
@@ -284,48 +326,12 @@ def decode_file(
     return Converted(image_file(image, format_), *image.size)
 
 
-class _NamedFile(io.BytesIO):
-    name = "image.png"
-
-
-def image_file(image: Image.Image, format_: str) -> bytes:
-    """The bytes of an image in one of Pillow's formats."""
-    options: dict = {n: image.info[n] for n in ("exif", "icc_profile") if n in image.info}
-    xmp = image.info.get("xmp")
-    if format_ == "PNG":
-        options["compress_level"] = 2  # twice as fast as the default, and no larger
-        if xmp:
-            from PIL.PngImagePlugin import PngInfo
-
-            options["pnginfo"] = PngInfo()
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    elif format_ in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = LOSSY_QUALITY
-        if xmp:
-            options["xmp"] = xmp
-    elif format_ == "TIFF" and xmp:
-        options["tiffinfo"] = {XMP_TAG: xmp}
-    if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
-        if any(image.getchannel("A").histogram()[:255]):
-            raise UnsupportedError(
-                f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
-            )
-        image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
-    out = _NamedFile() if format_ == "PNG" else io.BytesIO()
-    try:
-        # told the format by a name, Pillow loads the one plugin instead of five
-        image.save(out, None if format_ == "PNG" else format_, **options)
-    except OSError as error:
-        raise UnsupportedError(f"cannot be written as {format_} ({error})") from None
-    return out.getvalue()
-
-
 def thumbnail(data: bytes, size: int) -> bytes:
     """A PNG of an .aei file, upright and at most `size` pixels a side; without metadata.
 
     Raises NotAnAeiFileError or DamagedFileError.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     parse_header(data)  # the error that names the fault, where Pillow would only say "not an image"
     from .. import pillow  # noqa: F401  registers .aei
@@ -335,6 +341,6 @@ def thumbnail(data: bytes, size: int) -> bytes:
         image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     except OSError as error:
         raise DamagedFileError(str(error)) from None
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     image.info.clear()
     return image_file(image, "PNG")

@@ -10,58 +10,87 @@ from pathlib import Path
 import numpy as np
 
 from ...formats import ModelError, UnknownModelError
+from ..exact.check import check_prior
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
 from ..settings import GAIN_LEVELS, gain_index_of_quality
+from .parts import MANIFEST, MOST_JSON_BYTES, read_json, read_part
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
+MOST_HALO, MOST_MARGIN = 256, 256
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, by name. Raises ModelError."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return load(read_part(path))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
 
 
 class Bundle:
-    """A model bundle on disk. Nothing is read before it is needed."""
+    """A model bundle on disk. Nothing but the manifest is read before it is needed.
+
+    Raises ModelError where the folder holds no manifest of one, and later where a file is missing,
+    damaged, or not the one that the manifest names by its hash.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            self.manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            self.manifest = read_json(self.path / MANIFEST)
             self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
             self.name: str = self.manifest["name"]
             # how many cells of the latents' grid around a window the transforms look at
             self.halo: int = self.manifest.get("halo", 0)
             # how many pixels around one the end of g_s looks at; 0: g_s has none
             self.margin: int = self.manifest.get("margin", 0)
-        except (OSError, ValueError, KeyError, TypeError):
+            self._rounding_bits = float(self.manifest.get("rounding_bits", ROUNDING_BITS))
+            self._lambda = self._checked()
+        except (ModelError, ValueError, KeyError, TypeError, AttributeError):
             raise ModelError(
                 f"{self.path}: not a model bundle (no readable manifest.json)"
             ) from None
 
+    def _checked(self) -> tuple[float, float] | None:
+        """Look at the manifest's values; lambda's least and most. Raises ValueError or TypeError."""
+        if len(self.fingerprint) != 4 or not isinstance(self.name, str):
+            raise ValueError
+        for value, limit in ((self.halo, MOST_HALO), (self.margin, MOST_MARGIN)):
+            if type(value) is not int or not 0 <= value <= limit:
+                raise ValueError
+        if not 0 < self._rounding_bits < 1e9:
+            raise ValueError
+        if "lambda" not in self.manifest:
+            return None
+        least, most = map(float, self.manifest["lambda"])
+        if not 0 < least <= most < 1e9:
+            raise ValueError
+        return least, most
+
     @cached_property
     def prior(self) -> Prior:
-        """The integer prior. Raises ModelError where it is damaged or this machine computes wrongly."""
+        """The integer prior. Raises ModelError where it is damaged, cannot be run exactly, or this
+        machine computes wrongly."""
         try:
-            text = (self.path / "prior.json").read_text(encoding="utf-8")
+            text = read_part(self.path / "prior.json", MOST_JSON_BYTES).decode()
             arrays = read_arrays(self.path / "prior.safetensors")
             program = json.loads(text)
-        except (OSError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
         if fingerprint(text, arrays) != self.fingerprint:
             raise ModelError(
                 f"{self.path}: the prior does not match its fingerprint; reinstall the model"
             )
-        bits = self.manifest.get("rounding_bits", ROUNDING_BITS)
-        return Prior(program, arrays, self.fingerprint, bits)
+        try:
+            check_prior(program, arrays)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
+        return Prior(program, arrays, self.fingerprint, self._rounding_bits)
 
     @cached_property
     def synthesis(self) -> Synthesis | None:
@@ -73,10 +102,10 @@ class Bundle:
         if facts is None:
             return None
         try:
-            text = (self.path / "synthesis.json").read_text(encoding="utf-8")
+            text = read_part(self.path / "synthesis.json", MOST_JSON_BYTES).decode()
             description = json.loads(text)
             wanted = bytes.fromhex(facts["sha256"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{self.path}: the synthesis cannot be read ({error})") from None
         arrays = read_arrays(self.path / "synthesis.safetensors")
         if sha256_of(text, arrays) != wanted:
@@ -91,9 +120,9 @@ class Bundle:
     def bits_per_error(self, row: int) -> float | None:
         """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a
         gain index: lambda 255^2 / 3. None for a model that does not say its lambdas, or has no graph of the gradient."""
-        if "lambda" not in self.manifest or not (self.path / "g_s_gradient.onnx").exists():
+        if self._lambda is None or not (self.path / "g_s_gradient.onnx").exists():
             return None
-        least, most = self.manifest["lambda"]
+        least, most = self._lambda
         return least * (most / least) ** (row / 255) * 255**2 / 3
 
     def gain_index_of_quality(self, quality: float) -> int:
@@ -114,10 +143,24 @@ class Bundle:
     def rows(self) -> dict[str, np.ndarray]:
         """Float gains, one row per gain index: float32 (256, C) by name. Stored as rows, or as `anchors`, their
         logarithms at a few evenly spaced gain indexes."""
+        path = self.path / "rows.safetensors"
         rows = {}
-        for name, a in read_arrays(self.path / "rows.safetensors").items():
+        for name, a in read_arrays(path).items():
             stem = name.removesuffix(".anchors")
-            rows[stem] = a if stem == name else _between(a)
+            if not a.size or a.dtype.kind != "f" or not np.isfinite(a).all():
+                raise ModelError(f"{path}: {name} holds no numbers")
+            if stem != name and a.ndim == 2:
+                a = _between(a)
+            whole = name.startswith("preview.") or a.shape == (GAIN_LEVELS, a.shape[-1])
+            if not whole:
+                raise ModelError(f"{path}: {name} has no row for each gain index")
+            rows[stem] = a
+        latents = self.prior.program["latents"]
+        for name in ("gain", "inverse_gain"):
+            if name not in rows or rows[name].shape[1] != latents:
+                raise ModelError(
+                    f"{path}: {name} is missing, or not of the model's {latents} latents"
+                )
         return rows
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...formats import ModelError
 from ...formats.tiles import Box
+from .runtime import Session, onnxruntime
 
 # The input of g_s by which its network can be told from its linear path: the gain of the features at an eighth of the
 # resolution.
@@ -15,23 +16,6 @@ LAST_GAIN = "gain8"
 FINISH = "g_s.finish"  # the end of g_s at half the resolution, a graph of its own
 BAND = 64  # rows of pixels that it takes at once, so that its features stay in a processor's caches
 PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid, each way
-
-
-def open_session(file: Path, threads: int | None, what: str):
-    """An ONNX Runtime session of a graph on the CPU. threads: by default one per core; what: the graph is, for people.
-    Raises ModelError."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    # Threads that wait for the next run in a loop take the cores from another session's, and from NumPy's: g_s and its
-    # end took 107 ms one after the other instead of 54.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # whatever the library raises at a bad file
-        raise ModelError(f"{file}: the {what} cannot be loaded ({error})") from None
 
 
 class Transforms:
@@ -52,12 +36,13 @@ class Transforms:
         self._threads = threads
         self._margin = margin
         self._rows = rows
-        self._sessions: dict = {}
+        self._sessions: dict[str, Session] = {}
 
-    def _session(self, name: str):
+    def _session(self, name: str) -> Session:
         if name not in self._sessions:
             file = self._path / f"{name}.onnx"
-            self._sessions[name] = open_session(file, self._threads, "transform")
+            # of two threads that come at once, one's is kept
+            self._sessions.setdefault(name, Session(file, self._threads, "transform"))
         return self._sessions[name]
 
     def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:
@@ -70,6 +55,8 @@ class Transforms:
         return session.run(None, inputs)[0]
 
     def _row(self, name: str, row: int) -> np.ndarray:
+        if name not in self._rows:
+            raise ModelError(f"{self._path}: the model has no gains called {name}")
         return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
 
     def analysis(self, x: np.ndarray, row: int) -> np.ndarray:
@@ -78,15 +65,19 @@ class Transforms:
         Returns y, float32 (h, w, M) in quantisation steps, not rounded.
         """
         y = self._run("g_a", "x", x, row)
-        y *= self._row("gain", row)
+        gain = self._row("gain", row)
+        self._expect("g_a", y, (1, gain.shape[1], *y.shape[2:]))
+        y *= gain
         return _channels_last(y)
 
     def hyper_analysis(self, y: np.ndarray, row: int) -> np.ndarray:
         """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without h_a codes y as z."""
-        if not (self._path / "h_a.onnx").exists():
+        if "z_gain" not in self._rows and not (self._path / "h_a.onnx").exists():
             return y
         z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), row)
-        z *= self._row("z_gain", row)
+        gain = self._row("z_gain", row)
+        self._expect("h_a", z, (1, gain.shape[1], *z.shape[2:]))
+        z *= gain
         return _channels_last(z)
 
     def synthesis(
@@ -97,7 +88,11 @@ class Transforms:
 
         Returns float32 (stride h, stride w, 3), or of `wanted`'s size, about -0.5..0.5, not clipped.
         """
-        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)[0]
+        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)
+        self._expect("g_s", x, (1, 3, *x.shape[2:]))
+        if wanted is not None and (x.shape[2] < wanted.bottom or x.shape[3] < wanted.right):
+            raise ModelError(f"{self._path}: g_s.onnx gives fewer pixels than it should")
+        x = x[0]
         wanted = Box(0, 0, x.shape[2], x.shape[1]) if wanted is None else wanted
         if self._margin:
             x = self._finished(x, row, wanted)
@@ -120,6 +115,10 @@ class Transforms:
             place = slice(top - wanted.top, top - wanted.top + band.height)
             out[:, place] = done[:, : band.height, : band.width]
         return out
+
+    def _expect(self, graph: str, a: np.ndarray, shape: tuple[int, ...]) -> None:
+        if a.shape != shape or a.ndim != 4 or a.dtype != np.float32:
+            raise ModelError(f"{self._path}: {graph}.onnx gives {a.dtype} of a shape {a.shape}")
 
     def _dequantised(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)
@@ -166,9 +165,7 @@ class Transforms:
     @staticmethod
     def _give_memory_back():
         """Run options under which a session keeps nothing of what a run took: the gradient's tape is large."""
-        import onnxruntime as ort
-
-        options = ort.RunOptions()
+        options = onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from ...formats import UnsupportedError
 from ...formats.tiles import Box
+from . import metadata as side
+from .depth import PLAIN, depth_of, refuse_deep
 
 if TYPE_CHECKING:
     from PIL import Image
-
-EXIF_PREFIX = b"Exif\0\0"
 
 
 @dataclass
@@ -61,23 +61,29 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     Pillow modes: RGB, L, RGBA and LA as they are; 1 as L; P as RGB (as L if the colours used are grey),
     or as RGBA where it has transparency; RGB and L with a transparent colour as RGBA and LA. Arrays:
     uint8 (H, W), or (H, W, C) with 1 to 4 channels. With `metadata` false none is kept, and Exif's
-    orientation is applied to the pixels instead. Raises UnsupportedError for all else, since
-    this version would lose something: 16-bit depth, CMYK inks, further frames.
+    orientation is applied to the pixels instead. Of several frames the current one is taken. Raises
+    UnsupportedError for all else, since this version would lose something: 16-bit depth, CMYK inks.
     """
     if isinstance(image, np.ndarray):
         return Picture(_checked_array(image))
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnsupportedError(f"the image has {image.n_frames} frames: pick one of them first")  # type: ignore[attr-defined]
-    kept = _metadata_of(image) if metadata else {}
-    if not metadata and image.getexif().get(0x0112, 1) != 1:
-        from PIL import ImageOps
-
-        image = ImageOps.exif_transpose(image)
+    if not hasattr(image, "getbands"):
+        raise UnsupportedError(
+            f"cannot encode a {type(image).__name__}: give a Pillow image or array"
+        )
+    if image.mode in PLAIN or image.mode.startswith(("I", "F")):
+        refuse_deep(image, depth_of(image))
+    image.load()  # a TIFF file's pixels are turned upright now, and its Exif says so
+    kept = side.metadata_of(image) if metadata else {}
+    if not metadata:
+        image = side.upright(image)
     mode = image.mode
     if "transparency" in image.info or mode in ("PA", "RGBa", "La"):
         image = image.convert("LA" if mode in ("L", "1", "La") else "RGBA")
     elif mode == "P":
-        image = image.convert("L" if _uses_greys_only(image) else "RGB")
+        # a profile of colours stays one of colours
+        space = side.profile_space(kept.get("icc_profile", b""))
+        grey = space != "colour" and _uses_greys_only(image)
+        image = image.convert("L" if grey else "RGB")
     elif mode in ("1", "RGBX"):
         image = image.convert("L" if mode == "1" else "RGB")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
@@ -85,7 +91,7 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
             f"images of mode {mode} are not supported: convert to RGB or L first "
             "(Pillow: image.convert('RGB'))"
         )
-    return Picture(image, kept)
+    return Picture(image, side.suited(kept, image.mode))
 
 
 def _uses_greys_only(image: Image.Image) -> bool:
@@ -107,19 +113,6 @@ def _checked_array(a: np.ndarray) -> np.ndarray:
             f"an array of shape {a.shape} is not an image: give (H, W), or (H, W, C) with 1 to 4 channels"
         )
     return a
-
-
-def _metadata_of(image: Image.Image) -> dict[str, bytes]:
-    exif = image.info.get("exif")
-    if not exif and image.getexif():  # set in memory, or from a format that has no block of it
-        exif = image.getexif().tobytes()
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    found = {
-        "icc_profile": image.info.get("icc_profile"),
-        "exif": exif.removeprefix(EXIF_PREFIX) if exif else None,
-        "xmp": xmp.encode() if isinstance(xmp, str) else xmp,
-    }
-    return {name: bytes(value) for name, value in found.items() if value}
 
 
 def fill_transparent(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -189,11 +182,3 @@ def joined(
     if scale == 1:
         return image
     return image.convert(image.mode[:-1] + "a").reduce(scale).convert(image.mode)
-
-
-def info_of(metadata: dict[str, bytes]) -> dict[str, bytes]:
-    """Metadata as Pillow's plugins put it into `Image.info`."""
-    info = dict(metadata)
-    if "exif" in info:
-        info["exif"] = EXIF_PREFIX + info["exif"]
-    return info

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...formats import DEFAULT_LIMITS, Contents, DamagedFileError, Limits, UnsupportedError
+from ...formats.dictionary import METADATA_DICTIONARY
 from ...formats.plane import decode_plane
-from ...formats.sections import ALPHA, METADATA, deflate, inflate
+from ...formats.sections import ALPHA, ICC, METADATA, deflate, inflate
 from ...formats.tiles import Box, tiles_touching
 from ...formats.varint import read_varint, varint
+from .profiles import known_profile, number_of_profile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,17 +27,33 @@ def pack_metadata(metadata: dict[str, bytes]) -> dict[int, bytes]:
             raise UnsupportedError(
                 f"{name} of {len(content)} bytes: at most {most}; leave metadata out (--strip)"
             )
-        sections[METADATA[name]] = deflate(content)
+        number = number_of_profile(content) if name == "icc_profile" else None
+        if number is not None:
+            sections[ICC] = bytes([number])
+        else:
+            sections[METADATA[name]] = deflate(content, METADATA_DICTIONARY)
     return sections
 
 
 def read_metadata(sections: dict[int, bytes], limits: Limits) -> dict[str, bytes]:
-    """Metadata by name. Raises DamagedFileError, also where a piece is over the limit."""
-    return {
-        name: inflate(sections[kind], limits.metadata)
-        for name, kind in METADATA.items()
-        if kind in sections
-    }
+    """Metadata by name. Raises DamagedFileError, also where a piece is over the limit, and
+    UnsupportedError for a known profile of a later release."""
+    found = {}
+    for name, kind in METADATA.items():
+        content = sections.get(kind)
+        if content is None:
+            continue
+        if kind == ICC and len(content) == 1:
+            profile = known_profile(content[0])
+            if profile is None:
+                raise UnsupportedError(
+                    f"the file has colour profile {content[0]}, which this release does not know: "
+                    "update aei-codec"
+                )
+            found[name] = profile
+        else:
+            found[name] = inflate(content, limits.metadata, METADATA_DICTIONARY)
+    return found
 
 
 def with_alpha(plane: bytes, payload: bytes) -> bytes:

@@ -6,7 +6,6 @@ A restored image is an image: what codes it afterwards need not know. Nothing he
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from ...formats import ModelError, UnsupportedError
 from ...formats.container import check_size
 from ...formats.tiles import Box, tile_boxes
+from ..models.parts import MANIFEST, read_json
 from ..pixels.tensors import as_pixels
 from ..settings import AUTO, ENHANCING, RESTORING
 
@@ -46,12 +46,12 @@ class Restorer:
     def __init__(self, path: str | Path, threads: int | None = None):
         self.path = Path(path)
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = read_json(self.path / MANIFEST)
             self.kind: str = manifest["restores"]
             self.name: str = manifest["name"]
             self.margin = int(manifest["margin"])  # pixels around a window that it depends on
             known = self.kind in KINDS and 0 <= self.margin <= 4096 and not self.margin % MULTIPLE
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ModelError, ValueError, KeyError, TypeError):
             known = False
         if not known:
             raise ModelError(
@@ -64,9 +64,9 @@ class Restorer:
     def _loaded(self):
         with self._lock:
             if self._session is None:
-                from ..models.transforms import open_session
+                from ..models.runtime import Session
 
-                self._session = open_session(self.path / GRAPH, self._threads, "network")
+                self._session = Session(self.path / GRAPH, self._threads, "network")
             return self._session
 
     def run(self, x: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -240,7 +240,7 @@ def _like(image: Image.Image | np.ndarray, picture: Picture) -> Image.Image | np
         return pixels.reshape(image.shape)
     from PIL import Image
 
-    from ..pixels.images import info_of
+    from ..pixels.metadata import info_of
 
     made = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     made.info.update(info_of(picture.metadata))

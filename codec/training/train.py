@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-import os
 import shutil
 import signal
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import ranks
+from .checkpoints import load_checkpoint, save_checkpoint
 from .config import TrainConfig, check, save_toml
 from .devices import fast_bf16, pick_device
 from .export.integer_prior import fake_quantise
@@ -74,15 +74,9 @@ def freeze_prior(model: nn.Module) -> None:
         p.requires_grad_(name.startswith(("g_a.", "g_s.")) and id(p) not in rows)
 
 
-def atomic_save(state: dict, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
 def checkpoint_network(checkpoint: Path) -> tuple[str, dict]:
     """Architecture and network settings of a checkpoint, its tensors left on disk."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+    state = load_checkpoint(checkpoint, mmap=True)
     return state.get("arch", "aei"), state["network"]
 
 
@@ -147,7 +141,7 @@ def train(
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / CHECKPOINT
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False) if resume else None
+    state = load_checkpoint(checkpoint) if resume else None
     if state is not None:
         network = network_from_dict(config.arch, state["network"])
     task = make_task(replace(config, batch=config.batch // processes), folder)
@@ -201,7 +195,7 @@ def train(
             signal.signal(sig, lambda *_: stop.update(why="stopped"))
 
     def save() -> None:
-        atomic_save(
+        save_checkpoint(
             {
                 "arch": config.arch,
                 "network": asdict(network),

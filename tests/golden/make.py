@@ -79,7 +79,7 @@ def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
     hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
     `code_all`, escapes."""
-    state = torch.load(checkpoint, weights_only=False)
+    state = torch.load(checkpoint, weights_only=True)
     for name, change in (("z_gain", 2.5), ("z_scale", 1.0), ("scale_bias", -0.7)):
         state["ema"][f"{name}.anchors"] += change
     if offsets:  # hardly learned in so few steps

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...models.parts import FILES, MANIFEST, hashes_of
 from ...models.transforms import FINISH
 
 GRAPHS = ("g_a", "h_a", "g_s", FINISH)  # those with weights, by the names of their files
@@ -36,5 +37,6 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    text = json.dumps(manifest, indent=1) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    """Write the manifest of a bundle whose other files are in place: their hashes go into it."""
+    text = json.dumps(manifest | {FILES: hashes_of(folder)}, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")

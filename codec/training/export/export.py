@@ -18,6 +18,7 @@ from ...exact.prior import Prior, fingerprint
 from ...models.bundle import Bundle, read_arrays
 from ...search.slopes import LOG_SCALE_STEP
 from .. import validate
+from ..checkpoints import load_checkpoint
 from ..data import cifar
 from ..data import photographs as data
 from ..networks.cae import SIDE, STRIDE, ConvAutoencoder
@@ -63,7 +64,7 @@ def export_checkpoint(
     The integer prior is calibrated, and compared with the float one, on training images; a restoring network needs
     none. Raises ValueError where they are wanted and not given.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    state = load_checkpoint(checkpoint)
     arch = state.get("arch", "aei")
     model = model_from_state(network_from_dict(arch, state["network"]), state["ema"])
     if isinstance(model, RestoringCodec):

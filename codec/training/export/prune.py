@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...models.bundle import Bundle
+from ..checkpoints import load_checkpoint
 from ..config import TrainConfig
 from ..losses import distortion
 from ..networks.latent_codec import Block, LatentCodec
@@ -84,7 +85,7 @@ def prune_bundle(
         with tempfile.TemporaryDirectory() as temporary:
             place = run or Path(temporary)
             pruned = train(folder, place, pruned.config, tuning, init=pruned, log=log)  # type: ignore[assignment]
-            state = torch.load(place / "last.pt", map_location="cpu", weights_only=False)
+            state = load_checkpoint(place / "last.pt")
         change |= {"tuned_pixels": state["pixels"], "tuned_steps": state["step"]}
     return write_transforms(bundle, out, pruned, name, change)
 
@@ -95,7 +96,7 @@ def export_transforms(checkpoint: Path, bundle: Bundle, out: Path, name: str) ->
     Raises ValueError where the checkpoint's prior or gains are not those of the bundle.
     """
     refuse_cae(bundle)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    state = load_checkpoint(checkpoint)
     if state.get("arch", "aei") != "aei":
         raise ValueError(f"{checkpoint} holds a network of --arch {state['arch']}")
     model = model_from_state(network_from_dict("aei", state["network"]), state["ema"])

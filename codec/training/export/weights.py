@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ....formats import ModelError
+from ...models.parts import read_part
 
 KINDS = ("fp32", "fp16", "int8")  # falling in size
 SCALE = ".scale"  # behind the name of an int8 weight: that of its scales
@@ -28,7 +29,7 @@ CLIPPED = np.linspace(1.0, 0.6, 33)  # shares of the largest weight that become 
 def read_graph(path: Path) -> onnx.ModelProto:
     """A graph of a bundle, without weights that it reads out of another file. Raises ModelError."""
     try:
-        return onnx.load(path, load_external_data=False)
+        return onnx.load_model_from_string(read_part(path))
     except Exception as error:  # protobuf's own kind, and whatever a damaged file provokes
         raise ModelError(f"{path}: not a readable graph ({error})") from None
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoints import load_checkpoint, save_checkpoint
 from ..config import TrainConfig
 from ..data.photographs import Photographs
 from ..export.integer_prior import MEAN_BITS
@@ -21,7 +22,7 @@ from ..networks.latent_codec import LatentCodec, lambda_of_index, loss_weight
 from ..symbols.steering import Steering
 from ..symbols.tables import offsets_of_means
 from ..tasks import model_from_state
-from ..train import CHECKPOINT, STEPS_LOG, atomic_save
+from ..train import CHECKPOINT, STEPS_LOG
 from .images import PARAMETERS, Store, crops, tiles
 from .muon import FlatMuon
 from .network import for_gpu
@@ -189,7 +190,7 @@ def train(
     def save(seconds: float) -> None:
         done = before.get("step", 0) + step
         config = config_of(s, done, where.type)
-        atomic_save(
+        save_checkpoint(
             {
                 "arch": "aei",
                 "network": asdict(network),
@@ -263,7 +264,7 @@ def of_checkpoint(path: Path, depths: dict[str, int]) -> tuple[LatentCodec, dict
     from ..networks.grow import deepened
     from ..tasks import network_from_dict
 
-    state = torch.load(path, map_location="cpu", weights_only=False)
+    state = load_checkpoint(path)
     network = network_from_dict("aei", state["network"])
     model = model_from_state(network, state["ema"])
     assert isinstance(model, LatentCodec)

@@ -1,0 +1,133 @@
+"""Decoded images to image files of Pillow's formats: what each can hold, and what is said where it
+cannot."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ...formats import UnsupportedError
+from ..pixels.metadata import descriptive_exif, upright
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+ALPHA_FORMATS = {"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "ICO"}
+EXIF_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"}
+XMP_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"}
+LOSSY_QUALITY = 95  # of JPEG, WebP and AVIF outputs
+XMP_TAG = 700  # TIFF
+ICO_SIDE = 256  # pixels, at most
+NAMES = {"exif": "Exif", "xmp": "XMP", "icc_profile": "colour profile"}
+
+
+class _NamedFile(io.BytesIO):
+    name = "image.png"
+
+
+def image_file(image: Image.Image, format_: str) -> bytes:
+    """The bytes of an image in one of Pillow's formats.
+
+    Where a format holds no Exif, its orientation is applied to the pixels. A piece of metadata that
+    cannot be written is left out, with a warning in the log that names it. Raises UnsupportedError
+    where the format cannot hold the pixels.
+    """
+    pieces = {name: image.info[name] for name in NAMES if image.info.get(name)}
+    if format_ not in EXIF_FORMATS:
+        image = upright(image)
+        pieces.pop("exif", None)
+    if format_ not in XMP_FORMATS:
+        pieces.pop("xmp", None)
+    image = _held(image, format_)
+    if format_ == "TIFF" and "exif" in pieces:
+        try:
+            pieces["exif"] = descriptive_exif(pieces["exif"])
+        except Exception as error:  # readers raise nearly everything on damaged data
+            _say("exif", format_, error)
+            del pieces["exif"]
+    return _written(image, format_, pieces)
+
+
+def _held(image: Image.Image, format_: str) -> Image.Image:
+    """The image as a format holds it. Raises UnsupportedError where it would lose something."""
+    if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
+        if any(image.getchannel("A").histogram()[:255]):
+            raise UnsupportedError(
+                f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
+            )
+        image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
+    if format_ == "GIF" and image.mode != "L":
+        raise UnsupportedError("GIF files hold 256 colours: choose .png, .webp or .tif")
+    if format_ == "ICO" and max(image.size) > ICO_SIDE:
+        raise UnsupportedError(
+            f"ICO files hold images of up to {ICO_SIDE}x{ICO_SIDE} pixels: choose .png"
+        )
+    return image
+
+
+def _written(image: Image.Image, format_: str, pieces: dict[str, bytes]) -> bytes:
+    """The file with as many of the pieces of metadata as can be written."""
+    try:
+        return _save(image, format_, pieces)
+    except (MemoryError, OSError) as error:
+        if not pieces or isinstance(error, MemoryError):
+            raise _refusal(format_, error) from None
+        first: Exception = error
+    except Exception as error:  # Pillow's writers raise nearly everything on odd metadata
+        if not pieces:
+            raise _refusal(format_, error) from None
+        first = error
+    for name in pieces:  # the one at fault, if it is one
+        rest = {other: value for other, value in pieces.items() if other != name}
+        try:
+            data = _save(image, format_, rest)
+        except Exception:
+            continue
+        _say(name, format_, first)
+        return data
+    data = _written(image, format_, {})
+    for name in pieces:
+        _say(name, format_, first)
+    return data
+
+
+def _refusal(format_: str, error: BaseException) -> BaseException:
+    if isinstance(error, MemoryError):
+        return error
+    return UnsupportedError(f"cannot be written as {format_} ({error})")
+
+
+def _say(name: str, format_: str, why: Exception) -> None:
+    log.warning("the image's %s cannot be written as %s and is left out (%s)",
+                NAMES[name], format_, why)  # fmt: skip
+
+
+def _save(image: Image.Image, format_: str, pieces: dict[str, bytes]) -> bytes:
+    options: dict[str, Any] = {n: pieces[n] for n in ("exif", "icc_profile") if n in pieces}
+    xmp = pieces.get("xmp")
+    if format_ == "PNG":
+        options["compress_level"] = 2  # twice as fast as the default, and no larger
+        if xmp:
+            from PIL.PngImagePlugin import PngInfo
+
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    elif format_ in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = LOSSY_QUALITY
+        if xmp:
+            options["xmp"] = xmp
+    elif format_ == "TIFF" and xmp:
+        options["tiffinfo"] = {XMP_TAG: xmp}
+    elif format_ == "ICO":
+        options["sizes"] = [image.size]
+    # told the pieces, Pillow must not look for others in `info`
+    image.load()
+    image = image._new(image.im)
+    image.info = {}
+    out = _NamedFile() if format_ == "PNG" else io.BytesIO()
+    # told the format by a name, Pillow loads the one plugin instead of five
+    image.save(out, None if format_ == "PNG" else format_, **options)
+    return out.getvalue()

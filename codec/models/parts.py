@@ -1,0 +1,93 @@
+"""The files of a bundle's folder: regular ones, of bounded size, with the hashes that its manifest gives.
+
+A manifest may have `files`, the SHA-256 of every other file of the folder. A file is held against it
+when it is read; bundles without, from before hashes, are read all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from ...formats import AeiError, ModelError
+from ..reading import read_regular
+
+MANIFEST = "manifest.json"
+FILES = "files"  # of the manifest
+MOST_BYTES = 1 << 28  # of one file
+MOST_JSON_BYTES = 1 << 22
+
+
+def read_part(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a file of a bundle, checked. Raises ModelError."""
+    try:
+        data = read_regular(path, most)
+    except AeiError as error:
+        raise ModelError(f"{path}: no part of a model bundle ({error})") from None
+    except OSError as error:
+        raise ModelError(
+            f"{path}: not a readable part of a model bundle ({error.strerror or error})"
+        ) from None
+    if path.name != MANIFEST:
+        _check(path, data)
+    return data
+
+
+def check_parts(folder: Path, name: str) -> None:
+    """Look at a file that a library will open by its name, and at what else lies in its folder, which
+    the file may refer to. Raises ModelError."""
+    try:
+        for entry in os.scandir(folder):
+            mode = os.stat(entry.path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise ModelError(f"{entry.path}: a model bundle holds regular files only")
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    read_part(folder / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a JSON file of a bundle. Raises ModelError."""
+    try:
+        value = json.loads(read_part(path, MOST_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: cannot be read (no JSON object)")
+    return value
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a bundle's folder but the manifest, by name: what a manifest's `files`
+    is to hold."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def add_hashes(folder: str | Path) -> None:
+    """Bring the hashes in a bundle's manifest up to what lies in its folder."""
+    path = Path(folder) / MANIFEST
+    manifest = read_json(path)
+    manifest[FILES] = hashes_of(path.parent)
+    path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _check(path: Path, data: bytes) -> None:
+    manifest = path.parent / MANIFEST
+    if not manifest.exists():  # a bundle that is being made
+        return
+    hashes = read_json(manifest).get(FILES)
+    if hashes is None:
+        return
+    if not isinstance(hashes, dict) or hashes.get(path.name) != hashlib.sha256(data).hexdigest():
+        raise ModelError(
+            f"{path}: is not the file that the bundle's manifest names by its hash: "
+            "damaged or exchanged; reinstall the model"
+        )

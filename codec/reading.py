@@ -1,0 +1,56 @@
+"""Reading files that may be anything: regular ones only, and no more of them than is wanted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from ..formats import AeiError, UnsupportedError
+
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate ends of lines
+
+
+def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
+    """The bytes of a regular file: pipes and devices may have no end. most: bytes.
+
+    Raises AeiError for anything else or more, and OSError.
+    """
+    try:
+        # opened without waiting for a pipe's other end; what was opened is what is looked at
+        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
+    except ValueError:
+        raise AeiError("is no name of a file") from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise AeiError("is a folder")
+        if not stat.S_ISREG(mode):
+            raise AeiError("not a regular file: pipe it in with -")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read() if most is None else file.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if most is not None and len(data) > most:
+        raise AeiError(f"larger than {most} bytes")
+    return data
+
+
+def as_data(data: Any) -> bytes | memoryview:
+    """The bytes of an .aei file that is given as bytes, as a path, or as an open binary file.
+
+    Raises UnsupportedError for anything else, AeiError and OSError where a file cannot be read.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        try:
+            return read_regular(data)
+        except AeiError as error:
+            raise AeiError(f"{os.fspath(data)}: {error}") from None
+    if hasattr(data, "read"):
+        data = data.read()
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise UnsupportedError(
+            f"cannot decode a {type(data).__name__}: give the bytes of an .aei file, or its path"
+        ) from None

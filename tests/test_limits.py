@@ -1,0 +1,168 @@
+"""What a file of a stranger may cost: limits that limit, before anything is built; and cancelling."""
+
+import contextlib
+import io
+import time
+import tracemalloc
+import zlib
+
+import aei.codec.pillow  # noqa: F401
+import numpy as np
+import pytest
+from aei.codec import Codec, api
+from aei.codec.exact.latents import encode_latents, grid_of
+from aei.formats import Header, LimitError, Limits, pack, parse
+from aei.formats.container import CRC_BYTES, FIXED, SIGNATURE
+from aei.formats.limits import TILE_WORK
+from aei.formats.tiles import tile_boxes
+from aei.formats.varint import varint
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def one() -> Codec:
+    """The shipped model with one thread, warm."""
+    made = Codec(threads=1)
+    made.decode(made.encode(np.zeros((64, 64), np.uint8)))
+    return made
+
+
+def header(codec, width, height, gain_index=255, tiled=True) -> Header:
+    return Header(width, height, gain_index, codec.bundle.fingerprint, grey=True, tiled=tiled)
+
+
+def loud(codec, side: int) -> bytes:
+    """A file whose symbols are all escapes: as many bytes as its pixels can take."""
+    prior = codec.bundle.prior
+    h, w, hz, wz = grid_of(prior.program, side, side)
+    rng = np.random.default_rng(0)
+    y = rng.choice([-30000, 30000], (h, w, prior.program["latents"])).astype(np.float32)
+    z = rng.choice([-30000, 30000], (hz, wz, prior.program["hyper_latents"])).astype(np.float32)
+    payload, code_all, _ = encode_latents(prior, 255, y, z, optimise=False)
+    return pack(header(codec, side, side, tiled=False), [(payload, code_all)])
+
+
+def thin(codec, width: int) -> bytes:
+    """A row of pixels in tiles of 64: much work a pixel."""
+    return codec.encode(np.zeros((1, width), np.uint8), tile_side=64, effort=0)
+
+
+def empty(codec, side: int) -> bytes:
+    """Tiles of 256 without any bytes, at a gain index where nothing decodes to something."""
+    boxes = tile_boxes(side, side, 256)
+    data = None
+    for gain_index in range(18, 256):
+        data = pack(header(codec, side, side, gain_index), [(b"", False)] * len(boxes), None, 256)
+        small = pack(header(codec, 256, 256, gain_index), [(b"", False)], None, 256)
+        try:
+            codec.latents_sha256(small)
+        except api.DamagedFileError:
+            continue
+        return data
+    pytest.skip("nothing decodes to something with this model")
+
+
+def peak(function) -> tuple[int, Exception | None]:
+    """Bytes that a call takes at most, and what it raises."""
+    caught = None
+    tracemalloc.start()
+    try:
+        function()
+    except Exception as error:
+        caught = error
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most, caught
+
+
+def test_escapes_take_the_memory_that_is_charged(one):
+    data = loud(one, 128)
+    contents = parse(data)
+    charged = api._memory(
+        contents, [0], (128, 128), contents.boxes, 4, one.bundle.prior.program["latents"]
+    )
+    most, caught = peak(lambda: one.latents_sha256(data))
+    assert caught is None
+    assert most < charged
+    assert charged < 100 * len(data)
+    with pytest.raises(LimitError, match="MiB"):
+        one.latents_sha256(data, limits=Limits(memory=charged // 4))
+    with pytest.raises(LimitError, match="MiB"):
+        one.decode(data, limits=Limits(memory=charged // 4))
+
+
+@pytest.mark.parametrize("make", [lambda c: loud(c, 128), lambda c: thin(c, 64 * 40),
+                                  lambda c: empty(c, 256)])  # fmt: skip
+def test_time_is_bounded_by_the_work_that_is_charged(one, make):
+    """docs/FORMAT.md, section 8 states this; generous, for slow machines."""
+    data = make(one)
+    contents = parse(data)
+    whole = tile_boxes(contents.header.width, contents.header.height, 1 << 20)[0]
+    pixels, tiles, payload = api._work(contents, list(range(len(contents.entries))), whole)
+    start = time.process_time()
+    one.decode(data)
+    seconds = time.process_time() - start
+    assert seconds < 25e-6 * (pixels + TILE_WORK * tiles + payload) + 0.1
+
+
+def test_small_tiles_count_as_work(one):
+    tile = thin(one, 64)
+    contents = parse(tile)
+    tiles = [(contents.tile(0), contents.entries[0].code_all)] * 4096
+    data = pack(header(one, 1 << 18, 1, contents.header.gain_index), tiles, None, 64)
+    start = time.process_time()
+    for call in (one.decode, one.latents_sha256):
+        with pytest.raises(LimitError, match="4096 tiles"):
+            call(data, limits=Limits(pixels=1 << 18))
+    assert time.process_time() - start < 3
+    # a part of it is not too much
+    one.decode(data, region=(100, 0, 64, 1), limits=Limits(pixels=1 << 18))
+    with pytest.raises(LimitError, match="raise Limits"):
+        one.decode(data, region=(100, 0, 64, 1), limits=Limits(pixels=1 << 18, work=4096))
+
+
+def test_ordinary_files_are_within_the_default_work():
+    for width, height, side in [(16384, 16384, 1024), (1 << 21, 128, 1024), (12000, 9000, 256)]:
+        tiles = len(tile_boxes(width, height, side))
+        Limits().check_work(width * height, tiles, width * height // 4)
+        Limits(pixels=width * height).check_work(width * height, tiles, width * height // 4)
+
+
+def test_size_is_looked_at_before_the_table_is_built():
+    """4 million entries that would be 700 MB of table."""
+    width = height = 1 << 17
+    count = (width // 64) * (height // 64)
+    head = SIGNATURE + bytes([1 << 5 | 16]) + bytes(5) + varint(width - 1) + varint(height - 1)
+    assert len(head) > FIXED
+    body = head + b"\0" + bytes(5 * count)
+    data = body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
+    start = time.process_time()
+    for limits in (Limits(pixels=1 << 20), Limits()):
+        most, caught = peak(lambda limits=limits: parse(data, limits))
+        assert isinstance(caught, LimitError)
+        assert most < 1 << 20
+    with contextlib.suppress(Image.DecompressionBombError):  # by the size that the header names
+        Image.open(io.BytesIO(data))
+    assert time.process_time() - start < 2
+
+
+def test_cancel_is_asked_between_tiles(one, photo):
+    data = one.encode(photo, tile_side=64)
+    asked = []
+
+    def cancel() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    with pytest.raises(LimitError, match="cancelled"):
+        one.decode(data, limits=Limits(cancel=cancel))
+    assert len(asked) == 4
+    with pytest.raises(LimitError, match="cancelled"):
+        one.latents_sha256(data, limits=Limits(cancel=lambda: True))
+    one.decode(data, limits=Limits(cancel=lambda: False))
+
+
+def test_a_deadline(one, aei_file):
+    one.decode(aei_file, limits=Limits(cancel=time.monotonic() + 600))
+    with pytest.raises(LimitError, match="longer than it may"):
+        one.decode(aei_file, limits=Limits(cancel=time.monotonic() - 1))
