@@ -260,7 +260,7 @@ def test_bundles_compare(single, tmp_path):
     tensor = next(t for t in darker.graph.initializer if t.name == "g_s.klt.weight")
     a = onnx.numpy_helper.to_array(tensor) * np.float32(0.97)
     tensor.CopyFrom(onnx.numpy_helper.from_array(a, tensor.name))
-    write_like(Bundle(single), tmp_path / "dark", {"g_s": darker}, "dark", {})
+    write_like(Bundle(single), tmp_path / "dark", {"g_s": darker}, "dark", {}, synthesis=None)
     images = tmp_path / "images"
     images.mkdir()
     Image.fromarray(synthetic_photo(64, 80)).save(images / "a.png")

@@ -27,7 +27,7 @@ MEAN_BITS = 6
 UNITS = 64 * 255.0  # pixel units in the range of a pixel's values
 HEADROOM = 2.0  # activations may grow to this many times what calibration saw before they saturate
 INDEXES = (0, 36, 73, 109, 146, 182, 219, 255)
-REPORTED, REPORTED_IMAGES = (20, 80, 140, 200, 255), 5
+REPORTED, REPORTED_IMAGES = (20, 80, 140, 200, 255), 4
 LEAST_LEAKY = max(LOW, (LOW * SLOPE + 16384) >> 15)
 
 
