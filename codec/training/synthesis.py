@@ -78,9 +78,9 @@ def observe(model: LatentCodec, images: list[np.ndarray]) -> Seen:
     streams = {"blocks16": "stream16", "blocks8": "stream8", "finish.blocks": "stream2"}
     for name, module in model.g_s.named_modules():
         if isinstance(module, Block):
-            stream = streams[name.rpartition(".")[0]]
+            stage, _, number = name.rpartition(".")
 
-            def ends(m, args, out, stream=stream, first=name.endswith(".0")):
+            def ends(m, args, out, stream=streams[stage], first=number == "0"):
                 if first:
                     seen.watch(f"{stream}.first", args[0])
                 seen.watch(stream, args[0])
