@@ -80,13 +80,13 @@ def test_files_of_quantised_bundles(single, tmp_path, kind, lost_db):
 
 def test_the_shipped_model_in_int8(codec, tmp_path):
     new = quantised(codec.bundle.path, tmp_path, "int8")
-    assert size_of_graphs(new) < 0.62 * size_of_graphs(codec.bundle.path)
+    assert size_of_graphs(new) < 0.72 * size_of_graphs(codec.bundle.path)  # g_s has 8 bits already
     small = Codec(new)
     image = synthetic_photo(96, 128, seed=2)
     for effort in (1, 3):
         data = small.encode(image, 60, effort=effort)
         ours, theirs = (psnr(image, np.asarray(c.decode(data))) for c in (small, codec))
-        assert ours == pytest.approx(theirs, abs=0.15)
+        assert ours == theirs  # by the same integers
     # the gradient is that of the small g_s: a step along it changes the error as it says
     rng = np.random.default_rng(0)
     y = rng.normal(0, 0.3, (3, 4, small.bundle.prior.program["latents"])).astype(np.float32)
@@ -169,7 +169,8 @@ def test_facts(bundle, codec):
     assert facts["bytes"] == sum(p.stat().st_size for p in opened.path.iterdir())
     for name, macs in macs_by_hand(opened.manifest["network"]).items():
         assert facts["parts"][name]["macs_per_pixel"] == pytest.approx(macs, abs=0.06)
-        assert facts["parts"][name]["weights"] == "fp16"
+        small = bundle == "shipped" and name == "g_s"  # which makes no pixels there
+        assert facts["parts"][name]["weights"] == ("int8" if small else "fp16")
     assert facts["parts"]["g_a"]["parameters"] < facts["parts"]["g_a"]["bytes"] / 2
     if bundle == "shipped":
         # backwards is every layer once more, but for the one that the pixels leave by: none here
@@ -260,7 +261,7 @@ def test_bundles_compare(single, tmp_path):
     tensor = next(t for t in darker.graph.initializer if t.name == "g_s.klt.weight")
     a = onnx.numpy_helper.to_array(tensor) * np.float32(0.97)
     tensor.CopyFrom(onnx.numpy_helper.from_array(a, tensor.name))
-    write_like(Bundle(single), tmp_path / "dark", {"g_s": darker}, "dark", {})
+    write_like(Bundle(single), tmp_path / "dark", {"g_s": darker}, "dark", {}, synthesis=None)
     images = tmp_path / "images"
     images.mkdir()
     Image.fromarray(synthetic_photo(64, 80)).save(images / "a.png")

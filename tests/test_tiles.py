@@ -1,5 +1,6 @@
 """Tiles, regions, reduced sizes, salvage: what is cut apart fits together again."""
 
+import json
 import shutil
 import zlib
 from dataclasses import replace
@@ -71,6 +72,13 @@ def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
     shutil.copytree(codec.bundle.path, tmp_path / "cut.bundle")
     (tmp_path / "cut.bundle" / "g_s.finish.onnx").unlink()
     data = codec.encode(PHOTO, 40)
+    assert Codec(tmp_path / "cut.bundle").decode(data) == codec.decode(
+        data
+    )  # integers need no graph
+    manifest = json.loads((codec.bundle.path / "manifest.json").read_text())
+    (tmp_path / "cut.bundle" / "manifest.json").write_text(
+        json.dumps(manifest | {"synthesis": None})
+    )
     with pytest.raises(ModelError, match=r"g_s\.finish\.onnx"):
         Codec(tmp_path / "cut.bundle").decode(data)
 

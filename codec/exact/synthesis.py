@@ -219,29 +219,47 @@ def run_numpy(
     """`run`, the reference."""
     registers: dict[str, _Register] = {}
     last = {source: layer for layer in program.layers for source in layer.sources}
+    step = 1
     for band in bands:
         if "y" not in registers:
-            registers["y"] = _Register(rows, band[:0])
+            registers["y"], step = _Register(rows, band[:0]), max(1, len(band))
         registers["y"].append(band)
-        for layer in program.layers:
-            _advance(layer, registers, gain_index)
-            for name in layer.sources:
-                if last[name] is layer:  # all that read it have had their turn
-                    readers = program.readers[name]
-                    wanted = [_first_wanted(r, registers[r.out].end) for r in readers]
-                    registers[name].drop(min(wanted))
-        result = registers[program.result]
-        if len(result.rows):
-            yield result.rows
-            result.start, result.rows = result.end, result.rows[:0]
+        # Once for a band, but for the last, after which all that had to wait goes on, as much at a time.
+        while _pass(program, registers, last, step / rows, gain_index):
+            result = registers[program.result]
+            if len(result.rows):
+                yield result.rows
+                result.start, result.rows = result.end, result.rows[:0]
 
 
-def _advance(layer: Layer, registers: dict[str, _Register], gain_index: int) -> None:
-    """Work out the rows of a layer whose sources are there."""
+def _pass(
+    program: Program,
+    registers: dict[str, _Register],
+    last: dict[str, Layer],
+    share: float,
+    gain_index: int,
+) -> bool:
+    """Let each layer work out a share of its rows, if its sources are there; whether any did. last: the last layer that
+    reads a register."""
+    busy = False
+    for layer in program.layers:
+        busy |= _advance(layer, registers, share, gain_index)
+        for name in layer.sources:
+            if last[name] is layer:  # all that read it have had their turn
+                readers = program.readers[name]
+                wanted = [_first_wanted(r, registers[r.out].end) for r in readers]
+                registers[name].drop(min(wanted))
+    return busy
+
+
+def _advance(
+    layer: Layer, registers: dict[str, _Register], share: float, gain_index: int
+) -> bool:
+    """Work out rows of a layer, a share of all at most, whose sources are there; whether there were any."""
     sources = [registers[name] for name in layer.sources]
     source = sources[0]
     end, total = min(s.end for s in sources), source.total
-    first, last = end, end  # in rows of the output
+    last = end  # in rows of the output
     if layer.op == DEPTHWISE:
         last = end if end == total else max(0, end - 1)
     elif layer.op == "shuffle":
@@ -253,8 +271,9 @@ def _advance(layer: Layer, registers: dict[str, _Register], gain_index: int) -> 
         registers[layer.out] = _Register(total, np.empty((0, width, 0), np.int16))
     out = registers[layer.out]
     first = out.end
+    last = min(last, first + max(1, round(total * share)))
     if last <= first:
-        return
+        return False
     if layer.op == DEPTHWISE:
         above, below = first == 0, last == total
         x = source.between(first - (not above), last + (not below))
@@ -263,6 +282,7 @@ def _advance(layer: Layer, registers: dict[str, _Register], gain_index: int) -> 
         wanted = _first_wanted(layer, first), _first_wanted(layer, last)
         made = run_layer(layer, [s.between(*wanted) for s in sources], gain_index)
     out.append(made)
+    return True
 
 
 def _first_wanted(layer: Layer, row: int) -> int:

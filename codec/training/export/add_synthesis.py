@@ -54,8 +54,12 @@ def add_synthesis(bundle: Bundle, out: Path, images: list[np.ndarray], int8: boo
               help="Photographs to calibrate on.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--int8", is_flag=True, help="Store g_s, for refinement alone, in 8 bits.")
-def main(bundle: Path, data: Path, output: Path, int8: bool) -> None:
+@click.option("--threads", type=int, default=1, show_default=True)
+def main(bundle: Path, data: Path, output: Path, int8: bool, threads: int) -> None:
     """Write a copy of BUNDLE with an integer synthesis."""
+    import torch
+
+    torch.set_num_threads(threads)
     files = list_images(data)
     images = []
     for path in files[len(files) // 42 :: max(1, len(files) // IMAGES)][:IMAGES]:

@@ -30,12 +30,16 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
         for graph in GRAPHS
         if graph != FINISH or bundle.margin
     }
-    has = max((kind_of(graph) for graph in graphs.values()), key=KINDS.index)
+    has = kind_of(graphs["g_a"])  # export may have made g_s smaller, which makes no pixels
     if KINDS.index(has) >= KINDS.index(kind):
         raise UnsupportedError(
             f"{bundle.path}: its weights are {has} already, {kind} would not make it smaller"
         )
-    stored = {graph: store(model, kind) for graph, model in graphs.items()}
+    stored = {
+        graph: store(model, kind)
+        for graph, model in graphs.items()
+        if KINDS.index(kind_of(model)) < KINDS.index(kind)
+    }
     return write_like(bundle, out, stored, name, {"weights": kind})
 
 

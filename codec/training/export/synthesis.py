@@ -28,7 +28,7 @@ MEAN_BITS = 6
 UNITS = 64 * 255.0  # pixel units in the range of a pixel's values
 HEADROOM = 2.0  # activations may grow to this many times what calibration saw before they saturate
 INDEXES = (0, 36, 73, 109, 146, 182, 219, 255)
-REPORTED, REPORTED_IMAGES = (20, 80, 140, 200, 255), 5
+REPORTED, REPORTED_IMAGES = (20, 80, 140, 200, 255), 4
 LEAST_LEAKY = max(LOW, (LOW * SLOPE + 16384) >> 15)
 
 
@@ -79,9 +79,11 @@ def observe(model: LatentCodec, images: list[np.ndarray]) -> Seen:
     streams = {"blocks16": "stream16", "blocks8": "stream8", "finish.blocks": "stream2"}
     for name, module in model.g_s.named_modules():
         if isinstance(module, Block):
-            stream = streams[name.rpartition(".")[0]]
+            stage, _, number = name.rpartition(".")
 
-            def ends(m, args, out, stream=stream):
+            def ends(m, args, out, stream=streams[stage], first=number == "0"):
+                if first:
+                    seen.watch(f"{stream}.first", args[0])
                 seen.watch(stream, args[0])
                 seen.watch(stream, out)
 
@@ -168,8 +170,12 @@ class _Programs:
     def range(self, name: str) -> np.ndarray:
         return fractions(self.seen.largest[name], HEADROOM)
 
-    def block(self, name: str, x: str, stream: np.ndarray) -> str:
-        a, f = self.conv(f"{name}.dw", x, stream, self.range(f"{name}.dw"), free=True)
+    def block(
+        self, name: str, x: str, stream: np.ndarray, seen: tuple[str, np.ndarray] | None = None
+    ) -> str:
+        """seen: a register that holds what `x` does, in other steps, for the block to look at."""
+        look, fine = seen or (x, stream)
+        a, f = self.conv(f"{name}.dw", look, fine, self.range(f"{name}.dw"), free=True)
         a, f = self.conv(f"{name}.up", a, f, self.range(f"{name}.up"), free=True)
         a = self.add({"op": "leaky", "slope": SLOPE}, a)
         a, _ = self.conv(f"{name}.down", a, f, stream, free=False, low=LEAST_LEAKY)
@@ -177,7 +183,8 @@ class _Programs:
 
     def gain(self, name: str, x: str, fraction: np.ndarray, out: np.ndarray, factor=1.0) -> str:
         rows = self._rows(self.model.g_s.get_submodule(name)) * factor
-        return self.add(self.writer.row(name, rows, fraction, out), x)
+        arrays = f"{name}.again" if f"{name}.multiplier" in self.writer.arrays else name
+        return self.add(self.writer.row(arrays, rows, fraction, out), x)
 
     def shuffle(self, x: str, size: int) -> str:
         return self.add({"op": "shuffle", "size": size}, x)
@@ -227,10 +234,12 @@ class _Programs:
         f, part = self.conv(
             "finish.stem", f, np.zeros(12), self.range("finish.stem"), free=True, inner=UNITS
         )  # fmt: skip
-        stream = self.range("stream2")
+        stream, first = self.range("stream2"), self.range("stream2.first")
+        # Blocks make of little much here: in the steps of their sums, what the first one looks at would be lost.
+        fine = self.gain("finish.gain", f, part, first), first
         f = self.gain("finish.gain", f, part, stream)
         for i in range(len(module.blocks)):
-            f = self.block(f"finish.blocks.{i}", f, stream)
+            f = self.block(f"finish.blocks.{i}", f, stream, fine if i == 0 else None)
         f, part = self.conv("finish.head", f, stream, self.range("finish.head"), free=True)
         f = self.gain("finish.share", f, part, np.zeros(12), UNITS)
         self.add({"op": "add"}, [x, self.shuffle(f, 2)])
