@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .streams import decode_many, encode_many
     from .targets import Target, encode_to_target
 
-# Loaded when first asked for: the command line sets up NumPy's threads before NumPy is loaded, and a
-# single encode or decode needs few of them.
+# Loaded when first asked for: the command line sets up NumPy's threads before NumPy is loaded, and
+# a single encode or decode needs few of them.
 _LATER = {
     "Codec": "api",
     "Salvaged": "api",

@@ -10,12 +10,11 @@
 
 Options of `save`: `quality` (1 to 100, default 50), or one of `target_size` (bytes), `target_bpp`,
 `target_psnr` (dB) and `target_ssim`; `effort`, `tune`, `restore` and `enhance` as in Codec.encode;
-`icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of the image's own, None
-or nothing to leave one out; `metadata=False` for none. Of an animation the current frame is saved.
-What `getexif()` gives is written where it was edited.
-`info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp`
-where the file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
-`verify` looks at every checksum.
+`icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of the image's own,
+None or nothing to leave one out; `metadata=False` for none. Of an animation the current frame is
+saved. What `getexif()` gives is written where it was edited. `info` of an opened file: `gain_index`
+(0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the file has them. `draft` and
+`thumbnail` decode at a half, a quarter or an eighth of the size. `verify` looks at every checksum.
 imageio reads and writes .aei files through this plugin too, once it is imported.
 """
 
