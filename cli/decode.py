@@ -111,10 +111,11 @@ def _one(
     many.check_stream(source, target)
     check_output(target, source, force)
     from ..codec.files import convert
+    from ..codec.files.storage import is_stream
 
-    format_ = convert.output_format(
-        suffix if target == STREAM or output is None else Path(target).suffix
-    )
+    # pipes and devices have no suffix that could tell
+    told = output is not None and target != STREAM and not is_stream(Path(target))
+    format_ = convert.output_format(Path(target).suffix if told else suffix)
     options = convert.DecodeOptions(*wanted)
     decoders = convert.Decoders(model)
     many.execute_one(

@@ -153,7 +153,8 @@ def execute(
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, which says at once what happens now; a second time, it interrupts."""
+    """Whether Ctrl-C was pressed, which says at once what happens now; a second time, it
+    interrupts."""
     pressed: list[bool] = []
 
     def press(number: int, frame: object) -> None:

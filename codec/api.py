@@ -73,9 +73,10 @@ class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
     model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy gets no more. restore_bundle: a
-    restoring bundle, or a folder of several, instead of the installed ones. Safe to use from
-    several threads. Raises ModelError where the folder is not a bundle.
+    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy
+    gets no more. restore_bundle: a restoring bundle, or a folder of several, instead of the
+    installed ones. Safe to use from several threads. Raises ModelError where the folder is not a
+    bundle.
     """
 
     def __init__(
@@ -240,8 +241,9 @@ class Codec:
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, its bytes or its path, as a Pillow image of mode RGB, RGBA, L or
-        LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file has them.
+        """The image of a file written with this codec's model, its bytes or its path, as a Pillow
+        image of mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where
+        the file has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
         or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes from

@@ -35,8 +35,9 @@ def available_cpus() -> int:
 def blas_threads(most: int | None) -> Iterator[None]:
     """NumPy's products on `most` threads meanwhile; None leaves them alone.
 
-    The number is one for the whole process: of several that are asked for at a time the least holds,
-    and the first one is back when the last has ended. Does nothing with another BLAS than OpenBLAS.
+    The number is one for the whole process: of several that are asked for at a time the least
+    holds, and the first one is back when the last has ended. Does nothing with another BLAS than
+    OpenBLAS.
     """
     calls = None if most is None else _openblas()
     if calls is None or most is None:

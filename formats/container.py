@@ -179,8 +179,9 @@ def parse_header(data: bytes | memoryview) -> tuple[Header, int]:
 
 
 def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents:
-    """A whole file, checked in the order signature, version, CRC, dimensions, limits, sections, tiles;
-    of a tiled file, whose CRC lies behind the table of tiles, dimensions and limits come first.
+    """A whole file, checked in the order signature, version, CRC, dimensions, limits, sections,
+    tiles; of a tiled file, whose CRC lies behind the table of tiles, dimensions and limits come
+    first.
 
     Of a tiled file the CRCs of the tiles are left to `Contents.tile`, and bytes may be missing at the end:
     so a part of it can be decoded by reading that part only. `limits`: pixels are checked here.

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from .errors import LimitError
 
-# Work is counted in pixels. What else costs time, measured with the shipped model on one core: a tile
-# by itself as much as so many pixels, whatever its size, and a byte of a payload that is all escapes.
+# Work is counted in pixels. What else costs time, measured with the shipped model on one core: a
+# tile by itself as much as so many pixels, whatever its size, and a byte of a payload that is all
+# escapes.
 TILE_WORK = 4096
 BYTE_WORK = 1
 
@@ -49,8 +50,8 @@ class Limits:
             )
 
     def check_work(self, pixels: int, tiles: int, payload: int) -> None:
-        """Raise LimitError where decoding so many pixels of so many tiles, from so many bytes, would
-        be too much work."""
+        """Raise LimitError where decoding so many pixels of so many tiles, from so many bytes,
+        would be too much work."""
         most = 2 * self.pixels + (1 << 20) if self.work is None else self.work
         needed = pixels + TILE_WORK * tiles + BYTE_WORK * payload
         if needed > most:

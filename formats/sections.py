@@ -65,8 +65,8 @@ def deflate(content: bytes, dictionary: bytes = b"") -> bytes:
 
 
 def inflate(content: bytes, most: int, dictionary: bytes = b"") -> bytes:
-    """The content of a zlib stream of at most `most` bytes; stops reading there. dictionary: the one
-    that a stream may name.
+    """The content of a zlib stream of at most `most` bytes; stops reading there. dictionary: the
+    one that a stream may name.
 
     Raises DamagedFileError where the stream is damaged, longer, or followed by other bytes.
     """

@@ -1,4 +1,5 @@
-"""What a file of a stranger may cost: limits that limit, before anything is built; and cancelling."""
+"""What a file of a stranger may cost: limits that limit, before anything is built; and
+cancelling."""
 
 import contextlib
 import io

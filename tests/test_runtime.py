@@ -1,4 +1,5 @@
-"""ONNX Runtime as we use it: no telemetry, nothing written beside our outputs, and processes that fork."""
+"""ONNX Runtime as we use it: no telemetry, nothing written beside our outputs, and processes that
+fork."""
 
 import os
 import shutil

@@ -49,11 +49,13 @@ def test_devices_stay_devices(tmp_path):
     assert stat.S_ISCHR(os.stat(node).st_mode)
 
 
-def test_decoding_to_the_null_device_needs_no_force(file):
-    done = aei("decode", file, "-o", "/dev/null")
-    assert "cannot write" in done.stderr.decode()  # a format is named by its suffix
-    assert aei("view", file, "-o", "/dev/null").returncode == 0
+def test_decoding_to_devices_and_pipes_needs_no_force_and_no_suffix(file, tmp_path):
+    for arguments in (["decode", file], ["view", file]):
+        assert aei(*arguments, "-o", "/dev/null").returncode == 0
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    done = shell(f"$AEI decode {file} --to jpg -o >(cat > {tmp_path}/x); sleep 0.5")
+    assert done.returncode == 0
+    assert (tmp_path / "x").read_bytes().startswith(b"\xff\xd8")
 
 
 def test_pipes_are_written_through(tmp_path):

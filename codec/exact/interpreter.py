@@ -129,8 +129,8 @@ def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **input
 
 
 def known_answer() -> bool:
-    """Whether this machine's float64 matrix product is exact on integers (broken BLAS builds exist),
-    and its rescaling too (threads may have another rounding mode).
+    """Whether this machine's float64 matrix product is exact on integers (broken BLAS builds
+    exist), and its rescaling too (threads may have another rounding mode).
 
     One product of the prior's kind, whose checksum was computed with Python integers, as a test
     repeats; and numbers at the borders of rescaling, against shifts of 64-bit integers.

@@ -283,8 +283,8 @@ def run(
     overwrite: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a file
-    is begun; once it says True, those under way are finished and no other is begun.
+    """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a
+    file is begun; once it says True, those under way are finished and no other is begun.
 
     A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
     then no further file is begun, and the rest come as LEFT.

@@ -1,8 +1,8 @@
 """Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
 
 Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
-animations, transparency that an output format cannot hold and, unless they are to be converted, 16-bit
-images and other colour spaces are refused by name.
+animations, transparency that an output format cannot hold and, unless they are to be converted,
+16-bit images and other colour spaces are refused by name.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class EncodeOptions:
     quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
     Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
     they are no more than the result; never with strip, nor where the image was scaled or restored. effort,
-    tune, restore, enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit RGB
-    or grey, which are refused otherwise.
+    tune, restore, enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit
+    RGB or grey, which are refused otherwise.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -123,8 +123,8 @@ def _restored(
 def open_image(
     data: bytes, max_side: int | None = None, convert: bool = False
 ) -> tuple[Image.Image, bool]:
-    """The image in a file, its pixels read, and whether it was scaled down to `max_side`. convert: more
-    bits and other colour spaces too, as 8-bit RGB or grey."""
+    """The image in a file, its pixels read, and whether it was scaled down to `max_side`. convert:
+    more bits and other colour spaces too, as 8-bit RGB or grey."""
     from PIL import Image
 
     if data.startswith(SIGNATURE):

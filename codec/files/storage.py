@@ -36,10 +36,10 @@ def write_atomic(
     """Write `data` to `path` through a temporary file in the same folder and a rename.
 
     The file is on disk before it gets its name. overwrite: replace a file that exists; without, an
-    existing one is left alone, even one that appeared this moment. A file that is replaced gives its
-    permissions to the new one; a link stays, what it points at is replaced; pipes and devices are
-    written to. times: access and modification time in nanoseconds.
-    Raises OutputError, or DiskError where the disk is full or failing.
+    existing one is left alone, even one that appeared this moment. A file that is replaced gives
+    its permissions to the new one; a link stays, what it points at is replaced; pipes and devices
+    are written to. times: access and modification time in nanoseconds. Raises OutputError, or
+    DiskError where the disk is full or failing.
     """
     temporary = None
     try:
@@ -80,7 +80,8 @@ def write_atomic(
 
 
 def write_all(file: Any, data: bytes) -> None:
-    """Write all bytes to a file object that may take only some of them at a time. Raises OSError."""
+    """Write all bytes to a file object that may take only some of them at a time. Raises
+    OSError."""
     rest = memoryview(data)
     while rest:
         try:

@@ -57,7 +57,8 @@ class Bundle:
             ) from None
 
     def _checked(self) -> tuple[float, float] | None:
-        """Look at the manifest's values; lambda's least and most. Raises ValueError or TypeError."""
+        """Look at the manifest's values; lambda's least and most. Raises ValueError or
+        TypeError."""
         if len(self.fingerprint) != 4 or not isinstance(self.name, str):
             raise ValueError
         for value, limit in ((self.halo, MOST_HALO), (self.margin, MOST_MARGIN)):

@@ -1,7 +1,8 @@
-"""The files of a bundle's folder: regular ones, of bounded size, with the hashes that its manifest gives.
+"""The files of a bundle's folder: regular ones, of bounded size, with the hashes that its manifest
+gives.
 
-A manifest may have `files`, the SHA-256 of every other file of the folder. A file is held against it
-when it is read; bundles without, from before hashes, are read all the same.
+A manifest may have `files`, the SHA-256 of every other file of the folder. A file is held against
+it when it is read; bundles without, from before hashes, are read all the same.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def read_part(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def check_parts(folder: Path, name: str) -> None:
-    """Look at a file that a library will open by its name, and at what else lies in its folder, which
-    the file may refer to. Raises ModelError."""
+    """Look at a file that a library will open by its name, and at what else lies in its folder,
+    which the file may refer to. Raises ModelError."""
     try:
         for entry in os.scandir(folder):
             mode = os.stat(entry.path).st_mode
@@ -62,8 +63,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a bundle's folder but the manifest, by name: what a manifest's `files`
-    is to hold."""
+    """SHA-256 of every file of a bundle's folder but the manifest, by name: what a manifest's
+    `files` is to hold."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())

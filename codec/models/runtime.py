@@ -1,11 +1,12 @@
 """ONNX Runtime: the one place that imports it and opens its sessions.
 
-It is imported without its telemetry, which from release 1.29 on keeps a database and a device id under `~/.cache`, queues
-events and looks up a host: `ORT_DISABLE_TELEMETRY` is read when the module is imported, and calls made later come too late.
-A value that the user has set is left as it is.
+It is imported without its telemetry, which from release 1.29 on keeps a database and a device id
+under `~/.cache`, queues events and looks up a host: `ORT_DISABLE_TELEMETRY` is read when the module
+is imported, and calls made later come too late. A value that the user has set is left as it is.
 
-Sessions have threads, which a forked child does not inherit: running one there, or only giving it back, waits for them for
-ever. So a child leaves its parent's sessions alone and opens its own when it needs them.
+Sessions have threads, which a forked child does not inherit: running one there, or only giving it
+back, waits for them for ever. So a child leaves its parent's sessions alone and opens its own when
+it needs them.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ def onnxruntime() -> Any:
 
 
 class Session:
-    """A graph to run on the CPU, opened when it is first needed. Safe to use from several threads, and after a fork.
+    """A graph to run on the CPU, opened when it is first needed. Safe to use from several threads,
+    and after a fork.
 
-    threads: by default one per core; what: the graph is, for people. Its methods raise ModelError where it cannot be loaded.
+    threads: by default one per core; what: the graph is, for people. Its methods raise ModelError
+    where it cannot be loaded.
     """
 
     def __init__(self, file: Path, threads: int | None, what: str):
@@ -87,8 +90,8 @@ def _open(file: Path, threads: int | None, what: str) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
-    # Threads that wait for the next run in a loop take the cores from another session's, and from NumPy's: g_s and its
-    # end took 107 ms one after the other instead of 54.
+    # Threads that wait for the next run in a loop take the cores from another session's, and from
+    # NumPy's: g_s and its end took 107 ms one after the other instead of 54.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -61,9 +61,9 @@ def refuse_deep(image: Image.Image, depth: int) -> None:
 def converted(image: Image.Image) -> Image.Image:
     """The image in 8 bits and in a mode that files hold: RGB, L, or with alpha.
 
-    Integers of 16 bits are divided by 257; floats are taken to run from 0 to 1, or to 255 where they
-    pass 1. CMYK, YCbCr, Lab and HSV become RGB: through the image's profile, to sRGB, where it has
-    one, else as Pillow does. Raises UnsupportedError for numbers whose range cannot be told.
+    Integers of 16 bits are divided by 257; floats are taken to run from 0 to 1, or to 255 where
+    they pass 1. CMYK, YCbCr, Lab and HSV become RGB: through the image's profile, to sRGB, where it
+    has one, else as Pillow does. Raises UnsupportedError for numbers whose range cannot be told.
     """
     if image.mode in PLAIN:
         return image

@@ -1,8 +1,9 @@
 """Colour profile, Exif and XMP of Pillow images: what travels into a file, and what comes back.
 
-Pillow keeps Exif in two places: as bytes in `info`, and as an editable object that `getexif()` gives.
-An edit of the object counts, as it does for Pillow's users who save with `exif=image.getexif()`;
-bytes nobody has edited travel as they are, so that maker notes keep their offsets.
+Pillow keeps Exif in two places: as bytes in `info`, and as an editable object that `getexif()`
+gives. An edit of the object counts, as it does for Pillow's users who save with
+`exif=image.getexif()`; bytes nobody has edited travel as they are, so that maker notes keep their
+offsets.
 """
 
 from __future__ import annotations
@@ -223,7 +224,8 @@ def _whole_xmp(xmp: bytes) -> bytes:
 
 
 def suited(metadata: dict[str, bytes], mode: str) -> dict[str, bytes]:
-    """Metadata without a profile that is not for pixels of a mode, RGB or L, with or without alpha."""
+    """Metadata without a profile that is not for pixels of a mode, RGB or L, with or without
+    alpha."""
     space = profile_space(metadata.get("icc_profile", b""))
     if space is None or space == ("grey" if mode.startswith("L") else "colour"):
         return metadata

@@ -1,5 +1,5 @@
-"""ICC profiles that say the same in fewer bytes, or in bytes at all: known ones as a number, and what
-PNG files say about their colours in gAMA, cHRM, cICP and sRGB chunks.
+"""ICC profiles that say the same in fewer bytes, or in bytes at all: known ones as a number, and
+what PNG files say about their colours in gAMA, cHRM, cICP and sRGB chunks.
 
 Nothing but sRGB's own values needs no profile: an image without one is taken to be sRGB. Profiles
 are of version 4 (ICC.1:2010), with a matrix and parametric curves.
@@ -174,8 +174,8 @@ def number_of_profile(profile: bytes) -> int | None:
 
 
 def _read(profile: bytes) -> tuple[bytes, np.ndarray, list[np.ndarray]]:
-    """Space, colorants as columns, and curves at SAMPLES of a profile of a matrix and curves, or of a
-    grey one. Raises ValueError, IndexError or struct.error for any other."""
+    """Space, colorants as columns, and curves at SAMPLES of a profile of a matrix and curves, or of
+    a grey one. Raises ValueError, IndexError or struct.error for any other."""
     space, size = profile[16:20], int.from_bytes(profile[:4], "big")
     if profile[36:40] != b"acsp" or profile[20:24] != b"XYZ " or size != len(profile):
         raise ValueError

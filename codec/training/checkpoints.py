@@ -1,4 +1,5 @@
-"""Reading and writing training checkpoints: tensors and plain values, and nothing that could run."""
+"""Reading and writing training checkpoints: tensors and plain values, and nothing that could
+run."""
 
 from __future__ import annotations
 
