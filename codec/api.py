@@ -117,8 +117,8 @@ class Codec:
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
         default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
         files); tune: what small files are to keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes
-        effort 5 by default; see docs/EFFORT.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
-        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/RESTORATION.md); the file
+        effort 5 by default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
+        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/guide/restoration.md); the file
         is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
         restoring bundle is installed.
         """

@@ -1,4 +1,4 @@
-"""Every command and snippet in docs/ runs, in the order in which it stands, and LIBRARY.md is up to date."""
+"""Every command and snippet in docs/ runs, in the order in which it stands; the library page is new."""
 
 import configparser
 import importlib.util
@@ -19,7 +19,8 @@ from PIL import Image
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"(?:<!-- needs (\w+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-PAGES = ["TOUR.md", "RECIPES.md", "FAQ.md", "INSPECT.md", "SLIM.md", "desktop/README.md"]
+GUIDE = DOCS / "guide"
+PAGES = ["tour.md", "recipes.md", "faq.md", "inspect.md", "slim.md", "desktop/README.md"]
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def place(tmp_path, monkeypatch):
     for i, name in enumerate(("a.jpg", "trip/b.jpg", "trip/c.png")):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(synthetic_photo(170, 200, seed=i)).save(tmp_path / "photos" / name)
-    shutil.copytree(DOCS / "desktop", tmp_path / "desktop")
+    shutil.copytree(GUIDE / "desktop", tmp_path / "desktop")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     return tmp_path
 
@@ -47,7 +48,7 @@ def test_every_block_runs(page, place):
         f'aei() {{ {python} -m aei.cli.main "$@"; }}\npython() {{ {python} "$@"; }}\n'
         "set -e -o pipefail\n"
     )
-    blocks = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+    blocks = BLOCK.findall((GUIDE / page).read_text(encoding="utf-8"))
     assert blocks
     for needed, language, text in blocks:
         if needed and importlib.util.find_spec(needed) is None:
@@ -61,11 +62,11 @@ def test_every_block_runs(page, place):
 
 def test_no_page_is_forgotten():
     with_blocks = {
-        str(path.relative_to(DOCS))
+        str(path.relative_to(GUIDE))
         for path in DOCS.rglob("*.md")
         if re.search(r"```(sh|python)\n", path.read_text(encoding="utf-8"))
     }
-    assert with_blocks == {*PAGES, "BENCHMARK.md"}  # that one's plug-in runs in test_bench.py
+    assert with_blocks == {*PAGES, "benchmark.md"}  # that one's plug-in runs in test_bench.py
 
 
 def test_commands_in_the_text_exist():
@@ -83,11 +84,11 @@ def test_links_lead_somewhere():
 
 
 def test_the_library_page_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("make_library", DOCS / "make_library.py")
+    spec = importlib.util.spec_from_file_location("make_library", DOCS / "reference" / "make_library.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    page = (DOCS / "LIBRARY.md").read_text(encoding="utf-8")
-    assert page == module.library(), "run: python docs/make_library.py"
+    page = (DOCS / "reference" / "library.md").read_text(encoding="utf-8")
+    assert page == module.library(), "run: python docs/reference/make_library.py"
 
 
 def test_everything_public_is_documented():
@@ -99,7 +100,7 @@ def test_everything_public_is_documented():
 
 def test_mime_type():
     space = "{http://www.freedesktop.org/standards/shared-mime-info}"
-    root = ElementTree.parse(DOCS / "desktop" / "aei.xml").getroot()
+    root = ElementTree.parse(GUIDE / "desktop" / "aei.xml").getroot()
     kind = root.find(f"{space}mime-type")
     assert kind.get("type") == "image/x-aei"
     value = kind.find(f"{space}magic/{space}match").get("value")
@@ -109,7 +110,7 @@ def test_mime_type():
 
 def test_thumbnailer_runs_as_a_desktop_runs_it(tmp_path, run_aei, codec):
     file = configparser.ConfigParser(interpolation=None)
-    file.read(DOCS / "desktop" / "aei.thumbnailer")
+    file.read(GUIDE / "desktop" / "aei.thumbnailer")
     entry = file["Thumbnailer Entry"]
     assert entry["MimeType"] == "image/x-aei;"
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""The integer interpreter: runs a prior, which is data (docs/FORMAT.md, "The prior"), exactly.
+"""The integer interpreter: runs a prior, which is data (docs/format/specification.md, "The prior"), exactly.
 
 Every array holds integers in float64. Each product and sum stays below 2^52, which the exporter
 proves per layer, so the results are exact whatever the order of summation, thread count, BLAS or CPU.
