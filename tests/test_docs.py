@@ -18,6 +18,9 @@ from conftest import synthetic_photo
 from PIL import Image
 
 DOCS = Path(__file__).parent.parent / "docs"
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "restore/README.md")
+ALL = [*DOCS.rglob("*.md"), *(p for p in (DOCS.parent / name for name in TOP) if p.exists())]
+WIDTH = 100
 BLOCK = re.compile(r"(?:<!-- needs (\w+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 GUIDE = DOCS / "guide"
 PAGES = ["tour.md", "recipes.md", "faq.md", "inspect.md", "slim.md", "desktop/README.md"]
@@ -72,19 +75,55 @@ def test_no_page_is_forgotten():
 def test_commands_in_the_text_exist():
     from aei.cli.main import COMMANDS
 
-    for path in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
+    for path in ALL:
         for name in re.findall(r"`aei ([a-z]+)", path.read_text(encoding="utf-8")):
             assert name in COMMANDS, f"{path}: aei {name}"
 
 
 def test_links_lead_somewhere():
-    for path in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
+    for path in ALL:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path}: {target}"
 
 
+def prose(text: str) -> list[str]:
+    """Lines of a page that are neither tables nor code, their links and addresses left out."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [x for x in text.splitlines() if not x.lstrip().startswith("|") and x[:4] != " " * 4]
+    return [re.sub(r"\]\([^)]*\)|https?://\S+", "", line) for line in lines]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(DOCS.parent)))
+def test_prose_keeps_its_width(path):
+    wide = [line for line in prose(path.read_text(encoding="utf-8")) if len(line) > WIDTH]
+    assert not wide, "\n".join(wide)
+
+
+def test_prose_is_what_is_measured():
+    text = (
+        "| " + "t" * 200 + "\n```sh\n" + "c" * 200 + "\n```\nsee [x](" + "u" * 200 + ") " + "p" * 9
+    )
+    assert max(map(len, prose(text))) < 30
+    assert max(map(len, prose("w " * 60))) > WIDTH
+
+
+def test_every_page_is_in_an_index():
+    """docs/README.md names the pages, research/README.md those of research."""
+    for index in (DOCS / "README.md", DOCS / "research" / "README.md"):
+        text = index.read_text(encoding="utf-8")
+        named = {
+            (index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+\.md)\)", text)
+        }
+        below = set(index.parent.rglob("*.md")) - {index}
+        if index.parent == DOCS:
+            below = {p for p in below if p.parent.name != "research"}
+        assert not {p.resolve() for p in below} - named
+
+
 def test_the_library_page_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("make_library", DOCS / "reference" / "make_library.py")
+    spec = importlib.util.spec_from_file_location(
+        "make_library", DOCS / "reference" / "make_library.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     page = (DOCS / "reference" / "library.md").read_text(encoding="utf-8")
