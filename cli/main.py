@@ -112,7 +112,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except AeiError as error:
-        output.complain(str(error), type(error).__name__)
+        output.complain(output.advised(str(error), error.reason), type(error).__name__)
         sys.exit(1)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""

@@ -357,7 +357,8 @@ class Codec:
         if model != self.bundle.fingerprint:
             raise UnknownModelError(
                 f"the file was written with model {model.hex()}, not with "
-                f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
+                f"{self.bundle.name} ({self.bundle.fingerprint.hex()})",
+                reason="model",
             )
         if contents.side % self._tile_unit():
             raise DamagedFileError(f"tiles of {contents.side} pixels do not suit the file's model")

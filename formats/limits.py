@@ -12,7 +12,7 @@ class Limits:
     """Bounds that a caller may set; a file beyond one of them raises LimitError.
 
     pixels: width times height of the decoded image. memory: bytes that decoding may take, as
-    `decoding_memory` estimates them. metadata: bytes of one piece of metadata, inflated.
+    a Codec estimates them. metadata: bytes of one piece of metadata, inflated.
     The defaults suit an interactive machine; a server that reads uploads wants less.
     """
 

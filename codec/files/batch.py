@@ -39,7 +39,7 @@ class Outcome:
 
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun). Sizes in bytes, width and
     height in pixels, seconds of work; zero where nothing was made. message: why, where it is not DONE.
-    details: as in Converted.
+    details: as in Converted. reason: as in AeiError.
     """
 
     source: Path
@@ -52,6 +52,7 @@ class Outcome:
     seconds: float = 0.0
     message: str = ""
     details: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass
@@ -197,11 +198,8 @@ def _is_same(a: Path, b: Path) -> bool:
 def _clashes(tasks: list[Task]) -> Iterator[Outcome]:
     for task in tasks:
         other = next(t.source for t in tasks if t is not task)
-        message = (
-            f"{shown(other)} would have the same output, {shown(task.target)}: "
-            "--keep-extension names them apart"
-        )
-        yield Outcome(task.source, task.target, FAILED, message=message)
+        message = f"{shown(other)} would have the same output, {shown(task.target)}"
+        yield Outcome(task.source, task.target, FAILED, message=message, reason="clash")
 
 
 def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool) -> Outcome | None:
@@ -209,8 +207,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
     source, target = task.source, task.target
     try:
         if target.exists() and source.exists() and target.samefile(source):
-            message = "the output is the input itself: name another folder with -o"
-            return Outcome(source, target, FAILED, message=message)
+            message = "the output is the input itself"
+            return Outcome(source, target, FAILED, message=message, reason="input")
         if target.is_dir():
             return Outcome(source, target, FAILED, message=f"{shown(target)} is a directory")
         existing = None
@@ -223,8 +221,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
     if existing is not None and skip_existing:
         return Outcome(source, existing, SKIPPED, message="exists")
     if existing is not None and not overwrite:
-        message = f"{shown(existing)} exists: --skip-existing leaves it, --force replaces it"
-        return Outcome(source, existing, FAILED, message=message)
+        message = f"{shown(existing)} exists"
+        return Outcome(source, existing, FAILED, message=message, reason="exists")
     return None
 
 
@@ -240,7 +238,7 @@ def convert_task(
     if stat.S_ISDIR(status.st_mode):
         raise AeiError("is a folder")
     if not stat.S_ISREG(status.st_mode):
-        raise AeiError("not a regular file: pipe it in with -")
+        raise AeiError("not a regular file", reason="pipe")
     data = task.source.read_bytes()
     made = convert(data)
     target = task.target
@@ -290,13 +288,14 @@ def run(
         remove_stale_parts(folder)
 
     def one(task: Task) -> Outcome:
+        reason = ""
         try:
             return convert_task(task, convert, overwrite, make_folders=True)
         except DiskError as error:
             message = str(error)
             broken.append(message)
         except AeiError as error:
-            message = str(error)
+            message, reason = str(error), error.reason
         except OSError as error:
             message = error.strerror or str(error)
         except MemoryError:
@@ -304,7 +303,7 @@ def run(
         except Exception as error:  # a fault of ours must not cost the other files
             log.debug("%s", shown(task.source), exc_info=True)
             message = f"unexpected {type(error).__name__}: {error}"
-        return Outcome(task.source, task.target, FAILED, message=message)
+        return Outcome(task.source, task.target, FAILED, message=message, reason=reason)
 
     # Threads will do: ONNX Runtime, NumPy and Pillow work outside Python's lock.
     pool = ThreadPoolExecutor(jobs)

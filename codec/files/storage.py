@@ -50,9 +50,7 @@ def write_atomic(
             os.utime(temporary, ns=times)
         _give_name(temporary, path, overwrite)
     except FileExistsError:
-        raise OutputError(
-            f"{shown(path)} exists: choose another name with -o, or --force to replace it"
-        ) from None
+        raise OutputError(f"{shown(path)} exists", reason="exists") from None
     except OSError as error:
         kind = DiskError if error.errno in DISK_ERRORS else OutputError
         raise kind(f"{shown(path)} cannot be written: {error.strerror or error}") from None

@@ -23,7 +23,7 @@ def pack_metadata(metadata: dict[str, bytes]) -> dict[int, bytes]:
     for name, content in metadata.items():
         if len(content) > most:
             raise UnsupportedError(
-                f"{name} of {len(content)} bytes: at most {most}; leave metadata out (--strip)"
+                f"{name} of {len(content)} bytes: at most {most} can be kept", reason="metadata"
             )
         sections[METADATA[name]] = deflate(content)
     return sections
