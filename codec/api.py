@@ -30,10 +30,14 @@ from .pixels.tensors import as_pixels
 from .settings import GAIN_LEVELS, TUNES, gain_index_of_quality, settle_effort
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from .exact.latents import Latents
+    from .models.transforms import Transforms
     from .pixels.windows import TileCache
     from .restore.restorers import Restorers
 
@@ -73,10 +77,10 @@ class Codec:
         self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
-        self._transforms = None
+        self._transforms: Transforms | None = None
 
     @property
-    def transforms(self):
+    def transforms(self) -> Transforms:
         """The float transforms (loads ONNX Runtime)."""
         with self._lock:
             if self._transforms is None:
@@ -98,7 +102,7 @@ class Codec:
 
     def encode(
         self,
-        image: Image.Image | np.ndarray,
+        image: Image.Image | NDArray[Any],
         quality: float = 50,
         *,
         gain_index: int | None = None,
@@ -283,7 +287,7 @@ class Codec:
         """Estimated bytes that the synthesis takes at once for what is wanted."""
         if self.bundle.synthesis is None:
             return WINDOW_BYTES * max(block.width * block.height for block in blocks)
-        columns = -(-wanted.width // self.bundle.prior.program["stride"])
+        columns: int = -(-wanted.width // self.bundle.prior.program["stride"])
         return BAND_BYTES * max(BAND_CELLS, columns)
 
     def _tile_cache(
@@ -297,7 +301,7 @@ class Codec:
 
         header, program = contents.header, self.bundle.prior.program
 
-        def decode(i: int) -> np.ndarray:
+        def decode(i: int) -> NDArray[np.int32]:
             try:
                 return self._tile_latents(contents, i).y_hat
             except DamagedFileError:
@@ -366,7 +370,8 @@ class Codec:
     def _tile_unit(self) -> int:
         """Sides of tiles are multiples of this, so that they are whole numbers of hyper-latents."""
         program = self.bundle.prior.program
-        return max(UNIT, program["stride"] * program["hyper_stride"])
+        side: int = program["stride"] * program["hyper_stride"]
+        return max(UNIT, side)
 
 
 def _checked_region(region: tuple[int, int, int, int] | None, whole: Box) -> Box:
@@ -407,7 +412,7 @@ def default_codec() -> Codec:
 
 
 def encode(
-    image: Image.Image | np.ndarray,
+    image: Image.Image | NDArray[Any],
     quality: float = 50,
     *,
     metadata: bool = True,

@@ -19,7 +19,7 @@ imageio reads and writes .aei files through this plugin too, once it is imported
 from __future__ import annotations
 
 import contextlib
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, ImageFile
 
@@ -69,7 +69,7 @@ class AeiImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
-    def load(self):
+    def load(self) -> Any:
         if self.tile:
             assert self.fp is not None
             self.fp.seek(0)

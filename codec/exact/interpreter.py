@@ -91,7 +91,9 @@ def shuffle(x: np.ndarray) -> np.ndarray:
     )
 
 
-def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs) -> np.ndarray:
+def run(
+    program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs: np.ndarray
+) -> np.ndarray:
     """Run a list of layers on named registers and return the register the last layer wrote.
 
     program: dicts with `op`, `in` (a register name or two), `out`, and per kind `weight`, `bias`,
