@@ -174,8 +174,8 @@ def kodak_table(results: dict) -> str:
         by = [bd_rate(c["AVIF"], c[name])[0] for c in (curves, structural)]
         signs = [f"{value:+.1f} %" for value in by]
         table += (
-            f"\nStraight against AVIF at Pillow's default speed, {name} changes the bytes by {signs[0]} at "
-            f"equal PSNR and by {signs[1]} at equal MS-SSIM.\n"
+            f"\nStraight against AVIF at Pillow's default speed, {name} changes the bytes\n"
+            f"by {signs[0]} at equal PSNR and by {signs[1]} at equal MS-SSIM.\n"
         )
     return table + by_eye_table(results)
 
@@ -192,7 +192,8 @@ def by_eye_table(results: dict) -> str:
     text = ""
     for codec in (n for n in IN_README if n.startswith("aei") and n in results["codecs"]):
         lines = [
-            f"\nBytes of {codec} against others at equal quality, each image's curve by itself, mean:\n",
+            f"\nBytes of {codec} against others at equal quality, each image's curve by itself, "
+            "mean:\n",
             "| against | tuned for | " + " | ".join(heads) + " |",
             "|---" * (len(heads) + 2) + "|",
         ]

@@ -133,7 +133,7 @@ def summary(
     anchor: str = ANCHOR,
     metrics: dict[str, Metric] = BUILT_IN,
 ) -> dict:
-    """Everything that the JSON file holds; see docs/BENCHMARK.md for its fields."""
+    """Everything that the JSON file holds; see docs/guide/benchmark.md for its fields."""
     images = {p.image: [p.width, p.height] for p in points}
     own = [c.name for c in codecs if c.family == "aei"] or [c.name for c in codecs]
     others = [c.name for c in codecs if c.name not in own and not c.lossless]

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from importlib.util import find_spec
 
 import click
 
 from . import output as out
-from .files import STREAM, check_output, naming, output_path, read_input, write_output
-
-
-class Size(click.ParamType):
-    """A number of bytes: 30000, 30k, 30kB or 1.5M."""
-
-    name = "bytes"
-
-    def convert(self, value, param, ctx) -> int:
-        found = re.fullmatch(r"([0-9]*\.?[0-9]+) *([kM]?)B?", str(value))
-        size = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6}[found[2]] if found else 0
-        if size < 1:
-            self.fail(f"{value!r}: write a size as 30000, 30k or 1.5M", param, ctx)
-        return int(size)
+from .files import STREAM, ByteCount, check_output, naming, output_path, read_input, write_output
 
 
 @click.command("compare")
@@ -32,7 +18,7 @@ class Size(click.ParamType):
               help="Page to write; - for stdout.  [default: PHOTO with .html]")  # fmt: skip
 @click.option("-q", "--quality", type=click.FloatRange(1, 100),
               help="aei's quality.  [default: 30]")  # fmt: skip
-@click.option("-s", "--size", type=Size(), help="Largest size of aei's file, such as 30k.")
+@click.option("-s", "--size", type=ByteCount(), help="Largest size of aei's file, such as 30k.")
 @click.option("--codecs", "names", default="JPEG,WebP,AVIF", show_default=True, metavar="NAMES",
               help="What to compare with; see aei bench --list.")  # fmt: skip
 @click.option("--max-side", default=1536, show_default=True, type=click.IntRange(16),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 import click
@@ -20,25 +19,9 @@ from ..codec.settings import (
 from ..formats import UnsupportedError
 from . import many
 from . import output as out
-from .files import check_output, output_path
+from .files import ByteCount, check_output, output_path
 
 log = logging.getLogger(__name__)
-
-
-class ByteCount(click.ParamType):
-    """A size in bytes: 200000, 200KB, 1.5 MB, 64KiB."""
-
-    name = "size"
-
-    def convert(self, value, param, ctx) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kmg])(i?))?b?\s*", value, re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r}: give a size like 200KB, 1.5MB or 64KiB")
-        number, prefix, binary = match.groups()
-        power = " kmg".index(prefix.lower()) if prefix else 0
-        return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 @click.command("encode")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +17,33 @@ from ..formats import AeiError, UnsupportedError
 STREAM = "-"
 
 
+class ByteCount(click.ParamType):
+    """A size in bytes: 200000, 200k, 200KB, 1.5 MB, 64KiB."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx) -> int:
+        if isinstance(value, int):
+            return value
+        number = r"([0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
+        match = re.fullmatch(rf"\s*{number}\s*(?:([kmg])(i?))?b?\s*", value, re.IGNORECASE)
+        if match is not None:
+            number, prefix, binary = match.groups()
+            power = " kmg".index(prefix.lower()) if prefix else 0
+            size = math.floor(float(number) * (1024 if binary else 1000) ** power)
+            if size > 0:
+                return size
+        self.fail(f"{value!r}: give a size like 30000, 200KB, 1.5M or 64KiB", param, ctx)
+
+
 @contextlib.contextmanager
 def naming(source: str) -> Iterator[None]:
     """Put the file's name in front of our errors."""
     try:
         yield
     except AeiError as error:
-        raise type(error)(f"{'stdin' if source == STREAM else source}: {error}") from None
+        name = "stdin" if source == STREAM else source
+        raise type(error)(f"{name}: {error}", reason=error.reason) from None
 
 
 def read_input(source: str) -> bytes:
@@ -66,7 +88,7 @@ def check_output(output: str, source: str, force: bool) -> None:
     if source != STREAM and path.exists() and path.resolve() == Path(source).resolve():
         raise OutputError(f"{output} is the input itself: name another output with -o")
     if os.path.lexists(path) and not force:
-        raise OutputError(f"{output} exists: choose another name with -o, or --force to replace it")
+        raise OutputError(f"{output} exists", reason="exists")
 
 
 def write_output(output: str, data: bytes, force: bool = True) -> None:

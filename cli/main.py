@@ -137,7 +137,7 @@ def _run() -> int:
         _forget_stdout()
         return 1
     except AeiError as error:
-        output.complain(str(error), type(error).__name__)
+        output.complain(output.advised(str(error), error.reason), type(error).__name__)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         output.complain(f"{name}{error.strerror or error}", type(error).__name__)

@@ -226,7 +226,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
             **outcome.details,
         }
     if outcome.message:
-        facts["message"] = outcome.message
+        facts["message"] = out.advised(outcome.message, outcome.reason, many=True)
     return facts
 
 
@@ -393,4 +393,5 @@ def _list_failures(failed: list[Outcome]) -> None:
     if out.MODE.json:
         return
     for outcome in failed:
-        print(f"aei: {shown(outcome.source)}: {outcome.message}", file=sys.stderr)
+        message = out.advised(outcome.message, outcome.reason, many=True)
+        print(f"aei: {shown(outcome.source)}: {message}", file=sys.stderr)

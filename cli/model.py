@@ -106,7 +106,7 @@ def quantize(source: str | None, output: Path, kind: str, name: str | None, forc
     """Store the weights of BUNDLE's transforms in fewer bytes.
 
     fp16 halves the bytes of float32 weights (`aei export` writes fp16 itself); int8 halves them again, with a
-    scale per output channel. The prior is integer already and stays. Speed stays too: see docs/SLIM.md.
+    scale per output channel. The prior is integer already and stays. Speed stays too: see docs/guide/slim.md.
 
     \b
     Examples:

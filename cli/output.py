@@ -90,6 +90,26 @@ def tell(text: str) -> None:
         click.echo(text, err=True)
 
 
+# What a user can do about an error, by its reason (see AeiError): the library names no options.
+ADVICE = {
+    "exists": "choose another name with -o, or --force to replace it",
+    "clash": "--keep-extension names them apart",
+    "input": "name another folder with -o",
+    "pipe": "pipe it in with -",
+    "model": "name that model's bundle with --model",
+    "metadata": "--strip leaves metadata out",
+    "large": "decode a --region of it and look at that",
+    "restorer": "`aei export` makes one of a run with --restore",
+}
+OF_MANY = {"exists": "--skip-existing leaves it, --force replaces it"}
+
+
+def advised(message: str, reason: str, many: bool = False) -> str:
+    """An error's sentence, with what its user can do about it. many: it is one of many files."""
+    advice = (many and OF_MANY.get(reason)) or ADVICE.get(reason)
+    return f"{message}: {advice}" if advice else message
+
+
 def complain(message: str, kind: str = "error") -> None:
     """The one line of an error, on stderr, whatever was asked for."""
     if MODE.json:

@@ -15,7 +15,7 @@ KNOBS: dict[str, tuple] = {
     "steps": (int, "Steps in all; resuming with more extends a run."),
     "batch": (int, "Images per step: larger batches give steadier, fewer steps per pixel."),
     "patch": (int, "Side of a training crop in pixels, a multiple of 128 (aei)."),
-    "loss": (str, "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, or a sum like 0.8*mse+0.2*l1."),
+    "loss": (str, "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, ssimulacra2, or a sum like 0.8*mse+0.2*l1."),
     "lmbda": (float, "Lagrangian weight of the distortion against bits; 0 trains every quality at once (aei)."),
     "optimiser": (click.Choice(["sgd", "adam", "adamw", "soap", "muon"]), "How gradients become steps."),
     "lr": (float, "Peak learning rate: too high diverges, too low never arrives."),

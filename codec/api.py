@@ -34,10 +34,14 @@ from .reading import as_data
 from .settings import DEFAULT_QUALITY, GAIN_LEVELS, TUNES, is_number, settle_effort
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from .exact.latents import Latents
+    from .models.transforms import Transforms
     from .pixels.windows import TileCache
     from .restore.restorers import Restorers
 
@@ -91,14 +95,14 @@ class Codec:
         self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
         self._lock = threading.Lock()
-        self._transforms = None
+        self._transforms: Transforms | None = None
 
     def __reduce__(self) -> tuple:
         """Pickled and copied as what it was made from."""
         return type(self), (self._model, self.threads, self._restore_bundle)
 
     @property
-    def transforms(self):
+    def transforms(self) -> Transforms:
         """The float transforms (loads ONNX Runtime)."""
         with self._lock:
             if self._transforms is None:
@@ -121,7 +125,7 @@ class Codec:
     @_few_threads
     def encode(
         self,
-        image: Image.Image | np.ndarray,
+        image: Image.Image | NDArray[Any],
         quality: float = DEFAULT_QUALITY,
         *,
         gain_index: int | None = None,
@@ -140,8 +144,8 @@ class Codec:
         orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
         default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
         files); tune: what small files are to keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes
-        effort 5 by default; see docs/EFFORT.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
-        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/RESTORATION.md); the file
+        effort 5 by default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
+        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/guide/restoration.md); the file
         is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
         restoring bundle is installed.
         """
@@ -321,7 +325,7 @@ class Codec:
         """Estimated bytes that the synthesis takes at once for what is wanted."""
         if self.bundle.synthesis is None:
             return WINDOW_BYTES * max(block.width * block.height for block in blocks)
-        columns = -(-wanted.width // self.bundle.prior.program["stride"])
+        columns: int = -(-wanted.width // self.bundle.prior.program["stride"])
         return BAND_BYTES * max(BAND_CELLS, columns)
 
     def _tile_cache(
@@ -335,7 +339,7 @@ class Codec:
 
         header, program = contents.header, self.bundle.prior.program
 
-        def decode(i: int) -> np.ndarray:
+        def decode(i: int) -> NDArray[np.int32]:
             limits.check_cancelled()
             try:
                 return self._tile_latents(contents, i).y_hat
@@ -419,7 +423,8 @@ class Codec:
         if model != self.bundle.fingerprint:
             raise UnknownModelError(
                 f"the file was written with model {model.hex()}, not with "
-                f"{self.bundle.name} ({self.bundle.fingerprint.hex()}): name its bundle with --model"
+                f"{self.bundle.name} ({self.bundle.fingerprint.hex()})",
+                reason="model",
             )
         if contents.side % self._tile_unit():
             raise DamagedFileError(f"tiles of {contents.side} pixels do not suit the file's model")
@@ -427,7 +432,8 @@ class Codec:
     def _tile_unit(self) -> int:
         """Sides of tiles are multiples of this, so that they are whole numbers of hyper-latents."""
         program = self.bundle.prior.program
-        return max(UNIT, program["stride"] * program["hyper_stride"])
+        side: int = program["stride"] * program["hyper_stride"]
+        return max(UNIT, side)
 
 
 def _whole_number(value: object) -> int:
@@ -496,7 +502,7 @@ def default_codec() -> Codec:
 
 
 def encode(
-    image: Image.Image | np.ndarray,
+    image: Image.Image | NDArray[Any],
     quality: float = DEFAULT_QUALITY,
     *,
     metadata: bool = True,

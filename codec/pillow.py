@@ -85,7 +85,7 @@ class AeiImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
-    def load(self):
+    def load(self) -> Any:
         if self.tile:
             try:
                 decoded = api.decode(self._data, scale=self._scale)

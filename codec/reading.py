@@ -26,7 +26,7 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
         if stat.S_ISDIR(mode):
             raise AeiError("is a folder")
         if not stat.S_ISREG(mode):
-            raise AeiError("not a regular file: pipe it in with -")
+            raise AeiError("not a regular file", reason="pipe")
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read() if most is None else file.read(most + 1)
     finally:

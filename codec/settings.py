@@ -9,7 +9,7 @@ from ..formats import UnsupportedError
 
 GAIN_LEVELS = 256
 DEFAULT_QUALITY = 75
-EFFORTS = 10  # what each does: docs/EFFORT.md
+EFFORTS = 10  # what each does: docs/guide/effort.md
 # What files can be tuned for, and the effort that is then the default. The first is what a model is
 # used for that says what errors are worth.
 TUNES = {"ssimulacra2": 1, "psnr": 1, "ms-ssim": 5}

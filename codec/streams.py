@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .api import Codec
 from .cpus import available_cpus
@@ -17,7 +17,7 @@ from .reading import as_data
 from .settings import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 from .targets import Target
@@ -27,7 +27,7 @@ Out = TypeVar("Out")
 
 
 def encode_many(
-    images: Iterable[Image.Image | np.ndarray],
+    images: Iterable[Image.Image | NDArray[Any]],
     quality: float = DEFAULT_QUALITY,
     *,
     target: Target | None = None,
@@ -49,11 +49,11 @@ def encode_many(
     jobs = jobs or default_jobs()
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
-    options: dict = {
+    options: dict[str, Any] = {
         "metadata": metadata, "effort": effort, "tune": tune, "restore": restore, "enhance": enhance,
     }  # fmt: skip
 
-    def one(image: Image.Image | np.ndarray) -> bytes:
+    def one(image: Image.Image | NDArray[Any]) -> bytes:
         if target is None:
             return codec.encode(image, quality, **options)
         from .targets import encode_to_target
@@ -64,7 +64,7 @@ def encode_many(
 
 
 def decode_many(
-    files: Iterable[bytes | str | os.PathLike],
+    files: Iterable[bytes | str | os.PathLike[str]],
     *,
     jobs: int | None = None,
     model: str | Path | None = None,
@@ -77,7 +77,7 @@ def decode_many(
     jobs = jobs or default_jobs()
     decoders = Decoders(model, max(1, available_cpus() // jobs))
 
-    def one(file: bytes | str | os.PathLike) -> Image.Image:
+    def one(file: bytes | str | os.PathLike[str]) -> Image.Image:
         data = bytes(as_data(file))
         codec: Codec = decoders.codec(data)
         return codec.decode(data)

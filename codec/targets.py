@@ -12,9 +12,10 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..formats import UnsupportedError
 from .api import Codec
@@ -98,7 +99,7 @@ class Reached:
 
 def encode_to_target(
     codec: Codec,
-    image: Image.Image | np.ndarray,
+    image: Image.Image | NDArray[Any],
     target: Target,
     metadata: bool = True,
     effort: int | None = None,
@@ -176,8 +177,8 @@ def _window(target: Target, pixels: int) -> tuple[float, float]:
 
 
 def _seen(
-    image: Image.Image | np.ndarray, decoded: Image.Image, metadata: bool
-) -> tuple[np.ndarray, np.ndarray]:
+    image: Image.Image | NDArray[Any], decoded: Image.Image, metadata: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """What a viewer sees of an image and of its decoded file: uint8 (H, W, C) without alpha; pixels that are fully
     transparent are made equal."""
     if not isinstance(image, np.ndarray):
@@ -250,7 +251,9 @@ def _nearby(
     return min((i for i in values if values[i] >= low), key=lambda i: values[i], default=index)
 
 
-def _predict(values: dict[int, float], goal: float, mean: np.ndarray, component: np.ndarray) -> int:
+def _predict(
+    values: dict[int, float], goal: float, mean: NDArray[Any], component: NDArray[Any]
+) -> int:
     """Where the curve through the nearest one or two measured values meets the goal."""
     near = sorted(values, key=lambda index: abs(values[index] - goal))
     at = near[0]

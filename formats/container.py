@@ -1,4 +1,4 @@
-"""Reading and writing the container of an .aei file (docs/FORMAT.md, section 1).
+"""Reading and writing the container of an .aei file (docs/format/specification.md, section 1).
 
 offset  bytes  field
 0       4      signature AE 61 65 69 (0xAE, then "aei" in ASCII)

@@ -2,7 +2,17 @@
 
 
 class AeiError(Exception):
-    """Base of all errors that aei raises on purpose; the message is one sentence for a person."""
+    """Base of all errors that aei raises on purpose; the message is one sentence for a person.
+
+    reason: a word for what programs can do something about, else empty: `exists` (an output does),
+    `clash` (two inputs have one output), `input` (the output is the input), `pipe` (an input is no
+    regular file), `model` (another one is needed), `metadata` (too much of it), `large` (an image
+    is), `restorer` (a bundle is none).
+    """
+
+    def __init__(self, *args: object, reason: str = "") -> None:
+        super().__init__(*args)
+        self.reason = reason
 
 
 class NotAnAeiFileError(AeiError):

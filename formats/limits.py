@@ -20,7 +20,7 @@ class Limits:
     """Bounds that a caller may set; a file beyond one of them raises LimitError.
 
     pixels: width times height of the decoded image. memory: bytes that decoding may take, as
-    `decoding_memory` estimates them. metadata: bytes of one piece of metadata, inflated. work: what
+    a Codec estimates them. metadata: bytes of one piece of metadata, inflated. work: what
     decoding may do, in pixels; a tile counts as TILE_WORK more, a byte of image data as BYTE_WORK;
     by default twice `pixels`, and a megapixel. cancel: asked between tiles and windows: a function
     that says True, or a moment of time.monotonic() that has passed, ends decoding.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import DamagedFileError
 from .sections import deflate, inflate
@@ -10,7 +11,7 @@ from .sections import deflate, inflate
 NONE, SUB, UP = 0, 1, 2
 
 
-def encode_plane(plane: np.ndarray) -> bytes:
+def encode_plane(plane: NDArray[np.uint8]) -> bytes:
     """plane: uint8 (H, W). Per row the filter with the least sum of absolute differences is taken."""
     height, width = plane.shape
     above = np.zeros_like(plane)
@@ -27,7 +28,7 @@ def encode_plane(plane: np.ndarray) -> bytes:
     return deflate(rows.tobytes())
 
 
-def decode_plane(data: bytes, width: int, height: int) -> np.ndarray:
+def decode_plane(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
     """uint8 (height, width). Raises DamagedFileError; never inflates more than the plane needs."""
     raw = inflate(data, height * (width + 1))
     if len(raw) != height * (width + 1):

@@ -1,4 +1,4 @@
-"""Optional typed sections of a file: metadata, the alpha plane and the post-filter (docs/FORMAT.md, section 1).
+"""Optional typed sections of a file: metadata, the alpha plane and the post-filter (docs/format/specification.md, section 1).
 
 A section list is: type byte, length as LEB128, content; ended by a zero byte. Types up to 127 may be
 skipped by a decoder that does not know them, types from 128 on may not.

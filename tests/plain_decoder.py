@@ -1,4 +1,4 @@
-"""A second decoder of everything in an .aei file, written from docs/FORMAT.md alone.
+"""A second decoder of everything in an .aei file, written from docs/format/specification.md alone.
 
 Integers and the standard library only: no NumPy, no range coder library, nothing of the codec. It is
 slow, and it is plain: each function is a paragraph of that page. Images are lists of rows of positions

@@ -299,7 +299,7 @@ def test_committed_readme_has_the_places_of_its_tables():
 
 
 def test_the_documented_plugin_works(photo, tmp_path):
-    page = Path(__file__).parent.parent / "docs" / "BENCHMARK.md"
+    page = Path(__file__).parent.parent / "docs" / "guide" / "benchmark.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "mine.py").write_text(code)
     (codec,) = codecs.plugin_codecs(tmp_path / "mine.py")

@@ -1,4 +1,4 @@
-"""The example of docs/TRAINING.md, from nothing to a benchmark, with its own commands and a tiny network."""
+"""The example of docs/guide/training.md, from nothing to a benchmark, with its own commands and a tiny network."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ for module in ("torch", "compressai", "bjontegaard", "matplotlib"):
 
 from aei.benchmarks.results import load
 
-DOCS = (Path(__file__).parent.parent / "docs" / "TRAINING.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parent.parent / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
 TINY = {
     "--epochs 50": "--epochs 1 --width 4 --batch 40 --threads 1",
     "--limit 100": "--limit 2",

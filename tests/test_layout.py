@@ -128,6 +128,14 @@ def test_packages_are_the_folders():
     assert setuptools["package-dir"] == {n: n[4:].replace(".", "/") for n in wanted}
 
 
+def test_types_are_shipped():
+    """Type checkers look for py.typed in the packages below the namespace, and in the wheel."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    for top in TOPS:
+        assert (ROOT / top / "py.typed").exists()
+        assert "py.typed" in project["setuptools"]["package-data"][f"aei.{top}"]
+
+
 @pytest.mark.parametrize("command", sorted(m for m in MODULES if m.startswith("cli.")))
 def test_commands_load_no_numpy(command):
     """`OPENBLAS_NUM_THREADS` counts only before NumPy is loaded, and `--help` should be light."""

@@ -1,15 +1,21 @@
 """-v, --quiet and --json, the logging behind them, and shell completion."""
 
+import ast
 import json
 import logging
 import os
+import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from aei.cli import output
+from aei.cli.files import ByteCount, naming
 from aei.cli.main import COMMANDS, cli
+from aei.codec import UnknownModelError
 from PIL import Image
 
 
@@ -156,3 +162,58 @@ def test_progress_on_a_terminal(tmp_path, photo):
     assert "3/3 files" in text
     assert "%)" in text
     assert "3 encoded" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("30000", 30_000), ("30k", 30_000), ("30KB", 30_000), ("30kb", 30_000), ("1.5M", 1_500_000),
+        ("1.5 MB", 1_500_000), ("64KiB", 65_536), (".5k", 500), ("2g", 2_000_000_000), (" 7 ", 7),
+    ],
+)  # fmt: skip
+def test_sizes(text, size):
+    assert ByteCount().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "k", "0", "0.2", "-3", "3 0", "1e3", "30kk", "30 bytes", "1.2.3", "9" * 400, "inf"]
+)
+def test_no_sizes(text):
+    with pytest.raises(click.BadParameter, match="give a size like"):
+        ByteCount().convert(text, None, None)
+
+
+@pytest.mark.parametrize(("name", "option"), [("encode", "target_size"), ("compare", "size")])
+def test_commands_read_sizes_alike(name, option):
+    command = cli.get_command(click.Context(cli), name)
+    (found,) = (parameter for parameter in command.params if parameter.name == option)
+    assert isinstance(found.type, ByteCount)
+
+
+def test_the_library_names_no_options():
+    """What a user can do is the command line's to say, by the error's reason."""
+    folder = Path(output.__file__).parent.parent
+    named = [
+        f"{path.name}: {node.value}"
+        for top in ("formats", "codec")
+        for path in (folder / top).rglob("*.py")
+        if "training" not in path.parts
+        for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(statement, (ast.Raise, ast.Assign))
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.search(r"(?<![\w-])--[a-z]", node.value)
+    ]
+    assert not named, "\n".join(named)
+
+
+def test_advice_keeps_reasons_through_a_name():
+    with pytest.raises(UnknownModelError, match=r"^photo: missing$") as caught, naming("photo"):
+        raise UnknownModelError("missing", reason="model")
+    assert caught.value.reason == "model"
+    assert pickle.loads(pickle.dumps(caught.value)).reason == "model"
+    assert "--model" in output.advised(str(caught.value), "model")
+    assert output.advised("as it is", "") == "as it is"
+    alone, of_many = (output.advised("x exists", "exists", many) for many in (False, True))
+    assert "-o" in alone
+    assert "--skip-existing" in of_many

@@ -1,4 +1,4 @@
-"""The second decoder, written from docs/FORMAT.md, agrees with the codec: on what files hold, and on
+"""The second decoder, written from docs/format/specification.md, agrees with the codec: on what files hold, and on
 what is no file."""
 
 import re
@@ -256,9 +256,9 @@ def test_both_reject(name, core, monkeypatch):
 
 def page() -> str:
     for folder in (GOLDEN.parent.parent, GOLDEN.parent):
-        if (folder / "docs" / "FORMAT.md").exists():
-            return (folder / "docs" / "FORMAT.md").read_text(encoding="utf-8")
-    pytest.skip("needs docs/FORMAT.md")
+        if (folder / "docs" / "format" / "specification.md").exists():
+            return (folder / "docs" / "format" / "specification.md").read_text(encoding="utf-8")
+    pytest.skip("needs docs/format/specification.md")
 
 
 def dumped(table: str) -> bytes:

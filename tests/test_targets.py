@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from aei import codec as face
-from aei.cli.encode import ByteCount
+from aei.cli.files import ByteCount
 from aei.codec import targets
 from aei.codec.files import convert
 from aei.codec.pixels import quality

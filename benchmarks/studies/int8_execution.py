@@ -1,4 +1,4 @@
-"""An experiment: g_s computed in int8, not only stored so. Measured in docs/SLIM.md, and not offered.
+"""An experiment: g_s computed in int8, not only stored so. Measured in docs/guide/slim.md, and not offered.
 
     python -m aei.benchmarks.studies.int8_execution base photos/ -o executed.bundle
     python -m aei.benchmarks.studies.slim base executed.bundle

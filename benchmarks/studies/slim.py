@@ -2,7 +2,7 @@
 
     python -m aei.benchmarks.studies.slim base int8.bundle half.bundle --limit 6 -o slim.json
 
-prints the table of docs/SLIM.md. All bundles must have one fingerprint.
+prints the table of docs/guide/slim.md. All bundles must have one fingerprint.
 """
 
 from __future__ import annotations

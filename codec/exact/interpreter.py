@@ -1,4 +1,4 @@
-"""The integer interpreter: runs a prior, which is data (docs/FORMAT.md, "The prior"), exactly.
+"""The integer interpreter: runs a prior, which is data (docs/format/specification.md, "The prior"), exactly.
 
 Every array holds integers in float64. Each product and sum stays below 2^52, which the exporter
 proves per layer, so the results are exact whatever the order of summation, thread count, BLAS or CPU.
@@ -94,7 +94,9 @@ def shuffle(x: np.ndarray) -> np.ndarray:
     )
 
 
-def run(program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs) -> np.ndarray:
+def run(
+    program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs: np.ndarray
+) -> np.ndarray:
     """Run a list of layers on named registers and return the register the last layer wrote.
 
     program: dicts with `op`, `in` (a register name or two), `out`, and per kind `weight`, `bias`,

@@ -22,6 +22,9 @@ from .range_coder import make_decoder, make_encoder
 from .tables import Table, uniform_table
 from .trellis import ERROR_SHARE
 
+Places = tuple[tuple[slice, slice, slice], ...]  # slices of y that a step fills, one per cell
+Residuals = Callable[[np.ndarray, np.ndarray, Places], np.ndarray]  # see `_walk`
+
 MAX_SYMBOL = 32767
 MAX_PREFIX = 16
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -281,9 +284,7 @@ def _walk(
     row: int,
     z_hat: np.ndarray,
     grid: tuple[int, int],
-    residuals: Callable[
-        [np.ndarray, np.ndarray, tuple[tuple[slice, slice, slice], ...]], np.ndarray
-    ],
+    residuals: Residuals,
 ) -> np.ndarray:
     """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals: what they stand for.
 
@@ -342,7 +343,7 @@ class Step:
     values: np.ndarray
     index: np.ndarray
     tables: np.ndarray
-    places: tuple[tuple[slice, slice, slice], ...]
+    places: Places
 
 
 @dataclass
@@ -394,8 +395,8 @@ def quantise(
     steps: list[Step] = []
     skip = prior.program["skip_below"]
 
-    def make_residuals(code_all: bool):
-        def residuals(mean, index, places):
+    def make_residuals(code_all: bool) -> Residuals:
+        def residuals(mean: np.ndarray, index: np.ndarray, places: Places) -> np.ndarray:
             target = np.concatenate([y[place].ravel() for place in places])
             exact = target - mean / one
             worth = error_bits
@@ -487,7 +488,7 @@ def decode_latents(
     z_hat = hyper_latents.decode(prior, row, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.program["skip_below"]
 
-    def residuals(mean, index, places):
+    def residuals(mean: np.ndarray, index: np.ndarray, places: Places) -> np.ndarray:
         if prior.trellis is None:
             return reconstruct(prior, reader.code(index, first), index)
         rest = index < prior.trellis.first

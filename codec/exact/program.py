@@ -1,4 +1,4 @@
-"""A bundle's integer synthesis as data: its layers, read and checked (docs/FORMAT.md, section 6).
+"""A bundle's integer synthesis as data: its layers, read and checked (docs/format/specification.md, section 6).
 
 What passes is safe to run: registers are written before they are read, shapes fit, and no sum leaves int32.
 """

@@ -1,4 +1,4 @@
-"""The integer synthesis: y_hat to pixel units by a program of layers (docs/FORMAT.md, section 6).
+"""The integer synthesis: y_hat to pixel units by a program of layers (docs/format/specification.md, section 6).
 
 This is the definition in NumPy. Registers are int16 images (rows, columns, channels). Products with
 matrices run in float64, in which every sum below 2^53 is exact; all else is int32. Rows go through the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 PRECISION = 24
@@ -12,11 +14,11 @@ class Table:
 
     def __init__(self, frequencies: np.ndarray):
         self.frequencies = frequencies
-        self._model = None
+        self._model: Any = None
         self._cumulative: list[int] | None = None
 
     @property
-    def model(self):
+    def model(self) -> Any:
         """The constriction model with exactly these frequencies.
 
         `perfect=False` gives symbol i the mass 1 + floor(cumulative difference of p * scale) with

@@ -98,7 +98,7 @@ class Trellis:
     def values_at(self, points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and tables of residuals from what they stand for, the inverse of `points`: see `walk`."""
 
-        def value(places, tables, shifted):
+        def value(places: np.ndarray, tables: np.ndarray, shifted: np.ndarray) -> np.ndarray:
             at, scale = points[places], index[places].astype(np.int64)
             nearest = np.rint(at / (2 * self.half_step) + 0.5 * shifted * np.sign(at))
             nearest = nearest.astype(np.int32)
@@ -147,7 +147,16 @@ class Trellis:
         out[order], of[order] = chosen, branch >> 1
         return out, of
 
-    def _best(self, costs, size, scale, worth, one, quantiser: int, parity: int):
+    def _best(
+        self,
+        costs: tuple[np.ndarray, np.ndarray, np.ndarray],
+        size: np.ndarray,
+        scale: np.ndarray,
+        worth: np.ndarray | float | None,
+        one: float,
+        quantiser: int,
+        parity: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The best magnitude of a parity under a quantiser, int32 (n,), and its cost: the nearest, or the next towards zero."""
         bits, centre, reach = costs
         step = np.float32(2 * self.half_step / one)
@@ -158,8 +167,10 @@ class Trellis:
         table = self.tables_of(scale, shifted).astype(np.int64)
 
         def price(magnitude: np.ndarray) -> np.ndarray:
-            error = size - (self.points(magnitude, scale, shifted) / one).astype(np.float32)
-            out = error * error
+            error: np.ndarray = size - (self.points(magnitude, scale, shifted) / one).astype(
+                np.float32
+            )
+            out: np.ndarray = error * error
             if worth is not None:
                 out *= worth
                 out += bits[centre[table] + np.minimum(magnitude, reach[table])]

@@ -40,7 +40,7 @@ class Outcome:
 
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun). Sizes in bytes, width and
     height in pixels, seconds of work; zero where nothing was made. message: why, where it is not DONE.
-    details: as in Converted.
+    details: as in Converted. reason: as in AeiError.
     """
 
     source: Path
@@ -53,6 +53,7 @@ class Outcome:
     seconds: float = 0.0
     message: str = ""
     details: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass
@@ -201,11 +202,8 @@ def _is_same(a: Path, b: Path) -> bool:
 def _clashes(tasks: list[Task]) -> Iterator[Outcome]:
     for task in tasks:
         other = next(t.source for t in tasks if t is not task)
-        message = (
-            f"{shown(other)} would have the same output, {shown(task.target)}: "
-            "--keep-extension names them apart"
-        )
-        yield Outcome(task.source, task.target, FAILED, message=message)
+        message = f"{shown(other)} would have the same output, {shown(task.target)}"
+        yield Outcome(task.source, task.target, FAILED, message=message, reason="clash")
 
 
 def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool) -> Outcome | None:
@@ -213,8 +211,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
     source, target = task.source, task.target
     try:
         if target.exists() and source.exists() and target.samefile(source):
-            message = "the output is the input itself: name another folder with -o"
-            return Outcome(source, target, FAILED, message=message)
+            message = "the output is the input itself"
+            return Outcome(source, target, FAILED, message=message, reason="input")
         if target.is_dir():
             return Outcome(source, target, FAILED, message=f"{shown(target)} is a directory")
         existing = None
@@ -229,8 +227,8 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
     if existing is not None and skip_existing:
         return Outcome(source, existing, SKIPPED, message="exists")
     if existing is not None and not overwrite:
-        message = f"{shown(existing)} exists: --skip-existing leaves it, --force replaces it"
-        return Outcome(source, existing, FAILED, message=message)
+        message = f"{shown(existing)} exists"
+        return Outcome(source, existing, FAILED, message=message, reason="exists")
     return None
 
 
@@ -294,13 +292,14 @@ def run(
         remove_stale_parts(folder)
 
     def one(task: Task) -> Outcome:
+        reason = ""
         try:
             return convert_task(task, convert, overwrite, make_folders=True)
         except DiskError as error:
             message = str(error)
             broken.append(message)
         except AeiError as error:
-            message = str(error)
+            message, reason = str(error), error.reason
         except OSError as error:
             message = error.strerror or str(error)
         except MemoryError:
@@ -308,7 +307,7 @@ def run(
         except Exception as error:  # a fault of ours must not cost the other files
             log.debug("%s", shown(task.source), exc_info=True)
             message = f"unexpected {type(error).__name__}: {error}"
-        return Outcome(task.source, task.target, FAILED, message=message)
+        return Outcome(task.source, task.target, FAILED, message=message, reason=reason)
 
     # Threads will do: ONNX Runtime, NumPy and Pillow work outside Python's lock.
     pool = ThreadPoolExecutor(jobs)

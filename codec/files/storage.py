@@ -63,9 +63,7 @@ def write_atomic(
             os.utime(temporary, ns=times)
         _give_name(temporary, path, overwrite)
     except FileExistsError:
-        raise OutputError(
-            f"{shown(path)} exists: choose another name with -o, or --force to replace it"
-        ) from None
+        raise OutputError(f"{shown(path)} exists", reason="exists") from None
     except ValueError:
         raise OutputError(f"{shown(path)} is no name of a file") from None
     except BrokenPipeError:

@@ -118,7 +118,8 @@ def look(
     if header.width * header.height > MAX_PIXELS:
         raise LimitError(
             f"image of {header.width}x{header.height} pixels: this works on up to "
-            f"{MAX_PIXELS // 10**6} megapixels; decode a --region of it and look at that"
+            f"{MAX_PIXELS // 10**6} megapixels",
+            reason="large",
         )
     source = None if original is None else _pixels_of(original, contents)
     account, latents = take_account(codec, contents)

@@ -189,6 +189,7 @@ def find_bundle(model: bytes) -> Bundle:
         if bundle.fingerprint == model:
             return bundle
     raise UnknownModelError(
-        f"the file was written with model {model.hex()}, which is not installed: "
-        "install the release of aei-codec that wrote it, or name the bundle with --model"
+        f"the file was written with model {model.hex()}, which is not installed "
+        "(the release of aei-codec that wrote it has it)",
+        reason="model",
     )

@@ -4,7 +4,7 @@ g_s is one network for all images; what it leaves of this one still depends, a l
 more or less so where much happens. The encoder knows the original, fits a Wiener filter to each of three colour planes and
 sends its weights where they save more than they cost. The idea, and the choice by local activity, are those of the
 adaptive loop filter of VVC (Tsai et al. 2013, Karczewicz et al. 2021); here it is outside of any loop: latents are the same
-without. What a filter does is integers alone (docs/FORMAT.md, section 6); how the encoder finds one is its own affair.
+without. What a filter does is integers alone (docs/format/specification.md, section 6); how the encoder finds one is its own affair.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def pack_metadata(metadata: dict[str, bytes]) -> dict[int, bytes]:
     for name, content in metadata.items():
         if len(content) > most:
             raise UnsupportedError(
-                f"{name} of {len(content)} bytes: at most {most}; leave metadata out (--strip)"
+                f"{name} of {len(content)} bytes: at most {most} can be kept", reason="metadata"
             )
         number = number_of_profile(content) if name == "icc_profile" else None
         if number is not None:

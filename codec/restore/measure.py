@@ -1,7 +1,7 @@
 """Simple measurements of an image, by which `--restore auto` and `--enhance auto` choose, or leave it alone.
 
 They look at the middle of the image, at most SAMPLE pixels a side. Thresholds were set on the 24 Kodak images and their
-degraded versions, see docs/RESTORATION.md.
+degraded versions, see docs/guide/restoration.md.
 """
 
 from __future__ import annotations

@@ -54,9 +54,7 @@ class Restorer:
         except (ModelError, ValueError, KeyError, TypeError):
             known = False
         if not known:
-            raise ModelError(
-                f"{self.path}: not a restoring bundle (`aei export` makes one of a run with --restore)"
-            )
+            raise ModelError(f"{self.path}: not a restoring bundle", reason="restorer")
         self._threads = threads
         self._lock = threading.Lock()
         self._session: Any = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,10 +50,10 @@ class Core:
         geometry = (ctypes.c_int64 * 5)(row, h, w, -(-h // stride), -(-w // stride))
         return [_pointer(self.block), ctypes.c_int(self.isa), geometry]
 
-    def _call(self, name: str, *arguments) -> int:
+    def _call(self, name: str, *arguments: Any) -> int:
         loaded = library()
         assert loaded is not None  # a Core is made of it
-        status = getattr(loaded, name)(*arguments)
+        status: int = getattr(loaded, name)(*arguments)
         if status == NO_MEMORY:
             raise MemoryError
         if status in (BAD_PROGRAM, BAD_CALL):

@@ -10,6 +10,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class _Layer:
     together: bool = False
 
 
-def _layers(program) -> list[_Layer]:
+def _layers(program: Any) -> list[_Layer]:
     """The layers of a program.Program."""
     out = []
     for x in program.layers:
@@ -126,7 +127,7 @@ def _together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer]:
     return [by_out[x.out] for x in layers]
 
 
-def _widths(program, latents: int) -> dict[str, int]:
+def _widths(program: Any, latents: int) -> dict[str, int]:
     """Channels of the registers."""
     out = {"y": latents}
     for x in program.layers:
@@ -141,7 +142,7 @@ def _widths(program, latents: int) -> dict[str, int]:
     return out
 
 
-def pack(program) -> np.ndarray | None:
+def pack(program: Any) -> np.ndarray | None:
     """The block of a program.Program, uint8, checked; None where there is no library or it holds no such program."""
     loaded = library()
     if loaded is None or loaded.aei_synthesis_fields() != len(HEADER):
@@ -257,11 +258,12 @@ def run(
             picture.close()
 
 
-def block_of(program) -> np.ndarray | None:
+def block_of(program: Any) -> np.ndarray | None:
     """The block of a program.Program, packed when it is first asked for; None where NumPy is to work. Raises
     UnsupportedError, see `chosen`."""
     if chosen() is None:
         return None
     if "native" not in vars(program):
         object.__setattr__(program, "native", pack(program))  # programs are frozen
-    return program.native
+    block: np.ndarray | None = program.native
+    return block

@@ -1,4 +1,4 @@
-"""The float prior as integers: fixed-point formats, accumulator bounds, tables (docs/FORMAT.md)."""
+"""The float prior as integers: fixed-point formats, accumulator bounds, tables (docs/format/specification.md)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict)
     weights = {
         k: v.detach().cpu().float().numpy() for k, v in model.net.state_dict(prefix=PREFIX).items()
     }
-    # int8 halves the download and cost 0.01 to 0.03 dB on Kodak (docs/RESTORATION.md)
+    # int8 halves the download and cost 0.01 to 0.03 dB on Kodak (docs/guide/restoration.md)
     graph = store(restoring_graph(weights), "int8")
     manifest = {
         "name": name,

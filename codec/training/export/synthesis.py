@@ -1,4 +1,4 @@
-"""The synthesis of a trained model as a program of integers (docs/FORMAT.md, section 6), and what that costs.
+"""The synthesis of a trained model as a program of integers (docs/format/specification.md, section 6), and what that costs.
 
 Steps of activations come from what calibration images make of the float network at gain indexes from 0 to 255;
 `fixed_point` chooses shifts and weights, and proves that sums fit int32.

@@ -14,7 +14,7 @@ MEMORY, CHECK_SHIFTED, CHECK_PARITY = 8, 0o515, 0o362
 
 
 def state_machine(memory: int, check_shifted: int, check_parity: int) -> tuple[list, list]:
-    """`next` and `shifted` of a trellis (docs/FORMAT.md) with 2^memory states.
+    """`next` and `shifted` of a trellis (docs/format/specification.md) with 2^memory states.
 
     check_shifted, check_parity: polynomials h0, with its first and last coefficient 1, and h1, with both 0, the highest bit that of
     D^0. Sequences s of quantisers (1: shifted) and p of parities are allowed where

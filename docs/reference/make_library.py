@@ -1,4 +1,4 @@
-"""Write docs/LIBRARY.md from the docstrings: python docs/make_library.py"""
+"""Write docs/reference/library.md from the docstrings: python docs/reference/make_library.py"""
 
 import importlib
 import inspect
@@ -7,7 +7,7 @@ from pathlib import Path
 
 INTRODUCTION = """# Library
 
-Made from the docstrings by `python docs/make_library.py`. `from aei import codec` is all that most programs need; the
+Made from the docstrings by `python docs/reference/make_library.py`. `from aei import codec` is all that most programs need; the
 modules after it hold what the command line is made of.
 
 The library logs under the name `aei` with the standard logging module, and prints nothing.
@@ -69,4 +69,4 @@ def _text(thing) -> str:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "LIBRARY.md").write_text(library(), encoding="utf-8")
+    (Path(__file__).parent / "library.md").write_text(library(), encoding="utf-8")
