@@ -34,7 +34,7 @@ enum { MAX_SYMBOL = 32767, MAX_PREFIX = 16 };
 
 enum { OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM };
 enum { CONV, DEPTHWISE, ROW, LEAKY, SHUFFLE, ADD, DEQUANTISE, GAIN, UNSHUFFLE };
-enum { PLAIN, SSE2, AVX2, AVX512, NEON, ISAS };
+enum { PLAIN, SSE2, AVX2, AVX512, NEON, AVXVNNI, ISAS };
 
 /* One layer. Offsets count bytes from the start of the block; -1: absent.
  * CONV: `weight` int16 (panels, pairs of inputs, PANEL, 2), `bias` int64 (cout). DEPTHWISE: `weight` int16 (10, cin), the
@@ -112,6 +112,9 @@ extern const Kernels aei_kernels_avx2;
 #endif
 #if defined(AEI_HAVE_AVX512)
 extern const Kernels aei_kernels_avx512;
+#endif
+#if defined(AEI_HAVE_AVXVNNI)
+extern const Kernels aei_kernels_avxvnni;
 #endif
 #if defined(AEI_HAVE_NEON)
 extern const Kernels aei_kernels_neon;

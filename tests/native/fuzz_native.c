@@ -1,4 +1,4 @@
-/* A libFuzzer target for the native core (tests/native/fuzz.py builds and runs it).
+/* A libFuzzer target for the native core (tests/native/fuzz_native.py builds and runs it).
  *
  * An input names a block (of the folder AEI_FUZZ_BLOCKS: files with an "s" in front are syntheses), a geometry, changes to
  * numbers of the block's header, layers and arrays, and holds a payload. What passes the check is run: decoded, quantised and
@@ -105,12 +105,12 @@ static void change(Block *b, int i) {
   changed_from[i] = value;
   const i64 few = (i64)byte() - 128;
   switch (kind >> 2 & 7) {
-    case 0: value += few; break;
+    case 0: value = (i64)((u64)value + (u64)few); break;
     case 1: value = few; break;
-    case 2: value ^= (i64)1 << (word() & 63); break;
+    case 2: value ^= (i64)((u64)1 << (word() & 63)); break;
     case 3: value = (i64)((u64)word() << 32 | word()); break;
     case 4: value = numbers[word() % header]; break;
-    case 5: value += few * 64; break;
+    case 5: value = (i64)((u64)value + (u64)few * 64); break;
     case 6: value = b->size + few; break;
     default: value ^= (i64)((u64)word() << 32 | word()); break;
   }

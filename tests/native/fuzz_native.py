@@ -1,6 +1,6 @@
-"""Hostile payloads, programs and weights for the native core: `python tests/native/fuzz.py --seconds 60`.
+"""Hostile payloads, programs and weights for the native core: `python tests/native/fuzz_native.py --seconds 60`.
 
-Builds fuzz.c with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer, in a new folder, and runs it from the
+Builds fuzz_native.c with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer, in a new folder, and runs it from the
 blocks of the golden bundles and of random priors. Exit code 1 where an input fails, which is then kept in --out.
 Needs clang, and the source tree.
 """
@@ -23,6 +23,7 @@ SETS = {
     "plain": ["-DAEI_PLAIN"],
     "sse2": ["-msse2"],
     "avx2": ["-mavx2"],
+    "avxvnni": ["-mavx2", "-mavxvnni"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
 }
 
@@ -51,7 +52,7 @@ def build(folder: Path) -> Path:
     for source in sorted(CORE.glob("*.c")):
         if source.name not in KERNELS:
             compile_one(source, "core", have)
-    compile_one(HERE / "fuzz.c", "core", have)
+    compile_one(HERE / "fuzz_native.c", "core", have)
     program = folder / "fuzz"
     link = ["clang", "-fsanitize=address,undefined,fuzzer", *objects, "-lm", "-o", program]
     subprocess.run(link, check=True)
