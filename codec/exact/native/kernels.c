@@ -46,6 +46,10 @@ typedef __m256i Vector;
 #define PAIR(p) _mm256_set1_epi32(p)
 #if defined(__AVXVNNI__)
 #define DOT(sum, a, b) _mm256_dpwssd_avx_epi32(sum, a, b)
+#if defined(__GNUC__) && !defined(__clang__)
+/* gcc 12 copies and spills the sums of the intrinsic. */
+#define ADD_DOT(sum, a, b) __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b))
+#endif
 #else
 #define DOT(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
 #endif
@@ -64,6 +68,10 @@ typedef __m128i Vector;
 #define ENERGY_ADD(sum, v) _mm_add_epi32(sum, _mm_srli_epi32(_mm_madd_epi16(v, v), 8))
 #else
 enum { PLACES = 4, WIDTH = 0 };
+#endif
+
+#if !defined(ADD_DOT)
+#define ADD_DOT(sum, a, b) (sum) = DOT(sum, a, b)
 #endif
 
 enum { TILES = 8 };       /* that one panel of weights serves while it is in the nearest cache */
@@ -112,8 +120,8 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
 #define ONE(p)                                     \
   do {                                             \
     const Vector s = PAIR(pair_at(x##p, k));       \
-    a##p = DOT(a##p, u, s);                        \
-    b##p = DOT(b##p, v, s);                        \
+    ADD_DOT(a##p, u, s);                           \
+    ADD_DOT(b##p, v, s);                           \
   } while (0);
       EACH_PLACE(ONE)
 #undef ONE
