@@ -462,6 +462,31 @@ static void add(const i16 *x, const i16 *y, i64 n, i16 *out) {
   }
 }
 
+/* Trellis._best's price of one value. */
+static inline float price_of(const Pricing *of, float size, float worth, i32 magnitude) {
+  const i32 near = magnitude < of->nearer_count ? magnitude : of->nearer_count;
+  const i32 shifted = magnitude < of->quantiser ? magnitude : of->quantiser;
+  const i32 point = (2 * magnitude - shifted) * of->half_step - of->nearer[near];
+  /* one is a power of two: the same as the quotient in double precision, rounded */
+  const float error = size - (float)point * of->one;
+  return error * error * worth + of->bits[magnitude < of->reach ? magnitude : of->reach];
+}
+
+static void price(const Pricing *of, const float *restrict size, const float *restrict worth, i64 n, float *restrict cost,
+                  u16 *restrict magnitude) {
+  const Pricing own = *of; /* which no store can change */
+  const float parity = (float)own.parity, to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds, ties to even */
+  for (i64 i = 0; i < n; i++) {
+    const float place = (size[i] + own.shift) / own.step;
+    const i32 half = (i32)(((place - parity) * 0.5f + to_integer) - to_integer);
+    const i32 nearest = 2 * (half > 0 ? half : 0) + own.parity;
+    const i32 closer = nearest - 2 > own.parity ? nearest - 2 : own.parity;
+    const float least = price_of(&own, size[i], worth[i], nearest), other = price_of(&own, size[i], worth[i], closer);
+    cost[i] = other < least ? other : least;
+    magnitude[i] = (u16)(other < least ? closer : nearest);
+  }
+}
+
 static float *viterbi(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
                       const u16 *from, const u8 *row, u16 *second) {
   for (i64 i = 0; i < length; i++, second += states) {
@@ -502,4 +527,4 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
   return total;
 }
 
-const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, viterbi};
+const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi};
