@@ -95,9 +95,9 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
     except BaseException as skipped:  # pytest's Skipped, where there is no integer synthesis
         print(f"without the synthesis: {skipped}")
         return
-    for i in range(8):
-        block = synthesis.pack(make_program(i)[0])
-        assert block is not None
+    for i in range(9):
+        made = synthesis.pack(make_program(i)[0])
+        block = (made.whole, made.first, made.second)[i % 3]
         (blocks / f"s{i:03}").write_bytes(block.tobytes())
         for changes in (0, 2):
             head = bytes([len(priors) + i, changes, i % 4, 9, 5, 6, 0])
