@@ -97,7 +97,7 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
         return
     for i in range(9):
         made = synthesis.pack(make_program(i)[0])
-        block = (made.whole, made.first, made.second)[i % 3]
+        block = (made.whole, made.halves.first, made.halves.second)[i % 3]
         (blocks / f"s{i:03}").write_bytes(block.tobytes())
         for changes in (0, 2):
             head = bytes([len(priors) + i, changes, i % 4, 9, 5, 6, 0])

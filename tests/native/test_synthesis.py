@@ -114,7 +114,7 @@ def test_random_programs(seed, h, w, gain_index, spread, step):
     want = np.concatenate(list(reference.run(program, [y], h, gain_index)))
     blocks = synthesis.pack(program)
     assert blocks is not None
-    assert blocks.second is not None
+    assert blocks.halves is not None
     for isa in SETS:
         bands = [y[i : i + step] for i in range(0, h, step)]
         with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +139,7 @@ def test_blocks_that_do_not_hold_are_refused():
     import ctypes
 
     program, _ = make_program(2)
-    block = synthesis.pack(program).second
+    block = synthesis.pack(program).halves.second
     for field in range(8 * len(synthesis.HEADER) // 8):
         for value in (-1, 1 << 40):
             memory = synthesis.align(block.size)

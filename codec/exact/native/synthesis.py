@@ -10,6 +10,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -188,15 +189,32 @@ def _halves(layers: list[_Layer], shapes: dict[str, _Shape]) -> tuple[list[_Laye
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """A program in one block; and in two, for two threads, where that pays. whole, first, second: uint8; rate: rows of pixels
-    of a row of y_hat; between: of what the first part gives to the second."""
+class Halves:
+    """A program in two blocks, uint8, for two threads. between: of what the first gives to the second."""
 
-    whole: np.ndarray
-    rate: int
-    first: np.ndarray | None = None
-    second: np.ndarray | None = None
-    between: _Shape = _Shape(0, 0)
+    first: np.ndarray
+    second: np.ndarray
+    between: _Shape
+
+
+class Blocks:
+    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are first asked for. rate: rows of
+    pixels of a row of y_hat."""
+
+    def __init__(self, whole: np.ndarray, layers: list[_Layer], shapes: dict[str, _Shape]):
+        self.whole, self.rate = whole, shapes[layers[-1].out].rate
+        self._layers, self._shapes = layers, shapes
+
+    @cached_property
+    def halves(self) -> Halves | None:
+        first, second = _halves(self._layers, self._shapes)
+        if not second:
+            return None
+        given = first[-1].out
+        parts = _pack(first, self._shapes, None), _pack(second, self._shapes, given)
+        if parts[0] is None or parts[1] is None:
+            return None
+        return Halves(parts[0], parts[1], self._shapes[given])
 
 
 def pack(program) -> Blocks | None:
@@ -209,14 +227,7 @@ def pack(program) -> Blocks | None:
         return None
     layers = _fused(_together(_layers(program), {r: of.channels for r, of in shapes.items()}))
     whole = _pack(layers, shapes, None)
-    if whole is None:
-        return None
-    first, second = _halves(layers, shapes)
-    if not second:
-        return Blocks(whole, program.rate)
-    given = first[-1].out
-    parts = _pack(first, shapes, None), _pack(second, shapes, given)
-    return Blocks(whole, program.rate, *parts, shapes[given])
+    return None if whole is None else Blocks(whole, layers, shapes)
 
 
 def _pack(layers: list[_Layer], shapes: dict[str, _Shape], given: str | None) -> np.ndarray | None:
@@ -331,8 +342,8 @@ def run(
     assert isa is not None  # asked before, see `blocks_of`
     numbers = ISAS.index(isa), gain_index, rows
     result = _Shape(3, blocks.rate)
-    if threads > 1 and blocks.first is not None and blocks.second is not None:
-        yield from _run_halves(blocks, result, bands, numbers)
+    if threads > 1 and blocks.halves is not None:
+        yield from _run_halves(blocks.halves, result, bands, numbers)
         return
     picture = None
     try:
@@ -356,20 +367,18 @@ def _thin(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _run_halves(
-    blocks: Blocks, result: _Shape, bands: Iterable[np.ndarray], numbers: tuple[int, int, int]
+    halves: Halves, result: _Shape, bands: Iterable[np.ndarray], numbers: tuple[int, int, int]
 ) -> Iterator[np.ndarray]:
     from concurrent.futures import ThreadPoolExecutor
 
-    assert blocks.first is not None
-    assert blocks.second is not None
     parts: list[_Picture] = []
     with ThreadPoolExecutor(1) as pool:
         try:
             before = None  # a band, and the promise of what the first part makes of it
             for band in _thin(bands):
                 if not parts:
-                    parts.append(_Picture(blocks.first, blocks.between, *numbers, band.shape[1]))
-                    parts.append(_Picture(blocks.second, result, *numbers, band.shape[1]))
+                    parts.append(_Picture(halves.first, halves.between, *numbers, band.shape[1]))
+                    parts.append(_Picture(halves.second, result, *numbers, band.shape[1]))
                 # one worker, so in order
                 promise = pool.submit(parts[0].feed, band)
                 if before is not None:
