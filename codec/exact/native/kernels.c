@@ -8,6 +8,8 @@
 
 #if defined(__AVX512VNNI__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -16,6 +18,8 @@
 #define USE_AVX2
 #elif defined(__SSE2__) && !defined(AEI_PLAIN)
 #define USE_SSE2
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(AEI_PLAIN)
+#define USE_NEON
 #endif
 
 #define JOIN2(a, b) a##b
@@ -131,6 +135,29 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
 #undef END
   }
 }
+#elif defined(USE_NEON)
+static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
+  const i16 *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+  for (i64 d = 0; d < PANEL; d += 8) {
+    int32x4_t a0 = vdupq_n_s32(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (i64 k = 0; k < pairs; k++) {
+      const int16x8x2_t w = vld2q_s16(weight + (k * PANEL + d) * 2); /* of first and of second inputs */
+#define ONE(p)                                                                          \
+  do {                                                                                  \
+    const int16x4_t s = vreinterpret_s16_s32(vdup_n_s32(pair_at(x##p, k)));             \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[0]), s, 0);                          \
+    b##p = vmlal_high_lane_s16(b##p, w.val[0], s, 0);                                   \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[1]), s, 1);                          \
+    b##p = vmlal_high_lane_s16(b##p, w.val[1], s, 1);                                   \
+  } while (0)
+      ONE(0); ONE(1); ONE(2); ONE(3);
+#undef ONE
+    }
+#define ONE(p) vst1q_s32(sums[p] + d, a##p), vst1q_s32(sums[p] + d + 4, b##p)
+    ONE(0); ONE(1); ONE(2); ONE(3);
+#undef ONE
+  }
+}
 #else
 static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
   for (int p = 0; p < PLACES; p++) {
@@ -224,6 +251,16 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
     if (leaky) r = _mm_max_epi16(r, scaled(r, _mm_set1_epi16((i16)leaky)));
     if (residual) r = _mm_adds_epi16(r, LOAD(residual + j));
     STORE(out + j, r);
+  }
+#elif defined(USE_NEON)
+  const int32x4_t by = vdupq_n_s32(-shift);
+  for (int j = 0; j < 16; j += 8) {
+    const int32x4_t u = vshlq_s32(vaddq_s32(vld1q_s32(sums + j), vld1q_s32(bias + j)), by);
+    const int32x4_t v = vshlq_s32(vaddq_s32(vld1q_s32(sums + j + 4), vld1q_s32(bias + j + 4)), by);
+    int16x8_t r = vqmovn_high_s32(vqmovn_s32(u), v);
+    if (leaky) r = vmaxq_s16(r, vqrdmulhq_n_s16(r, (i16)leaky));
+    if (residual) r = vqaddq_s16(r, vld1q_s16(residual + j));
+    vst1q_s16(out + j, r);
   }
 #else
   for (int j = 0; j < 16; j++) {
@@ -367,6 +404,26 @@ static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *
 }
 #endif
 
+#if defined(USE_NEON)
+enum { STRIP = 8 };
+static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 *half, const i16 *const *around, i64 strips,
+                                   i16 *out) {
+  const i64 C = l->cin;
+  const int32x4_t by = vdupq_n_s32(-(i32)l->shift);
+  for (i64 k = 0; k < strips * STRIP; k += STRIP) {
+    int32x4_t low = vld1q_s32(half + k), high = vld1q_s32(half + k + 4);
+    for (int a = 0; a < 9; a++) {
+      const int16x8_t u = vld1q_s16(around[a / 3] + a % 3 * C + k), w = vld1q_s16(weight + a * C + k);
+      low = vmlal_s16(low, vget_low_s16(u), vget_low_s16(w));
+      high = vmlal_high_s16(high, u, w);
+    }
+    int16x8_t r = vqmovn_high_s32(vqmovn_s32(vshlq_s32(low, by)), vshlq_s32(high, by));
+    if (l->leaky) r = vmaxq_s16(r, vqrdmulhq_n_s16(r, (i16)l->leaky));
+    vst1q_s16(out + k, r);
+  }
+}
+#endif
+
 static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
                       i16 *out) {
   const i64 C = l->cin;
@@ -391,6 +448,10 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
   }
   const __m128i by = _mm_cvtsi32_si128((int)l->shift);
   const i64 done = strips * STRIP;
+#elif defined(USE_NEON)
+  i32 half[MOST_CHANNELS];
+  const i64 strips = fits ? C / STRIP : 0, done = strips * STRIP;
+  for (i64 k = 0; k < done; k++) half[k] = wrapped(bias[k] + ((i64)1 << (l->shift - 1)));
 #else
   const i64 done = 0;
   (void)fits;
@@ -413,6 +474,8 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
       i16 *o = out + (i * w + j) * C;
 #if defined(STRIP_LOAD)
       depthwise_place(l, pairs, half, around[0], around[1], around[2], strips, by, o);
+#elif defined(USE_NEON)
+      depthwise_place(l, weight, half, around, strips, o);
 #endif
       if (done < C) depthwise_rest(l, weight, bias, around, done, o);
     }
