@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,34 +41,6 @@ def fingerprint(program: str, arrays: dict[str, np.ndarray]) -> bytes:
     return digest.digest()[:4]
 
 
-class _Weights(dict[str, np.ndarray]):
-    """Arrays in the layout that the interpreter multiplies with, float64, each made when it is first asked for; rows stay as
-    they are stored. Raises ModelError where this machine's matrix product is inexact."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        super().__init__()
-        self._arrays = arrays
-
-    def __missing__(self, name: str) -> np.ndarray:
-        a = self._arrays[name]
-        if name.endswith(".weight"):
-            _check_product()
-            a = a.T if a.ndim == 2 else np.ascontiguousarray(a.transpose(1, 2, 0))
-            a = a.astype(np.float64)
-        elif name.endswith(".bias"):
-            a = a.astype(np.float64)
-        self[name] = a
-        return a
-
-
-@cache
-def _check_product() -> None:
-    if not known_answer():
-        raise ModelError(
-            "this machine's matrix product is inexact on integers: install another NumPy build"
-        )
-
-
 @dataclass
 class Prior:
     """The integer prior of a bundle: what turns a payload into latents.
@@ -85,7 +57,20 @@ class Prior:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.weights = _Weights(self.arrays)
+        if not known_answer():
+            raise ModelError(
+                "this machine's matrix product is inexact on integers: install another NumPy build"
+            )
+        # float64 in the layout the interpreter multiplies with; rows stay as they are stored.
+        for name, a in self.arrays.items():
+            if name.endswith(".weight") and a.ndim == 2:
+                self.weights[name] = a.T.astype(np.float64)
+            elif name.endswith(".weight"):
+                self.weights[name] = np.ascontiguousarray(a.transpose(1, 2, 0), np.float64)
+            elif name.endswith(".bias"):
+                self.weights[name] = a.astype(np.float64)
+            else:
+                self.weights[name] = a
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -110,7 +95,7 @@ class Prior:
     @cached_property
     def single(self) -> dict[str, np.ndarray]:
         """The weights as float32, for gradients, which only the encoder takes."""
-        return {name: self.weights[name].astype(np.float32) for name in self.arrays}
+        return {name: a.astype(np.float32) for name, a in self.weights.items()}
 
     @cached_property
     def native_block(self) -> np.ndarray | None:

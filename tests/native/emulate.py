@@ -61,7 +61,7 @@ def synthesis_cases():
     try:
         from aei.codec.exact import synthesis as reference
         from aei.codec.exact.native import synthesis
-        from test_synthesis import make_program
+        from test_native_synthesis import make_program
     except BaseException as skipped:  # pytest's Skipped, where there is no integer synthesis
         print(f"without the synthesis: {skipped}")
         return

@@ -92,7 +92,7 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
         (corpus / f"q{i:03}").write_bytes(bytes([i, 3, *head[2:], *rng.bytes(300)]))
     try:
         from aei.codec.exact.native import synthesis
-        from test_synthesis import make_program
+        from test_native_synthesis import make_program
     except BaseException as skipped:  # pytest's Skipped, where there is no integer synthesis
         print(f"without the synthesis: {skipped}")
         return

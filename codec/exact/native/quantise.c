@@ -26,6 +26,7 @@ typedef struct {
   float *worth;   /* (n) */
   i32 *order, *counts;
   float *size, *weight; /* of the places of the trellis, sorted */
+  u8 *negative;
   float *cost;    /* (4, length * lanes + LANES) by 2 * quantiser + parity */
   u16 *magnitude; /* like cost */
   u8 *path;       /* (length * lanes), rows of cost */
@@ -104,16 +105,18 @@ static void find_paths(const Header *h, const Kernels *kernels, Scratch *s, i64 
     float *total = s->totals, *other = s->totals + states * LANES;
     for (i64 i = 0; i < states * LANES; i++) total[i] = i < LANES ? 0 : INFINITY;
     total = kernels->viterbi(total, other, states, length, s->cost + left, plane, lanes, s->from, s->row, s->second);
-    for (i64 lane = 0; lane < LANES && left + lane < lanes; lane++) {
-      i64 state = 0;
-      for (i64 i = 1; i < states; i++)
-        if (total[i * LANES + lane] < total[state * LANES + lane]) state = i;
-      for (i64 i = length - 1; i >= 0; i--) {
-        const i64 branch = (s->second[i * states + state] >> lane & 1) * states + state;
+    /* All lanes side by side, so that none waits for what another one looks up. */
+    const i64 n = lanes - left < LANES ? lanes - left : LANES;
+    i64 state[LANES] = {0};
+    for (i64 i = 1; i < states; i++)
+      for (i64 lane = 0; lane < n; lane++)
+        if (total[i * LANES + lane] < total[state[lane] * LANES + lane]) state[lane] = i;
+    for (i64 i = length - 1; i >= 0; i--)
+      for (i64 lane = 0; lane < n; lane++) {
+        const i64 branch = (s->second[i * states + state[lane]] >> lane & 1) * states + state[lane];
         s->path[i * lanes + left + lane] = s->row[branch];
-        state = s->from[branch];
+        state[lane] = s->from[branch];
       }
-    }
   }
 }
 
@@ -124,6 +127,7 @@ static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, cons
   s->cost = calloc((size_t)(4 * plane), sizeof(float)); /* what fills up the last slice costs nothing */
   s->magnitude = take(4 * plane, sizeof(u16));
   s->size = take(n, sizeof(float));
+  s->negative = take(n, sizeof(u8));
   s->weight = take(n, sizeof(float));
   s->path = take(plane, sizeof(u8));
   s->totals = take(2 * h->states * LANES, sizeof(float));
@@ -131,14 +135,14 @@ static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, cons
   s->from = take(2 * h->states, sizeof(u16));
   s->row = take(2 * h->states, sizeof(u8));
   int status = NO_MEMORY;
-  if (s->size && s->weight && s->cost && s->magnitude && s->path && s->totals && s->second && s->from && s->row) {
+  if (s->size && s->weight && s->negative && s->cost && s->magnitude && s->path && s->totals && s->second && s->from && s->row) {
     const double most = MAX_SYMBOL - 4.0;
     const float worth = r->mode == ONE_WORTH ? (float)(r->worth * ERROR_SHARE) : 1;
     for (i64 i = 0; i < n; i++) {
       const double e = s->exact[places[i]];
       const double kept = !(e == e) ? 0 : e < -most ? -most : e > most ? most : e;
-      s->exact[places[i]] = kept;
       s->size[i] = fabsf((float)kept);
+      s->negative[i] = (float)kept < 0;
       s->weight[i] = r->mode == MANY_WORTHS ? s->worth[places[i]] * ERROR_SHARE_OF_MANY : worth;
     }
     for (i64 i = 0, end; i < n; i = end) {
@@ -149,12 +153,13 @@ static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, cons
     find_paths(h, kernels, s, lanes, plane);
     for (i64 i = 0; i < n; i++) {
       const i32 place = places[i], size = s->magnitude[s->path[i] * plane + i];
-      values[place] = (float)s->exact[place] < 0 ? -size : size;
+      values[place] = s->negative[i] ? -size : size;
       if (s->path[i] > 1) tables[place] = (i16)(index[place] + h->shifted_tables - h->first);
     }
     status = OK;
   }
   free(s->size);
+  free(s->negative);
   free(s->weight);
   free(s->cost);
   free(s->magnitude);

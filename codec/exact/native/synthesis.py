@@ -198,11 +198,10 @@ class Halves:
 
 
 class Blocks:
-    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are first asked for. rate: rows of
-    pixels of a row of y_hat."""
+    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are first asked for."""
 
     def __init__(self, whole: np.ndarray, layers: list[_Layer], shapes: dict[str, _Shape]):
-        self.whole, self.rate = whole, shapes[layers[-1].out].rate
+        self.whole = whole
         self._layers, self._shapes = layers, shapes
 
     @cached_property
@@ -333,15 +332,17 @@ class _Picture:
 
 
 def run(
-    blocks: Blocks, bands: Iterable[np.ndarray], rows: int, gain_index: int, threads: int = 1
-) -> Iterator[np.ndarray]:
-    """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program. threads: with 2 or more, the
+    blocks: Blocks, rate: int, bands: Iterable[np.ndarray], rows: int, gain_index: int,
+    threads: int = 1,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program. rate: rows of pixels of a
+    row of y_hat. threads: with 2 or more, the
     first half of the program works on the next band while the second works on this one. Raises UnsupportedError, see
     `chosen`."""
     isa = chosen()
-    assert isa is not None  # asked before, see `blocks_of`
+    assert isa is not None  # asked before, see `block_of`
     numbers = ISAS.index(isa), gain_index, rows
-    result = _Shape(3, blocks.rate)
+    result = _Shape(3, rate)
     if threads > 1 and blocks.halves is not None:
         yield from _run_halves(blocks.halves, result, bands, numbers)
         return
@@ -394,7 +395,7 @@ def _run_halves(
                 part.close()
 
 
-def blocks_of(program) -> Blocks | None:
+def block_of(program) -> Blocks | None:
     """The blocks of a program.Program, packed when they are first asked for; None where NumPy is to work. Raises
     UnsupportedError, see `chosen`."""
     if chosen() is None:
