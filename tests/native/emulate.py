@@ -31,7 +31,7 @@ def case(numbers: list[int], parts: list[np.ndarray]) -> bytes:
 
 
 def prior_cases():
-    from aei.codec import latents
+    from aei.codec.exact import latents
     from aei.codec.exact.native import core
     from golden_files import codec_of
     from priors import make_prior
