@@ -23,6 +23,7 @@ FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibilit
 X86_64 = {
     "sse2": ["-msse2"],
     "avx2": ["-mavx2"],
+    "avxvnni": ["-mavx2", "-mavxvnni"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
 }
 

@@ -26,7 +26,7 @@ from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes, tiles_touching
-from .cpus import blas_threads
+from .cpus import available_cpus, blas_threads
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import AlphaRows, alpha_span, pack_metadata, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
@@ -306,7 +306,7 @@ class Codec:
         canvas = Image.new(header.mode, size)
         shown = Shown(
             self.bundle, lambda: self.transforms, tiles, whole, contents.side, header.gain_index,
-            planes,
+            planes, self.threads or available_cpus(),
         )  # fmt: skip
         # Small images come straight from the latents where the model has a matrix for it.
         small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0

@@ -210,7 +210,8 @@ class Shown:
     """What a file shows, in pixel units, a rectangle at a time.
 
     transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's latents. image: its sides. side: of
-    its tiles, 0 for a plain file. row: its gain index. planes: its post-filter, if it has one.
+    its tiles, 0 for a plain file. row: its gain index. planes: its post-filter, if it has one. threads: of the
+    native core.
     """
 
     bundle: Bundle
@@ -220,6 +221,7 @@ class Shown:
     side: int
     row: int
     planes: post_filter.Filter | None = None
+    threads: int = 1
 
     def bands(
         self, box: Box, multiple: int = 1, linear: bool = False
@@ -296,7 +298,7 @@ class Shown:
 
         at = window.top * stride
         first = box.left - window.left * stride
-        for x in run(program, latents(), window.height, self.row):
+        for x in run(program, latents(), window.height, self.row, self.threads):
             begin, end = max(at, box.top), min(at + len(x), box.bottom)
             if begin < end:
                 part = x[begin - at : end - at, first : first + box.width]

@@ -1,7 +1,7 @@
 """The native core: the exact part of decoding and of encoding in C, where its library was built.
 
 NumPy is the reference and the fallback, and gives the same integers. AEI_CORE in the environment chooses: `numpy`, `native`
-(an error where there is none) or `auto`, the default. AEI_CORE_ISA (plain, sse2, avx2, avx512, neon) picks an instruction
+(an error where there is none) or `auto`, the default. AEI_CORE_ISA (plain, sse2, avx2, avxvnni, avx512, neon) picks an instruction
 set, for tests; by default it is the best that the processor has.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from ....formats import UnsupportedError
 
 CHOICES = ("auto", "native", "numpy")
-ISAS = ("plain", "sse2", "avx2", "avx512", "neon")  # core.h numbers them so
-BEST_FIRST = ("avx512", "avx2", "neon", "sse2", "plain")
+ISAS = ("plain", "sse2", "avx2", "avx512", "neon", "avxvnni")  # core.h numbers them so
+BEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "sse2", "plain")
 LIBRARY = Path(__file__).with_name("_core.dylib" if sys.platform == "darwin" else "_core.so")
 
 

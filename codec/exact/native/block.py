@@ -65,11 +65,14 @@ def _array(a: np.ndarray, dtype: type) -> np.ndarray:
 
 
 def panels(weight: np.ndarray) -> np.ndarray:
-    """int16 (D, K) -> (panels, pairs, PANEL, 2), zeros where D and K do not fill them."""
+    """int16 (D, K) -> (panels, pairs, PANEL), each an int32 of two weights, zeros where D and K do not fill them."""
     d, k = weight.shape
-    padded = np.zeros((-(-d // PANEL) * PANEL, k + k % 2), np.int16)
-    padded[:d, :k] = weight
-    return np.ascontiguousarray(padded.reshape(-1, PANEL, padded.shape[1] // 2, 2).swapaxes(1, 2))
+    padded = weight
+    if d % PANEL or k % 2 or not weight.flags.c_contiguous:
+        padded = np.zeros((-(-d // PANEL) * PANEL, k + k % 2), np.int16)
+        padded[:d, :k] = weight
+    pairs = padded.view(np.int32).reshape(-1, PANEL, padded.shape[1] // 2)
+    return np.ascontiguousarray(pairs.swapaxes(1, 2))
 
 
 def align(size: int) -> np.ndarray:

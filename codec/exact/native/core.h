@@ -34,7 +34,7 @@ enum { MAX_SYMBOL = 32767, MAX_PREFIX = 16 };
 
 enum { OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM };
 enum { CONV, DEPTHWISE, ROW, LEAKY, SHUFFLE, ADD, DEQUANTISE, GAIN, UNSHUFFLE };
-enum { PLAIN, SSE2, AVX2, AVX512, NEON, ISAS };
+enum { PLAIN, SSE2, AVX2, AVX512, NEON, AVXVNNI, ISAS };
 
 /* One layer. Offsets count bytes from the start of the block; -1: absent.
  * CONV: `weight` int16 (panels, pairs of inputs, PANEL, 2), `bias` int64 (cout). DEPTHWISE: `weight` int16 (10, cin), the
@@ -82,6 +82,15 @@ static inline i16 clamp16(i64 v) { return (i16)(v < -32768 ? -32768 : v > 32767 
 static inline i64 rescaled(i64 v, i64 shift) { return (i64)((u64)v + ((u64)1 << (shift - 1))) >> shift; }
 static inline i32 wrapped(i64 v) { return (i32)(u32)(u64)v; }
 
+/* What the best values of one parity under one quantiser of the trellis cost, of residuals with one scale index; see
+ * quantise.c. bits: of value 0; nearer: by magnitude, 0 at its ends. */
+typedef struct {
+  float step, shift, one;
+  i32 quantiser, parity, half_step, reach, nearer_count;
+  const float *bits;
+  i32 nearer[18];
+} Pricing;
+
 /* What is compiled once for each instruction set. */
 typedef struct {
   /* x: (n, cin) -> out (n, cout), both int16; residual: like out, or NULL; bias: int64 (cout). Buffers may be read
@@ -95,6 +104,8 @@ typedef struct {
   void (*dequantise)(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n, i16 *out);
   void (*leaky)(i64 slope, const i16 *x, i64 n, i16 *out);
   void (*add)(const i16 *x, const i16 *y, i64 n, i16 *out);
+  /* Of n magnitudes, each with what its squared error is worth: the cost and the magnitude of the better of two values. */
+  void (*price)(const Pricing *of, const float *size, const float *worth, i64 n, float *cost, u16 *magnitude);
   /* LANES paths side by side. total: (states, LANES), is overwritten; cost: four planes, `plane` apart, of rows `stride`
    * apart; from, row: (2, states); second: (length, states) bits, one per lane. Returns the final totals. */
   float *(*viterbi)(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
@@ -112,6 +123,9 @@ extern const Kernels aei_kernels_avx2;
 #endif
 #if defined(AEI_HAVE_AVX512)
 extern const Kernels aei_kernels_avx512;
+#endif
+#if defined(AEI_HAVE_AVXVNNI)
+extern const Kernels aei_kernels_avxvnni;
 #endif
 #if defined(AEI_HAVE_NEON)
 extern const Kernels aei_kernels_neon;

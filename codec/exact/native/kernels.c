@@ -8,6 +8,8 @@
 
 #if defined(__AVX512VNNI__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -16,6 +18,8 @@
 #define USE_AVX2
 #elif defined(__SSE2__) && !defined(AEI_PLAIN)
 #define USE_SSE2
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(AEI_PLAIN)
+#define USE_NEON
 #endif
 
 #define JOIN2(a, b) a##b
@@ -32,17 +36,32 @@ typedef __m512i Vector;
 #define ENERGY_STEP 32
 #define ENERGY_ADD(sum, v) _mm512_add_epi32(sum, _mm512_srli_epi32(_mm512_madd_epi16(v, v), 8))
 #elif defined(USE_AVX2)
+#if defined(__AVXVNNI__)
+enum { PLACES = 6, WIDTH = 8 }; /* sums of products take five cycles, and two begin in each */
+#define EACH_PLACE(what) what(0) what(1) what(2) what(3) what(4) what(5)
+#else
 enum { PLACES = 4, WIDTH = 8 };
+#define EACH_PLACE(what) what(0) what(1) what(2) what(3)
+#endif
 typedef __m256i Vector;
 #define LOAD(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
 #define ZERO() _mm256_setzero_si256()
 #define PAIR(p) _mm256_set1_epi32(p)
+#if defined(__AVXVNNI__)
+#define DOT(sum, a, b) _mm256_dpwssd_avx_epi32(sum, a, b)
+#if defined(__GNUC__) && !defined(__clang__)
+/* gcc 12 copies and spills the sums of the intrinsic. */
+#define ADD_DOT(sum, a, b) __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b))
+#endif
+#else
 #define DOT(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+#endif
 #define ENERGY_STEP 16
 #define ENERGY_ADD(sum, v) _mm256_add_epi32(sum, _mm256_srli_epi32(_mm256_madd_epi16(v, v), 8))
 #elif defined(USE_SSE2)
 enum { PLACES = 4, WIDTH = 4 };
+#define EACH_PLACE(what) what(0) what(1) what(2) what(3)
 typedef __m128i Vector;
 #define LOAD(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
 #define STORE(p, v) _mm_storeu_si128((__m128i *)(void *)(p), v)
@@ -53,6 +72,10 @@ typedef __m128i Vector;
 #define ENERGY_ADD(sum, v) _mm_add_epi32(sum, _mm_srli_epi32(_mm_madd_epi16(v, v), 8))
 #else
 enum { PLACES = 4, WIDTH = 0 };
+#endif
+
+#if !defined(ADD_DOT)
+#define ADD_DOT(sum, a, b) (sum) = DOT(sum, a, b)
 #endif
 
 enum { TILES = 8 };       /* that one panel of weights serves while it is in the nearest cache */
@@ -89,21 +112,48 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
 }
 #elif defined(USE_AVX2) || defined(USE_SSE2)
 static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
-  const i16 *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+#define BEGIN(p) const i16 *x##p = x[p];
+  EACH_PLACE(BEGIN)
+#undef BEGIN
   for (i64 d = 0; d < PANEL; d += 2 * WIDTH) {
-    Vector a0 = ZERO(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+#define BEGIN(p) Vector a##p = ZERO(), b##p = a##p;
+    EACH_PLACE(BEGIN)
+#undef BEGIN
     for (i64 k = 0; k < pairs; k++) {
       const Vector u = LOAD(weight + (k * PANEL + d) * 2), v = LOAD(weight + (k * PANEL + d + WIDTH) * 2);
 #define ONE(p)                                     \
   do {                                             \
     const Vector s = PAIR(pair_at(x##p, k));       \
-    a##p = DOT(a##p, u, s);                        \
-    b##p = DOT(b##p, v, s);                        \
+    ADD_DOT(a##p, u, s);                           \
+    ADD_DOT(b##p, v, s);                           \
+  } while (0);
+      EACH_PLACE(ONE)
+#undef ONE
+    }
+#define END(p) STORE(sums[p] + d, a##p), STORE(sums[p] + d + WIDTH, b##p);
+    EACH_PLACE(END)
+#undef END
+  }
+}
+#elif defined(USE_NEON)
+static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
+  const i16 *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+  for (i64 d = 0; d < PANEL; d += 8) {
+    int32x4_t a0 = vdupq_n_s32(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (i64 k = 0; k < pairs; k++) {
+      const int16x8x2_t w = vld2q_s16(weight + (k * PANEL + d) * 2); /* of first and of second inputs */
+#define ONE(p)                                                                          \
+  do {                                                                                  \
+    const int16x4_t s = vreinterpret_s16_s32(vdup_n_s32(pair_at(x##p, k)));             \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[0]), s, 0);                          \
+    b##p = vmlal_high_lane_s16(b##p, w.val[0], s, 0);                                   \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[1]), s, 1);                          \
+    b##p = vmlal_high_lane_s16(b##p, w.val[1], s, 1);                                   \
   } while (0)
       ONE(0); ONE(1); ONE(2); ONE(3);
 #undef ONE
     }
-#define ONE(p) STORE(sums[p] + d, a##p), STORE(sums[p] + d + WIDTH, b##p)
+#define ONE(p) vst1q_s32(sums[p] + d, a##p), vst1q_s32(sums[p] + d + 4, b##p)
     ONE(0); ONE(1); ONE(2); ONE(3);
 #undef ONE
   }
@@ -201,6 +251,16 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
     if (leaky) r = _mm_max_epi16(r, scaled(r, _mm_set1_epi16((i16)leaky)));
     if (residual) r = _mm_adds_epi16(r, LOAD(residual + j));
     STORE(out + j, r);
+  }
+#elif defined(USE_NEON)
+  const int32x4_t by = vdupq_n_s32(-shift);
+  for (int j = 0; j < 16; j += 8) {
+    const int32x4_t u = vshlq_s32(vaddq_s32(vld1q_s32(sums + j), vld1q_s32(bias + j)), by);
+    const int32x4_t v = vshlq_s32(vaddq_s32(vld1q_s32(sums + j + 4), vld1q_s32(bias + j + 4)), by);
+    int16x8_t r = vqmovn_high_s32(vqmovn_s32(u), v);
+    if (leaky) r = vmaxq_s16(r, vqrdmulhq_n_s16(r, (i16)leaky));
+    if (residual) r = vqaddq_s16(r, vld1q_s16(residual + j));
+    vst1q_s16(out + j, r);
   }
 #else
   for (int j = 0; j < 16; j++) {
@@ -300,6 +360,8 @@ typedef __m256i Strip;
 #define STRIP_LEAKY(a, slope) _mm256_max_epi16(a, _mm256_mulhrs_epi16(a, _mm256_set1_epi16(slope)))
 #if defined(USE_AVX512)
 #define STRIP_DOT(sum, a, b) _mm256_dpwssd_epi32(sum, a, b)
+#elif defined(__AVXVNNI__)
+#define STRIP_DOT(sum, a, b) _mm256_dpwssd_avx_epi32(sum, a, b)
 #else
 #define STRIP_DOT(sum, a, b) _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
 #endif
@@ -342,6 +404,26 @@ static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *
 }
 #endif
 
+#if defined(USE_NEON)
+enum { STRIP = 8 };
+static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 *half, const i16 *const *around, i64 strips,
+                                   i16 *out) {
+  const i64 C = l->cin;
+  const int32x4_t by = vdupq_n_s32(-(i32)l->shift);
+  for (i64 k = 0; k < strips * STRIP; k += STRIP) {
+    int32x4_t low = vld1q_s32(half + k), high = vld1q_s32(half + k + 4);
+    for (int a = 0; a < 9; a++) {
+      const int16x8_t u = vld1q_s16(around[a / 3] + a % 3 * C + k), w = vld1q_s16(weight + a * C + k);
+      low = vmlal_s16(low, vget_low_s16(u), vget_low_s16(w));
+      high = vmlal_high_s16(high, u, w);
+    }
+    int16x8_t r = vqmovn_high_s32(vqmovn_s32(vshlq_s32(low, by)), vshlq_s32(high, by));
+    if (l->leaky) r = vmaxq_s16(r, vqrdmulhq_n_s16(r, (i16)l->leaky));
+    vst1q_s16(out + k, r);
+  }
+}
+#endif
+
 static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
                       i16 *out) {
   const i64 C = l->cin;
@@ -366,6 +448,10 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
   }
   const __m128i by = _mm_cvtsi32_si128((int)l->shift);
   const i64 done = strips * STRIP;
+#elif defined(USE_NEON)
+  i32 half[MOST_CHANNELS];
+  const i64 strips = fits ? C / STRIP : 0, done = strips * STRIP;
+  for (i64 k = 0; k < done; k++) half[k] = wrapped(bias[k] + ((i64)1 << (l->shift - 1)));
 #else
   const i64 done = 0;
   (void)fits;
@@ -388,6 +474,8 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
       i16 *o = out + (i * w + j) * C;
 #if defined(STRIP_LOAD)
       depthwise_place(l, pairs, half, around[0], around[1], around[2], strips, by, o);
+#elif defined(USE_NEON)
+      depthwise_place(l, weight, half, around, strips, o);
 #endif
       if (done < C) depthwise_rest(l, weight, bias, around, done, o);
     }
@@ -437,6 +525,31 @@ static void add(const i16 *x, const i16 *y, i64 n, i16 *out) {
   }
 }
 
+/* Trellis._best's price of one value. */
+static inline float price_of(const Pricing *of, float size, float worth, i32 magnitude) {
+  const i32 near = magnitude < of->nearer_count ? magnitude : of->nearer_count;
+  const i32 shifted = magnitude < of->quantiser ? magnitude : of->quantiser;
+  const i32 point = (2 * magnitude - shifted) * of->half_step - of->nearer[near];
+  /* one is a power of two: the same as the quotient in double precision, rounded */
+  const float error = size - (float)point * of->one;
+  return error * error * worth + of->bits[magnitude < of->reach ? magnitude : of->reach];
+}
+
+static void price(const Pricing *of, const float *restrict size, const float *restrict worth, i64 n, float *restrict cost,
+                  u16 *restrict magnitude) {
+  const Pricing own = *of; /* which no store can change */
+  const float parity = (float)own.parity, to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds, ties to even */
+  for (i64 i = 0; i < n; i++) {
+    const float place = (size[i] + own.shift) / own.step;
+    const i32 half = (i32)(((place - parity) * 0.5f + to_integer) - to_integer);
+    const i32 nearest = 2 * (half > 0 ? half : 0) + own.parity;
+    const i32 closer = nearest - 2 > own.parity ? nearest - 2 : own.parity;
+    const float least = price_of(&own, size[i], worth[i], nearest), other = price_of(&own, size[i], worth[i], closer);
+    cost[i] = other < least ? other : least;
+    magnitude[i] = (u16)(other < least ? closer : nearest);
+  }
+}
+
 static float *viterbi(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
                       const u16 *from, const u8 *row, u16 *second) {
   for (i64 i = 0; i < length; i++, second += states) {
@@ -477,4 +590,4 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
   return total;
 }
 
-const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, viterbi};
+const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi};

@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(AEI_HAVE_AVXVNNI)
+#include <cpuid.h>
+#endif
+
 const Kernels *kernels_of(int isa) {
   switch (isa) {
 #if defined(AEI_HAVE_SSE2)
@@ -14,6 +18,9 @@ const Kernels *kernels_of(int isa) {
 #endif
 #if defined(AEI_HAVE_AVX512)
     case AVX512: return &aei_kernels_avx512;
+#endif
+#if defined(AEI_HAVE_AVXVNNI)
+    case AVXVNNI: return &aei_kernels_avxvnni;
 #endif
 #if defined(AEI_HAVE_NEON)
     case NEON: return &aei_kernels_neon;
@@ -32,11 +39,16 @@ AEI_API int aei_instruction_sets(void) {
 #if defined(AEI_HAVE_NEON)
   sets |= 1 << NEON;
 #endif
-#if defined(AEI_HAVE_AVX2) || defined(AEI_HAVE_AVX512)
+#if defined(AEI_HAVE_AVX2) || defined(AEI_HAVE_AVXVNNI) || defined(AEI_HAVE_AVX512)
   __builtin_cpu_init();
 #endif
 #if defined(AEI_HAVE_AVX2)
   if (__builtin_cpu_supports("avx2")) sets |= 1 << AVX2;
+#endif
+#if defined(AEI_HAVE_AVXVNNI)
+  /* which compilers have no common name for: leaf 7, subleaf 1 */
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 4 & 1) sets |= 1 << AVXVNNI;
 #endif
 #if defined(AEI_HAVE_AVX512)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

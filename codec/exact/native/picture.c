@@ -12,6 +12,9 @@ static const PixelKernels *pixels_of(int isa) {
 #if defined(AEI_HAVE_AVX512)
     case AVX512: return &aei_pixels_avx512;
 #endif
+#if defined(AEI_HAVE_AVXVNNI)
+    case AVXVNNI: return &aei_pixels_avxvnni;
+#endif
 #if defined(AEI_HAVE_NEON)
     case NEON: return &aei_pixels_neon;
 #endif

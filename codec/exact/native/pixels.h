@@ -27,6 +27,9 @@ extern const PixelKernels aei_pixels_avx2;
 #if defined(AEI_HAVE_AVX512)
 extern const PixelKernels aei_pixels_avx512;
 #endif
+#if defined(AEI_HAVE_AVXVNNI)
+extern const PixelKernels aei_pixels_avxvnni;
+#endif
 #if defined(AEI_HAVE_NEON)
 extern const PixelKernels aei_pixels_neon;
 #endif

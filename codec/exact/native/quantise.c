@@ -25,6 +25,8 @@ typedef struct {
   double *exact;  /* (n), residuals in steps */
   float *worth;   /* (n) */
   i32 *order, *counts;
+  float *size, *weight; /* of the places of the trellis, sorted */
+  u8 *negative;
   float *cost;    /* (4, length * lanes + LANES) by 2 * quantiser + parity */
   u16 *magnitude; /* like cost */
   u8 *path;       /* (length * lanes), rows of cost */
@@ -34,7 +36,7 @@ typedef struct {
 } Scratch;
 
 static inline i32 to_symbol(double exact) {
-  if (!(exact == exact)) return 0;
+  if (!(exact == exact) || (exact >= -0.5 && exact <= 0.5)) return 0;
   if (exact > MAX_SYMBOL) return MAX_SYMBOL;
   if (exact < -MAX_SYMBOL) return -MAX_SYMBOL;
   return (i32)rint(exact);
@@ -55,34 +57,32 @@ static inline i32 rounded(const Header *h, double exact, i64 index, int mode, do
   return (double)saved > distortion ? closer : v;
 }
 
-static inline float price(const Header *h, const Table *t, float size, i32 magnitude, i64 index, int quantiser, int mode,
-                          float worth) {
-  const i32 reach = (i32)(t->count - 2) / 2;
-  const float error = size - (float)(trellis_point(h, magnitude, index, quantiser) / (double)(1 << h->mean_bits));
-  float out = error * error;
-  if (mode != NEAREST) {
-    out *= worth;
-    out += t->bits[reach + (magnitude < reach ? magnitude : reach)];
-  }
-  return out;
-}
-
-/* Trellis._best of one residual, under all quantisers and parities. */
-static void price_branches(const Header *h, Scratch *s, i64 at_place, i64 plane, float size, i64 index, int mode,
-                           float worth) {
-  const float step = (float)(2 * h->half_step / (double)(1 << h->mean_bits));
+/* Trellis._best of n places with one scale index, from place `first` of the sorted ones on, under all quantisers and
+ * parities. */
+static void price_run(const Header *h, const Kernels *kernels, Scratch *s, i64 first, i64 n, i64 index, int mode, i64 plane) {
+  const double one = (double)(1 << h->mean_bits);
+  const float nothing = 0;
+  Pricing of = {0};
+  of.step = (float)(2 * h->half_step / one);
+  of.one = (float)(1 / one);
+  of.half_step = (i32)h->half_step;
+  of.nearer_count = (i32)h->trellis_offset_count + 1;
   for (int quantiser = 0; quantiser < 2; quantiser++) {
     const Table t = table_of(h, index + quantiser * (h->shifted_tables - h->first));
-    const float place = (size + (float)(quantiser / 2.0) * step) / step;
-    for (int parity = 0; parity < 2; parity++) {
-      const i32 half = (i32)rintf((place - (float)parity) / 2.0f);
-      const i32 magnitude = 2 * (half > 0 ? half : 0) + parity;
-      const i32 closer = magnitude - 2 > parity ? magnitude - 2 : parity;
-      const float least = price(h, &t, size, magnitude, index, quantiser, mode, worth);
-      const float other = price(h, &t, size, closer, index, quantiser, mode, worth);
-      const i64 to = (2 * quantiser + parity) * plane + at_place;
-      s->cost[to] = other < least ? other : least;
-      s->magnitude[to] = (u16)(other < least ? closer : magnitude);
+    const i64 row = quantiser * (h->scales - h->first) + index - h->first;
+    const i16 *nearer = (const i16 *)at(h, h->trellis_offsets) + row * h->trellis_offset_count;
+    of.quantiser = quantiser;
+    of.shift = (float)(quantiser / 2.0) * of.step;
+    of.reach = (i32)(t.count - 2) / 2;
+    of.bits = t.bits + of.reach;
+    if (mode == NEAREST) { /* only errors count */
+      of.reach = 0;
+      of.bits = &nothing;
+    }
+    for (i64 k = 0; k < h->trellis_offset_count; k++) of.nearer[k + 1] = nearer[k];
+    for (of.parity = 0; of.parity < 2; of.parity++) {
+      const i64 to = (2 * quantiser + of.parity) * plane + first;
+      kernels->price(&of, s->size + first, s->weight + first, n, s->cost + to, s->magnitude + to);
     }
   }
 }
@@ -105,16 +105,18 @@ static void find_paths(const Header *h, const Kernels *kernels, Scratch *s, i64 
     float *total = s->totals, *other = s->totals + states * LANES;
     for (i64 i = 0; i < states * LANES; i++) total[i] = i < LANES ? 0 : INFINITY;
     total = kernels->viterbi(total, other, states, length, s->cost + left, plane, lanes, s->from, s->row, s->second);
-    for (i64 lane = 0; lane < LANES && left + lane < lanes; lane++) {
-      i64 state = 0;
-      for (i64 i = 1; i < states; i++)
-        if (total[i * LANES + lane] < total[state * LANES + lane]) state = i;
-      for (i64 i = length - 1; i >= 0; i--) {
-        const i64 branch = (s->second[i * states + state] >> lane & 1) * states + state;
+    /* All lanes side by side, so that none waits for what another one looks up. */
+    const i64 n = lanes - left < LANES ? lanes - left : LANES;
+    i64 state[LANES] = {0};
+    for (i64 i = 1; i < states; i++)
+      for (i64 lane = 0; lane < n; lane++)
+        if (total[i * LANES + lane] < total[state[lane] * LANES + lane]) state[lane] = i;
+    for (i64 i = length - 1; i >= 0; i--)
+      for (i64 lane = 0; lane < n; lane++) {
+        const i64 branch = (s->second[i * states + state[lane]] >> lane & 1) * states + state[lane];
         s->path[i * lanes + left + lane] = s->row[branch];
-        state = s->from[branch];
+        state[lane] = s->from[branch];
       }
-    }
   }
 }
 
@@ -124,32 +126,41 @@ static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, cons
   const i64 lanes = (n + h->length - 1) / h->length, plane = lanes * h->length + LANES;
   s->cost = calloc((size_t)(4 * plane), sizeof(float)); /* what fills up the last slice costs nothing */
   s->magnitude = take(4 * plane, sizeof(u16));
+  s->size = take(n, sizeof(float));
+  s->negative = take(n, sizeof(u8));
+  s->weight = take(n, sizeof(float));
   s->path = take(plane, sizeof(u8));
   s->totals = take(2 * h->states * LANES, sizeof(float));
   s->second = take(h->length * h->states, sizeof(u16));
   s->from = take(2 * h->states, sizeof(u16));
   s->row = take(2 * h->states, sizeof(u8));
   int status = NO_MEMORY;
-  if (s->cost && s->magnitude && s->path && s->totals && s->second && s->from && s->row) {
+  if (s->size && s->weight && s->negative && s->cost && s->magnitude && s->path && s->totals && s->second && s->from && s->row) {
     const double most = MAX_SYMBOL - 4.0;
-    const float worth = r->mode == ONE_WORTH ? (float)(r->worth * ERROR_SHARE) : 0;
+    const float worth = r->mode == ONE_WORTH ? (float)(r->worth * ERROR_SHARE) : 1;
     for (i64 i = 0; i < n; i++) {
       const double e = s->exact[places[i]];
       const double kept = !(e == e) ? 0 : e < -most ? -most : e > most ? most : e;
-      s->exact[places[i]] = kept;
-      const float size = fabsf((float)kept);
-      price_branches(h, s, i, plane, size, index[places[i]], r->mode,
-                     r->mode == MANY_WORTHS ? s->worth[places[i]] * ERROR_SHARE_OF_MANY : worth);
+      s->size[i] = fabsf((float)kept);
+      s->negative[i] = (float)kept < 0;
+      s->weight[i] = r->mode == MANY_WORTHS ? s->worth[places[i]] * ERROR_SHARE_OF_MANY : worth;
+    }
+    for (i64 i = 0, end; i < n; i = end) {
+      for (end = i + 1; end < n && index[places[end]] == index[places[i]];) end++;
+      price_run(h, kernels, s, i, end - i, index[places[i]], r->mode, plane);
     }
     find_branches(h, s);
     find_paths(h, kernels, s, lanes, plane);
     for (i64 i = 0; i < n; i++) {
       const i32 place = places[i], size = s->magnitude[s->path[i] * plane + i];
-      values[place] = (float)s->exact[place] < 0 ? -size : size;
+      values[place] = s->negative[i] ? -size : size;
       if (s->path[i] > 1) tables[place] = (i16)(index[place] + h->shifted_tables - h->first);
     }
     status = OK;
   }
+  free(s->size);
+  free(s->negative);
+  free(s->weight);
   free(s->cost);
   free(s->magnitude);
   free(s->path);

@@ -12,8 +12,10 @@ enum { MOST_LAYERS = 1000, CHUNK_BYTES = 1 << 17 };
 
 typedef struct {
   i64 magic, size, layers, layer_count;
-  i64 registers, channels; /* of y, which is register 0 */
-  i64 rate;                /* rows of pixels that are made of a row of y */
+  i64 registers, channels;        /* of y, which is register 0 */
+  i64 rate;                       /* rows of the result that are made of a row of y */
+  i64 result_channels;            /* 3 of pixels; others where a program's first part stands by itself */
+  i64 input_channels, input_rate; /* of register 1, in a program's second part: what the first one made; else 0 */
 } SynthesisHeader;
 
 typedef struct {
@@ -109,10 +111,15 @@ AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
   if (size < (i64)sizeof(SynthesisHeader) || h->magic != MAGIC + 1 || h->size != size) return BAD_PROGRAM;
   if (!is_within(h->layer_count, 1, MOST_LAYERS) || !is_held(h, h->layers, h->layer_count, sizeof(Layer))) return BAD_PROGRAM;
   if (!is_within(h->registers, 2, MOST_LAYERS + 1) || !is_within(h->channels, 1, MOST_CHANNELS)) return BAD_PROGRAM;
+  if (!is_within(h->input_channels, 0, MOST_CHANNELS) || !is_within(h->input_rate, h->input_channels > 0, 64)) return BAD_PROGRAM;
   shapes = calloc((size_t)h->registers, sizeof *shapes);
   if (!shapes) return NO_MEMORY;
   shapes[0].channels = h->channels;
   shapes[0].rate = 1;
+  if (h->input_channels) {
+    shapes[1].channels = h->input_channels;
+    shapes[1].rate = h->input_rate;
+  }
   int status = OK;
   for (i64 i = 0; i < h->layer_count && status == OK; i++) {
     const Layer *l = (const Layer *)part(h, h->layers) + i;
@@ -126,7 +133,7 @@ AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
     if (shapes[l->out].channels) status = OK;
   }
   const Layer *last = (const Layer *)part(h, h->layers) + h->layer_count - 1;
-  if (status == OK && (shapes[last->out].channels != 3 || shapes[last->out].rate != h->rate)) status = BAD_PROGRAM;
+  if (status == OK && (shapes[last->out].channels != h->result_channels || shapes[last->out].rate != h->rate)) status = BAD_PROGRAM;
   /* nothing reads the result */
   for (i64 i = 0; i < h->layer_count && status == OK; i++) {
     const Layer *l = (const Layer *)part(h, h->layers) + i;
@@ -194,12 +201,24 @@ static i64 together(const Ring *ring, i64 r, i64 n) {
 
 /* -- layers -- */
 
+/* memcpy, without a call for the few numbers that pixels are. */
+static inline void move(i16 *to, const i16 *from, i64 n) {
+  if (n == 6)
+    memcpy(to, from, 6 * sizeof(i16));
+  else if (n == 24)
+    memcpy(to, from, 24 * sizeof(i16));
+  else if (n == 48)
+    memcpy(to, from, 48 * sizeof(i16));
+  else
+    memcpy(to, from, (size_t)n * sizeof(i16));
+}
+
 /* Output row `row` of a shuffle, of its source's row. */
 static void shuffle_row(const Layer *l, const i16 *x, i64 width, i64 row, i16 *out) {
   const i64 r = l->shift, C = l->cout, i = row % r;
   for (i64 j = 0; j < width; j++, x += l->cin, out += r * C)
     if (l->safe)
-      memcpy(out, x + i * r * C, (size_t)(r * C) * sizeof(i16));
+      move(out, x + i * r * C, r * C);
     else
       for (i64 k = 0; k < r; k++)
         for (i64 c = 0; c < C; c++) out[k * C + c] = x[r * r * c + r * i + k];
@@ -210,7 +229,7 @@ static void unshuffle_row(const Layer *l, const i16 *x, i64 width, i64 i, i16 *o
   const i64 r = l->shift, C = l->cin;
   for (i64 j = 0; j < width; j++, x += r * C, out += l->cout)
     if (l->safe)
-      memcpy(out + i * r * C, x, (size_t)(r * C) * sizeof(i16));
+      move(out + i * r * C, x, r * C);
     else
       for (i64 k = 0; k < r; k++)
         for (i64 c = 0; c < C; c++) out[r * r * c + r * i + k] = x[k * C + c];
@@ -310,6 +329,11 @@ static void link_layers(Picture *s) {
 static void measure(Picture *s, i64 rows, i64 width, i64 *longest, i64 *most) {
   s->rings[0] = (Ring){NULL, s->header->channels, width, rows, 0, 0, 0};
   *longest = *most = 1;
+  if (s->header->input_channels) {
+    const i64 rate = s->header->input_rate;
+    s->rings[1] = (Ring){NULL, s->header->input_channels, width * rate, rows * rate, 0, 0, 0};
+    *longest = width * rate * s->header->input_channels;
+  }
   for (i64 i = 0; i < s->header->layer_count; i++) {
     const Layer *l = s->layers + i;
     const Ring *x = s->rings + l->in;
@@ -354,19 +378,32 @@ AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_in
   return s;
 }
 
-/* The next n rows of y, int32 (n, width, channels). Writes the rows of pixels, int16 (., ., 3), that follow from all rows
- * so far to `out`, which has room for so many, and their number to `made`. After an error a picture can only be closed. */
-AEI_API int aei_feed_picture(Picture *s, const i32 *y, i64 n, i16 *out, i64 room, i64 *made) {
+/* More rows of register 1. */
+static int take_input(Picture *s, const i16 *input, i64 n) {
+  Ring *ring = s->rings + 1;
+  const i64 row = ring->width * ring->channels;
+  if (extend(s, 1, n)) return NO_MEMORY;
+  for (i64 i = 0; i < n; i++, ring->end++) memcpy(row_of(ring, ring->end), input + i * row, (size_t)row * sizeof(i16));
+  return OK;
+}
+
+/* The next n rows of y, int32 (n, width, channels), and of what a program's second part is given beside it, int16. Writes
+ * the rows of the result, int16, that follow from all rows so far to `out`, which has room for so many, and their number
+ * to `made`. After an error a picture can only be closed. */
+AEI_API int aei_feed_picture(Picture *s, const i32 *y, i64 n, const i16 *input, i64 inputs, i16 *out, i64 room, i64 *made) {
   Ring *source = s->rings;
   Ring *result = s->rings + s->layers[s->header->layer_count - 1].out;
-  if (s->status || n < 0 || n > source->total - source->end || room < 0) return BAD_CALL;
+  const i64 awaited = s->header->input_channels ? s->rings[1].total - s->rings[1].end : 0;
+  if (s->status || n < 0 || n > source->total - source->end || inputs < 0 || inputs > awaited || room < 0) return BAD_CALL;
   s->y = y;
   s->y_start = source->end;
   s->out = out;
   s->out_start = result->end;
   s->out_room = room;
   source->end += n;
-  for (i64 i = 0; i < s->readers[0][1]; i++) pump(s, s->links[i]);
+  if (inputs) s->status = take_input(s, input, inputs);
+  for (i64 r = 0; r < 2; r++)
+    for (i64 i = 0; i < s->readers[r][1] && (r == 0 || inputs); i++) pump(s, s->links[s->readers[r][0] + i]);
   *made = result->end - s->out_start;
   return s->status;
 }
