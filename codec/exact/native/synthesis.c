@@ -1,4 +1,4 @@
-/* The integer synthesis: y_hat to pixel units (docs/FORMAT.md, section 6; codec/exact/synthesis.py).
+/* The integer synthesis: y_hat to pixel units (docs/format/specification.md, section 6; codec/exact/synthesis.py).
  *
  * A picture runs through the program from its top to its bottom. Each register keeps the rows that are still wanted, in a
  * ring; a layer works as soon as there is a chunk for it to work on, and those that read it go on at once, while what

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class _Layer:
     together: bool = False
 
 
-def _layers(program) -> list[_Layer]:
+def _layers(program: Any) -> list[_Layer]:
     """The layers of a program.Program."""
     out = []
     for x in program.layers:
@@ -138,7 +139,7 @@ class _Shape:
     rate: int
 
 
-def _shapes(program) -> dict[str, _Shape]:
+def _shapes(program: Any) -> dict[str, _Shape]:
     """Of the registers of a program.Program."""
     first = next(x for x in program.layers if x.op == "dequantise")
     out = {"y": _Shape(first.multiplier.shape[1], 1)}
@@ -216,7 +217,7 @@ class Blocks:
         return Halves(parts[0], parts[1], self._shapes[given])
 
 
-def pack(program) -> Blocks | None:
+def pack(program: Any) -> Blocks | None:
     """The blocks of a program.Program, checked; None where there is no library or it holds no such program."""
     loaded = library()
     if loaded is None or loaded.aei_synthesis_fields() != len(HEADER):
@@ -395,11 +396,12 @@ def _run_halves(
                 part.close()
 
 
-def block_of(program) -> Blocks | None:
+def block_of(program: Any) -> Blocks | None:
     """The blocks of a program.Program, packed when they are first asked for; None where NumPy is to work. Raises
     UnsupportedError, see `chosen`."""
     if chosen() is None:
         return None
     if "native" not in vars(program):
         object.__setattr__(program, "native", pack(program))  # programs are frozen
-    return program.native
+    blocks: Blocks | None = program.native
+    return blocks
