@@ -403,4 +403,5 @@ def block_of(program: Any) -> Blocks | None:
         return None
     if "native" not in vars(program):
         object.__setattr__(program, "native", pack(program))  # programs are frozen
-    return program.native
+    blocks: Blocks | None = program.native
+    return blocks
