@@ -18,16 +18,19 @@ def latents(analysis: Analysis, levels: np.ndarray, gain_index: int) -> np.ndarr
     """g_a. levels: uint8 (H, W, 3), sides multiples of the stride. Returns y, int32 (h, w, M), in quantisation steps with
     LATENT_BITS fractional bits."""
     block = native.block_of(analysis.g_a)
-    if block is not None:
-        return native.run(block, levels, gain_index)
+    if block is not None and max(levels.shape[:2]) <= native.MOST_SIDE:
+        h, w = (n // analysis.stride for n in levels.shape[:2])
+        return native.run(block, levels, (h, w), gain_index)
     return _run(analysis.g_a, levels.astype(np.int16) - np.int16(128), gain_index)
 
 
 def hyper_symbols(analysis: Analysis, y: np.ndarray, gain_index: int) -> np.ndarray:
     """h_a. y: int32 (h, w, M), as `latents` gives it. Returns z_hat, int32 (hz, wz, Z)."""
     block = native.block_of(analysis.h_a)
-    if block is not None:
-        return native.run(block, y, gain_index)
+    if block is not None and max(y.shape[:2]) <= native.MOST_SIDE:
+        stride = analysis.hyper_stride
+        h, w = (-(-n // stride) for n in y.shape[:2])
+        return native.run(block, y, (h, w), gain_index)
     return _run(analysis.h_a, y, gain_index)
 
 

@@ -107,6 +107,7 @@ class Analysis:
     g_a: Layers
     h_a: Layers
     stride: int
+    hyper_stride: int
 
 
 def read_analysis(description: dict, arrays: Arrays, prior: dict) -> Analysis:
@@ -146,4 +147,5 @@ def read_analysis(description: dict, arrays: Arrays, prior: dict) -> Analysis:
         program("g_a", "x", levels, latents, "latents"),
         program("h_a", "y", steps, description["hyper_latents"], "symbols"),
         stride,
+        description["hyper_stride"],
     )

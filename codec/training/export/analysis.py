@@ -154,8 +154,8 @@ class _Programs:
         self.remember(name, -fraction, layer["shift"] + out)
         return self.add(layer, source), out
 
-    def sums(self, name, source, fraction, factor=1.0, **limits) -> tuple[str, np.ndarray]:
-        """The same of sums; factor: of its output, a number or (D,)."""
+    def sums(self, name, fraction, factor=1.0, **limits) -> tuple[dict, np.ndarray]:
+        """A layer of sums, and the fractions of its output; factor: of that, a number or (D,)."""
         weight, bias = self.numbers(name)
         scale = np.broadcast_to(factor, len(bias))
         layer, out = self.writer.sums(
@@ -163,7 +163,7 @@ class _Programs:
             moments=self.moments(name), **limits,
         )  # fmt: skip
         self.remember(name, -fraction, out)
-        return self.add(layer, source), out
+        return layer, out
 
     def range(self, name: str) -> np.ndarray:
         return fractions(self.seen.largest[name], HEADROOM)
@@ -202,19 +202,18 @@ class _Programs:
         f, stream = self.stage("g_a.blocks8", "x", np.zeros(3 * 64, np.int64), 8, **levels)
         f, stream = self.stage("g_a.blocks16", f, stream.repeat(4), 16)
         scale = self.model.g_a.scale.double().numpy().ravel()
-        f, part = self.sums("g_a.head", f, stream, scale)
-        klt, finest = self.sums(
-            "g_a.klt", self.unshuffle("x", 16), np.zeros(3 * 256, np.int64),
-            most=part + MOST_LEFT, **levels,
-        )  # fmt: skip
+        head, part = self.sums("g_a.head", stream, scale)
+        zeros = np.zeros(3 * 256, np.int64)
+        klt, finest = self.sums("g_a.klt", zeros, most=part + MOST_LEFT, **levels)
         if (part - finest).max() > MOST_LEFT:
-            weights = f, part
-            raise ValueError(f"g_a: {weights[0]} is too fine beside the linear path")
+            head, part = self.sums("g_a.head", stream, scale, most=finest + MOST_LEFT)
+        f = self.add(head, f)
+        x = self.add(klt, self.unshuffle("x", 16))
         common = np.maximum(part, finest)
         self.writer.arrays["g_a.left"] = np.array([common - finest, common - part], np.uint8)
         gain = self._rows(self.model.gain)
         factors = self.writer.factors("g_a.gain", gain, LATENT_BITS - common, MOST_SHIFT)
-        self.add({"op": "latents", "left": "g_a.left"} | factors, [klt, f])
+        self.add({"op": "latents", "left": "g_a.left"} | factors, [x, f])
         return self.layers
 
     def h_a(self) -> list[dict]:
@@ -233,7 +232,8 @@ class _Programs:
             low=LEAST_PRIOR_LEAKY,
         )  # fmt: skip
         f = self.add({"op": "neighbours"}, self.leaky(f, PRIOR_SLOPE))
-        f, part = self.sums("h_a.down2", f, np.tile(part, 9), low=LEAST_PRIOR_LEAKY)
+        layer, part = self.sums("h_a.down2", np.tile(part, 9), low=LEAST_PRIOR_LEAKY)
+        f = self.add(layer, f)
         factors = self.writer.factors("h_a.gain", self._rows(self.model.z_gain), -part, MOST_SHIFT)
         self.add({"op": "symbols"} | factors, f)
         return self.layers
