@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +88,7 @@ def _whole(layers: list[_Layer]) -> list[bool]:
     """Whether the output of each layer is kept whole: it is, unless the next layer alone reads it, place by place."""
     readers = _readers(layers)
     out = [True] * len(layers)
-    for i, (x, y) in enumerate(zip(layers, layers[1:])):
+    for i, (x, y) in enumerate(pairwise(layers)):
         out[i] = not (readers[x.out] == 1 and y.source == x.out and y.op in BY_PLACE)
     return out
 

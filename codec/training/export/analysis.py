@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.numpy import save
 from torch import nn
 
+from ...exact import analysis as exact
 from ...exact.analysis_program import (
     ASINH_BITS,
     KNOTS,
@@ -27,16 +28,18 @@ from ...exact.analysis_program import (
     TABLE,
     read_analysis,
 )
-from ...exact.prior import sha256_of
-from ...exact.program import LOW
+from ...exact.latents import encode_latents
+from ...exact.prior import Prior, sha256_of
+from ...exact.program import LOW, Synthesis
+from ...exact.synthesis import run, to_levels
 from ...settings import GAIN_LEVELS
-from ..networks.latent_codec import Block, LatentCodec
+from ..networks.latent_codec import Block, LatentCodec, lambda_of_index
 from .fixed_point import SLOPE, Moments, Writer, fractions
-from .synthesis import HEADROOM, INDEXES, LEAST_LEAKY, Seen
+from .synthesis import HEADROOM, INDEXES, LEAST_LEAKY, REPORTED, REPORTED_IMAGES, Seen
 
 PRIOR_SLOPE = 4096  # 1/8 in units of 2^-15
 LEAST_PRIOR_LEAKY = max(LOW, (LOW * PRIOR_SLOPE + 16384) >> 15)
-INNER, OUTER = ".inner", ".outer"  # of a weight: exponents of its inputs and outputs, for `float_weights`
+INNER, OUTER = ".inner", ".outer"  # of a weight: exponents of inputs and outputs
 LEVELS = ("g_a.stem", "g_a.klt")  # layers that see levels
 
 
@@ -255,3 +258,86 @@ def quantise_analysis(
         "g_a": programs.g_a(), "h_a": programs.h_a(),
     }  # fmt: skip
     return description, programs.writer.arrays
+
+
+def float_weights(arrays: dict[str, np.ndarray], scale: np.ndarray) -> dict[str, np.ndarray]:
+    """Weights and biases of g_a and h_a from their integers, float32, by the names of the torch model, their shapes but for
+    dimensions of one. arrays: of analysis.safetensors; scale: g_a.scale, which is in the weights of its head."""
+    state = {}
+    for name in (n.removesuffix(INNER) for n in arrays if n.endswith(INNER)):
+        inner, outer = (2.0 ** -arrays[f"{name}{end}"].astype(np.float64) for end in (INNER, OUTER))
+        weight, bias = arrays[f"{name}.weight"].astype(np.float64), arrays[f"{name}.bias"] * outer
+        if weight.ndim == 3:
+            weight = weight * (inner * outer)[:, None, None]
+        else:
+            weight = weight * inner * outer[:, None]
+        if name in LEVELS:
+            bias = bias - 0.5 * weight.sum(1)
+            weight = weight * 255
+        if name == "g_a.head":
+            weight, bias = weight / scale.reshape(-1, 1), bias / scale.ravel()
+        if name in ("h_a.down1", "h_a.down2"):
+            weight = weight.reshape(len(weight), 3, 3, -1).transpose(0, 3, 1, 2)
+        state[f"{name}.weight"] = weight.astype(np.float32)
+        state[f"{name}.bias"] = bias.astype(np.float32)
+    return state
+
+
+@torch.no_grad()
+def cost_of_integers(
+    model: LatentCodec,
+    analysis: exact.Analysis,
+    prior: Prior,
+    synthesis: Synthesis,
+    images: list[np.ndarray],
+) -> dict:
+    """Rate and PSNR with the float and with the integer analysis, over images at REPORTED gain indexes, for the manifest.
+    `lost_percent` is of the rate at equal PSNR: what errors are worth by the model's lambda is added to the bits."""
+    found = {}
+    for index in REPORTED:
+        worth = lambda_of_index(index) / 3  # bits of a squared level, of one channel of one pixel
+        bits, errors, size = np.zeros(2), np.zeros(2), 0
+        for image in images:
+            y = exact.latents(analysis, image, index)
+            z = exact.hyper_symbols(analysis, y, index).astype(np.float32)
+            pairs = floats(model, image, index), (exact.in_steps(y), z)
+            for k, (y, z) in enumerate(pairs):
+                coded = encode_latents(prior, index, y, z, model.rounding is not None)[2]
+                made = run(synthesis.synthesis, [coded.y_hat], len(coded.y_hat), index)
+                error = to_levels(np.concatenate(list(made)), False) - image.astype(np.float64)
+                bits[k] += coded.bits
+                errors[k] += np.square(error).sum()
+            size += image.size
+        psnr = 10 * np.log10(255**2 * size / errors)
+        cost = bits + worth * errors
+        found[str(index)] = {
+            "float_bits": round(bits[0]), "integer_bits": round(bits[1]),
+            "float_db": round(float(psnr[0]), 3), "lost_db": round(float(psnr[0] - psnr[1]), 4),
+            "lost_percent": round(float(100 * (cost[1] - cost[0]) / bits[0]), 3),
+        }  # fmt: skip
+    return found
+
+
+def write_analysis(
+    folder: Path,
+    model: LatentCodec,
+    images: list[np.ndarray],
+    prior: Prior,
+    synthesis: Synthesis | None,
+) -> dict:
+    """Write analysis.json and analysis.safetensors of a model; what the manifest says of them.
+
+    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on; synthesis: the integer one, without which costs are
+    not measured. Raises ValueError where a sum cannot be proven to fit int32.
+    """
+    description, arrays = quantise_analysis(model, images)
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    (folder / "analysis.json").write_text(text, encoding="utf-8")
+    content = save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+    (folder / "analysis.safetensors").write_bytes(content)
+    facts: dict = {"sha256": sha256_of(text, arrays).hex()}
+    analysis = read_analysis(description, arrays, prior.program)
+    if synthesis is not None:
+        some = images[:REPORTED_IMAGES]
+        facts["cost"] = cost_of_integers(model, analysis, prior, synthesis, some)
+    return facts
