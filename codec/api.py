@@ -198,14 +198,18 @@ class Codec:
         fit = Fit(grey=picture.channels <= 2)
         for i, box in enumerate(boxes):
             grid_of(program, box.width, box.height)
-            x, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)
+            levels, cells, alpha = read_tile(picture, box, program["stride"], self.bundle.halo)
             size = box.width, box.height
             quantised = quantise_tile(
-                self.transforms, self.bundle, x, cells, size, row, effort, tune
+                lambda: self.transforms, self.bundle, levels, cells, size, row, effort, tune
             )
             payload, _ = write(self.bundle.prior, row, quantised)
             if filtered and i % every == 0:
-                fit.add(*decoded_tile(self.transforms, self.bundle, quantised, x, cells, size, row))
+                fit.add(
+                    *decoded_tile(
+                        lambda: self.transforms, self.bundle, quantised, levels, cells, size, row
+                    )
+                )
             plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
             if has_alpha and tile_side:
                 payload = with_alpha(plane, payload)

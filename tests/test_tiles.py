@@ -88,8 +88,8 @@ def test_windowed_analysis_is_that_of_the_whole_image(codec):
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
     whole = codec.transforms.analysis(to_network(PHOTO, 16), 120)
     for box in tile_boxes(300, 200, 128):
-        x, cells, _ = read_tile(picture, box, 16, codec.bundle.halo)
-        y = codec.transforms.analysis(x, 120)
+        levels, cells, _ = read_tile(picture, box, 16, codec.bundle.halo)
+        y = codec.transforms.analysis(to_network(levels, 16), 120)
         y = y[cells.top : cells.bottom, cells.left : cells.right]
         part = whole[box.top // 16 :, box.left // 16 :][: y.shape[0], : y.shape[1]]
         assert np.abs(y - part).max() < 0.25
@@ -97,8 +97,8 @@ def test_windowed_analysis_is_that_of_the_whole_image(codec):
         # and with all that the network's structure lets it see, up to rounding
         network = codec.bundle.manifest["network"]
         reach = network["blocks16"] + -(-network["blocks8"] // 2)
-        x, cells, _ = read_tile(picture, box, 16, reach)
-        y = codec.transforms.analysis(x, 120)
+        levels, cells, _ = read_tile(picture, box, 16, reach)
+        y = codec.transforms.analysis(to_network(levels, 16), 120)
         y = y[cells.top : cells.bottom, cells.left : cells.right]
         np.testing.assert_allclose(y, part, atol=2e-3)
     assert program["stride"] == 16

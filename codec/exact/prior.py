@@ -115,5 +115,6 @@ def costs_of_tables(frequencies: np.ndarray, sizes: np.ndarray) -> Costs:
     bits[centre[k] + v] where |v| <= reach[k]."""
     sizes = sizes.astype(np.int64)
     reach = (sizes - 2) // 2
-    bits = 24 - np.log2(frequencies.astype(np.float32))
+    # by double numbers: NumPy's logarithm of single ones differs from machine to machine in the last bit
+    bits = (24 - np.log2(frequencies.astype(np.float64))).astype(np.float32)
     return bits, np.cumsum(sizes) - sizes + reach, reach

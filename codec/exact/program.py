@@ -29,7 +29,7 @@ class Layer:
 
     weight: int16, of `conv1x1` (D, C), of `depthwise3x3` (C, 3, 3). bias: int32 (D,). multiplier: int16
     (256, C). shifts: uint8 (256, C) or (256,). number: the shift of a convolution, the slope of a `leaky`, the
-    size of a shuffle.
+    size of a shuffle. left, table: of the analysis (analysis_program.py).
     """
 
     op: str
@@ -40,6 +40,8 @@ class Layer:
     multiplier: np.ndarray | None = None
     shifts: np.ndarray | None = None
     number: int = 0
+    left: np.ndarray | None = None
+    table: np.ndarray | None = None
 
     @cached_property
     def matrix(self) -> np.ndarray:
@@ -61,7 +63,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """Of a register: channels, rows per cell, and the least and largest value."""
 
     channels: int
@@ -70,12 +72,16 @@ class _Shape:
     high: int = HIGH
 
 
-class _Reader:
+class Reader:
     """Layers of a program, checked. Everything it raises is a ModelError."""
 
-    def __init__(self, arrays: Arrays, latents: int):
+    first: tuple[str, ...] = ("dequantise",)  # kinds that read the register that is given, and no others
+    pairs: tuple[str, ...] = ("add",)  # kinds that read two
+
+    def __init__(self, arrays: Arrays, given: str, shape: Shape):
         self._arrays = arrays
-        self._shapes = {"y": _Shape(latents, 1)}
+        self._given = given
+        self._shapes = {given: shape}
         self._kinds: dict[str, Callable] = {
             "dequantise": self._dequantise, "row": self._row, "conv1x1": self._conv1x1,
             "depthwise3x3": self._depthwise3x3, "leaky": self._leaky, "shuffle": self._shuffle,
@@ -101,7 +107,8 @@ class _Reader:
             raise ModelError(f"the synthesis writes register {out!r} twice, or nowhere")
         if any(not isinstance(s, str) or s not in self._shapes for s in sources):
             raise ModelError(f"the synthesis reads registers {names!r} before they are written")
-        if len(sources) != (2 if op == "add" else 1) or ("y" in sources) != (op == "dequantise"):
+        reads_given = self._reads_given(sources, fields)
+        if len(sources) != (2 if op in self.pairs else 1) or not reads_given:
             raise ModelError(f"the synthesis reads the wrong registers: {names!r}")
         shapes = [self._shapes[s] for s in sources]
         make = self._kinds.get(op)
@@ -113,7 +120,11 @@ class _Reader:
         self._shapes[out] = shape
         return Layer(op, sources, out, **layer)
 
-    def shape(self, register: str) -> _Shape:
+    def _reads_given(self, sources: tuple[str, ...], fields: dict) -> bool:
+        """Whether a layer reads the register that is given where it has to, and only there."""
+        return (self._given in sources) == (fields.get("op") in self.first)
+
+    def shape(self, register: str) -> Shape:
         return self._shapes[register]
 
     def _whole(self, fields: dict, name: str, low: int, high: int) -> int:
@@ -122,23 +133,23 @@ class _Reader:
             raise ModelError(f"the synthesis needs a {name!r} from {low} to {high}")
         return value
 
-    def _gain(self, fields: dict, of: _Shape, shape: tuple[int, ...], most: int) -> dict:
+    def _gain(self, fields: dict, of: Shape, shape: tuple[int, ...], most: int) -> dict:
         multiplier = self.array(fields.get("multiplier"), np.int16, (GAIN_LEVELS, of.channels))
         shift = self.array(fields.get("shift"), np.uint8, shape)
         if shift.min() < 1 or shift.max() > most:
             raise ModelError(f"the synthesis shifts by less than 1 or by more than {most}")
         return {"multiplier": multiplier, "shifts": shift}
 
-    def _dequantise(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _dequantise(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         gain = self._gain(fields, of, (GAIN_LEVELS, of.channels), 46)
         if gain["multiplier"].min() < 0:
             raise ModelError("the synthesis dequantises by a negative number")
-        return gain, _Shape(of.channels, of.rate)
+        return gain, Shape(of.channels, of.rate)
 
-    def _row(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
-        return self._gain(fields, of, (GAIN_LEVELS,), 30), _Shape(of.channels, of.rate)
+    def _row(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
+        return self._gain(fields, of, (GAIN_LEVELS,), 30), Shape(of.channels, of.rate)
 
-    def _bounded(self, fields: dict, weight: np.ndarray, bias: np.ndarray, of: _Shape) -> int:
+    def _bounded(self, fields: dict, weight: np.ndarray, bias: np.ndarray, of: Shape) -> int:
         """The shift of a convolution whose sums fit int32. weight: (outputs, ...)."""
         shift = self._whole(fields, "shift", 1, 30)
         low, high = bounds(weight, bias, shift, of.low, of.high)
@@ -146,7 +157,7 @@ class _Reader:
             raise ModelError(f"the sums of {fields.get('weight')!r} do not fit 32 bits")
         return shift
 
-    def _conv1x1(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _conv1x1(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         name = fields.get("bias")
         named = self._arrays.get(name) if isinstance(name, str) else None
         outputs = 0 if named is None else named.size
@@ -154,36 +165,36 @@ class _Reader:
         weight = self.array(fields.get("weight"), np.int16, (outputs, of.channels))
         shift = self._bounded(fields, weight, bias, of)
         layer = {"weight": weight, "bias": bias, "number": shift}
-        return layer, _Shape(outputs, of.rate)
+        return layer, Shape(outputs, of.rate)
 
-    def _depthwise3x3(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _depthwise3x3(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         weight = self.array(fields.get("weight"), np.int16, (of.channels, 3, 3))
         bias = self.array(fields.get("bias"), np.int32, (of.channels,))
         shift = self._bounded(fields, weight, bias, of)
         layer = {"weight": weight, "bias": bias, "number": shift}
-        return layer, _Shape(of.channels, of.rate)
+        return layer, Shape(of.channels, of.rate)
 
-    def _leaky(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _leaky(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         slope = self._whole(fields, "slope", 1, 16384)
         low = max(of.low, of.low * slope + 16384 >> 15)
-        return {"number": slope}, _Shape(of.channels, of.rate, low, of.high)
+        return {"number": slope}, Shape(of.channels, of.rate, low, of.high)
 
-    def _shuffle(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _shuffle(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         size = self._whole(fields, "size", 2, 16)
         if of.channels % size**2:
             raise ModelError(f"the synthesis cannot shuffle {of.channels} channels by {size}")
-        return {"number": size}, _Shape(of.channels // size**2, of.rate * size, of.low, of.high)
+        return {"number": size}, Shape(of.channels // size**2, of.rate * size, of.low, of.high)
 
-    def _unshuffle(self, fields: dict, of: _Shape) -> tuple[dict, _Shape]:
+    def _unshuffle(self, fields: dict, of: Shape) -> tuple[dict, Shape]:
         size = self._whole(fields, "size", 2, 16)
         if of.rate % size:
             raise ModelError(f"the synthesis cannot unshuffle {of.rate} rows by {size}")
-        return {"number": size}, _Shape(of.channels * size**2, of.rate // size, of.low, of.high)
+        return {"number": size}, Shape(of.channels * size**2, of.rate // size, of.low, of.high)
 
-    def _add(self, fields: dict, one: _Shape, two: _Shape) -> tuple[dict, _Shape]:
+    def _add(self, fields: dict, one: Shape, two: Shape) -> tuple[dict, Shape]:
         if (one.channels, one.rate) != (two.channels, two.rate):
             raise ModelError("the synthesis adds registers of different shapes")
-        return {}, _Shape(one.channels, one.rate)
+        return {}, Shape(one.channels, one.rate)
 
 
 def bounds(
@@ -245,7 +256,7 @@ def read_synthesis(description: dict, arrays: Arrays, prior: dict) -> Synthesis:
     def program(layers: object, rate: int) -> Program:
         if not isinstance(layers, list) or not 0 < len(layers) <= MOST_LAYERS:
             raise ModelError("the synthesis lacks a program, or has one too long")
-        reader = _Reader(arrays, latents)
+        reader = Reader(arrays, "y", Shape(latents, 1))
         made = tuple(reader.layer(fields) for fields in layers)
         read = {source for layer in made for source in layer.sources}
         if any(layer.out not in read for layer in made[:-1]) or made[-1].out in read:

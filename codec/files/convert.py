@@ -262,7 +262,8 @@ def load_codec(
 ) -> Codec:
     """A codec with all that encoding needs read at once, so that threads need not wait for each other."""
     codec = Codec(model, threads, restore_bundle)
-    _ = codec.bundle.prior.tables, codec.bundle.prior.costs, codec.bundle.rows, codec.transforms
+    bundle = codec.bundle
+    _ = bundle.prior.tables, bundle.prior.costs, bundle.rows, bundle.analysis, codec.transforms
     return codec
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ...formats import ModelError, UnknownModelError
+from ..exact.analysis_program import Analysis, read_analysis
 from ..exact.check import check_prior
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
@@ -19,6 +22,7 @@ from .parts import MANIFEST, MOST_JSON_BYTES, read_json, read_part
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
 MOST_HALO, MOST_MARGIN = 256, 256
+T = TypeVar("T")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -99,22 +103,32 @@ class Bundle:
 
         Raises ModelError where it is damaged, or sums could leave 32 bits.
         """
-        facts = self.manifest.get("synthesis")
+        return self._program("synthesis", read_synthesis)
+
+    @cached_property
+    def analysis(self) -> Analysis | None:
+        """The integer analysis; None for a bundle without, whose latents ONNX Runtime makes. Raises ModelError as
+        `synthesis` does."""
+        return self._program("analysis", read_analysis)
+
+    def _program(self, name: str, read: Callable[[dict, dict, dict], T]) -> T | None:
+        """What the manifest names by its hash, and NAME.json and NAME.safetensors hold."""
+        facts = self.manifest.get(name)
         if facts is None:
             return None
         try:
-            text = read_part(self.path / "synthesis.json", MOST_JSON_BYTES).decode()
+            text = read_part(self.path / f"{name}.json", MOST_JSON_BYTES).decode()
             description = json.loads(text)
             wanted = bytes.fromhex(facts["sha256"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ModelError(f"{self.path}: the synthesis cannot be read ({error})") from None
-        arrays = read_arrays(self.path / "synthesis.safetensors")
+            raise ModelError(f"{self.path}: the {name} cannot be read ({error})") from None
+        arrays = read_arrays(self.path / f"{name}.safetensors")
         if sha256_of(text, arrays) != wanted:
             raise ModelError(
-                f"{self.path}: the synthesis does not match the manifest; reinstall the model"
+                f"{self.path}: the {name} does not match the manifest; reinstall the model"
             )
         try:
-            return read_synthesis(description, arrays, self.prior.program)
+            return read(description, arrays, self.prior.program)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from None
 

@@ -144,11 +144,18 @@ def _sum2x2(a: np.ndarray) -> np.ndarray:
     return a[0::2, 0::2] + a[1::2, 0::2] + a[0::2, 1::2] + a[1::2, 1::2]
 
 
+def padded_levels(pixels: np.ndarray, multiple: int) -> np.ndarray:
+    """uint8 (H', W', 3), right and bottom edges repeated to multiples of `multiple` pixels; grey becomes three equal
+    channels. pixels: uint8 (H, W, 3) or (H, W, 1)."""
+    h, w, channels = pixels.shape
+    if h % multiple or w % multiple:
+        pixels = np.pad(pixels, ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
+    return pixels if channels == 3 else pixels.repeat(3, 2)
+
+
 def to_network(pixels: np.ndarray, multiple: int) -> np.ndarray:
-    """float32 (1, 3, H', W') in -0.5..0.5, right and bottom edges repeated to multiples of `multiple`
-    pixels; grey becomes three equal channels. pixels: uint8 (H, W, 3) or (H, W, 1)."""
-    h, w = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
+    """The same as float32 (1, 3, H', W') in -0.5..0.5."""
+    padded = padded_levels(pixels, multiple)
     x = np.empty((1, 3, *padded.shape[:2]), np.float32)
     np.multiply(padded.transpose(2, 0, 1), np.float32(1 / 255), out=x[0])
     x -= np.float32(0.5)

@@ -182,6 +182,8 @@ class Fit:
                 near = _second_differences(padded, radius, MARGIN).reshape(len(self._taps), -1)
                 near = near * np.float32(1 / RANGE)
                 terms = (hats[:, None] * near).reshape(-1, near.shape[1])
+                # sums of double numbers: their order, another on each machine, then moves no weight
+                terms, error = terms.astype(np.float64), error.astype(np.float64)
                 self._squares[k] += terms @ terms.T
                 self._products[k] += terms @ error.ravel()
 

@@ -19,11 +19,12 @@ import numpy as np
 from ...formats import Contents
 from ...formats.sections import FILTER
 from ...formats.tiles import Box, tile_boxes, tiles_touching
+from ..exact import analysis
 from ..exact.latents import Quantised, quantise, to_hyper_symbols
 from ..exact.synthesis import bands_of, needed, run, units_of
 from ..models.transforms import Transforms
 from . import post_filter
-from .images import Picture, fill_transparent, to_network
+from .images import Picture, fill_transparent, padded_levels, to_network
 
 if TYPE_CHECKING:
     from ..models.bundle import Bundle
@@ -40,8 +41,8 @@ def cells_of(box: Box, stride: int) -> Box:
 def read_tile(
     picture: Picture, box: Box, stride: int, halo: int
 ) -> tuple[np.ndarray, Box, np.ndarray | None]:
-    """The network's input for one tile with its margin, float32 (1, 3, H, W); the tile's cells in the window's
-    grid; and the tile's alpha, uint8 (h, w), or None."""
+    """What the encoder sees of one tile with its margin, uint8 (H, W, 3), sides multiples of the stride; the tile's cells in
+    the window's grid; and the tile's alpha, uint8 (h, w), or None."""
     window = box.grown(halo * stride, Box(0, 0, *picture.size))
     colour, alpha = picture.read(window)
     if alpha is not None:
@@ -52,45 +53,53 @@ def read_tile(
         ]
     tile, outer = cells_of(box, stride), cells_of(window, stride)
     cells = Box(tile.left - outer.left, tile.top - outer.top, tile.width, tile.height)
-    return to_network(colour, stride), cells, alpha
+    return padded_levels(colour, stride), cells, alpha
 
 
 def quantise_tile(
-    transforms: Transforms,
+    transforms: Callable[[], Transforms],
     bundle: Bundle,
-    x: np.ndarray,
+    levels: np.ndarray,
     cells: Box,
     size: tuple[int, int],
     row: int,
     effort: int,
     tune: str,
 ) -> Quantised:
-    """Latents of one tile. x, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
+    """Latents of one tile. transforms: gives those of the bundle, where it has no integer analysis, or to refine latents;
+    levels, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
     see refine.STEPS; tune: what is saved, what shows (ssimulacra2), squared error (psnr) or structure (ms-ssim). A model
     without a gradient is not refined."""
     from ..search.refine import STEPS, refine
 
     prior = bundle.prior
-    window = transforms.analysis(x, row)
-    y = np.ascontiguousarray(window[cells.top : cells.bottom, cells.left : cells.right])
-    z_hat = to_hyper_symbols(transforms.hyper_analysis(y, row))
+    stride = prior.program["stride"]
+    inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
+    if bundle.analysis is None:
+        window = transforms().analysis(to_network(levels, stride), row)
+        y = np.ascontiguousarray(window[inside])
+        z_hat = to_hyper_symbols(transforms().hyper_analysis(y, row))
+    else:
+        whole = analysis.latents(bundle.analysis, levels, row)
+        z_hat = analysis.hyper_symbols(bundle.analysis, np.ascontiguousarray(whole[inside]), row)
+        window = analysis.in_steps(whole)
+        y = np.ascontiguousarray(window[inside])
     bits_per_error = bundle.bits_per_error(row)
     if STEPS[effort] == 0 or bits_per_error is None:
         error_bits: float | np.ndarray = prior.rounding_bits
         if effort and tune == "ssimulacra2":
-            from ..search.masking import worth
+            from ..search.masking import worth_of_levels
 
-            inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
-            error_bits = error_bits * worth(x, prior.program["stride"])[inside]
+            error_bits = error_bits * worth_of_levels(levels, stride)[inside]
         return quantise(prior, row, y, z_hat, error_bits if effort else None)
     from ..search.distortion import LostStructure, SquaredError, Synthesis, Target, Visible
     from ..search.ms_ssim import SIDE
 
-    stride = prior.program["stride"]
+    x = to_network(levels, stride)
     weight = np.zeros((1, 1, *x.shape[2:]), np.float32)
     top, left = (n * stride for n in (cells.top, cells.left))
     weight[:, :, top : top + size[1], left : left + size[0]] = 1
-    synthesis = Synthesis(transforms, row, prior.program["mean_bits"], bundle.halo)
+    synthesis = Synthesis(transforms(), row, prior.program["mean_bits"], bundle.halo)
     target = Target(x, weight, bits_per_error)
     distortion: SquaredError | Visible | LostStructure = SquaredError(synthesis, target)
     if tune == "ssimulacra2":
@@ -101,10 +110,10 @@ def quantise_tile(
 
 
 def decoded_tile(
-    transforms: Transforms,
+    transforms: Callable[[], Transforms],
     bundle: Bundle,
     quantised: Quantised,
-    x: np.ndarray,
+    levels: np.ndarray,
     cells: Box,
     size: tuple[int, int],
     row: int,
@@ -114,11 +123,11 @@ def decoded_tile(
     width, height = size
     program = bundle.prior.program
     top, left = (n * program["stride"] for n in (cells.top, cells.left))
-    wanted = x[0, :, top : top + height, left : left + width].transpose(1, 2, 0)
+    wanted = to_network(levels[top : top + height, left : left + width], 1)[0].transpose(1, 2, 0)
     y_hat = quantised.y_hat
     if bundle.synthesis is None:
         box = Box(0, 0, width, height)
-        return units_of(transforms.synthesis(y_hat, row, program["mean_bits"], box)), wanted
+        return units_of(transforms().synthesis(y_hat, row, program["mean_bits"], box)), wanted
     bands = (y_hat[rows] for rows in bands_of(*y_hat.shape[:2]))
     made = np.concatenate(list(run(bundle.synthesis.synthesis, bands, len(y_hat), row)))
     return made[:height, :width], wanted

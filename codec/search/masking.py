@@ -31,6 +31,12 @@ def worth(x: np.ndarray, stride: int) -> np.ndarray:
     one of SIDE.
     """
     levels = np.rint((x[0] + np.float32(0.5)) * np.float32(255)).astype(np.uint8)
+    return worth_of_levels(levels.transpose(1, 2, 0), stride)
+
+
+def worth_of_levels(pixels: np.ndarray, stride: int) -> np.ndarray:
+    """`worth` of levels, uint8 (H, W, 3)."""
+    levels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     red, green, blue = _LINEAR[levels]
     long, middle = (r * red + g * green + b * blue + BIAS for r, g, b in LMS[:2])
     luma = 0.5 * (np.cbrt(long) + np.cbrt(middle))

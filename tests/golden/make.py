@@ -16,6 +16,7 @@ import torch
 from aei.codec.models.bundle import Bundle
 from aei.codec.training import config
 from aei.codec.training.export import export
+from aei.codec.training.export.add_analysis import add_analysis
 from aei.codec.training.export.add_synthesis import add_synthesis
 from aei.codec.training.networks import cae
 from aei.codec.training.networks import latent_codec as networks
@@ -75,6 +76,14 @@ def add_integers(out: Path) -> None:
         add_synthesis(Bundle(out / f"{name}.bundle"), out / f"{name}.bundle", images, int8=False)
 
 
+def add_analyses(out: Path) -> None:
+    """The integer analysis of `context`, and of `finish`, which goes without float graphs of g_a and h_a from then on."""
+    images = [synthetic_photo(192, 224, seed=100 + i) for i in range(4)]
+    for name in ("context", "finish"):
+        bundle = out / f"{name}.bundle"
+        add_analysis(Bundle(bundle), bundle, images, keep_float=name != "finish")
+
+
 def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
     hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
@@ -112,3 +121,4 @@ if __name__ == "__main__":
                 make(Path(folder), Path(sys.argv[1]))
         if not sys.argv[2:]:
             add_integers(Path(sys.argv[1]))
+            add_analyses(Path(sys.argv[1]))

@@ -110,6 +110,8 @@ typedef struct {
    * apart; from, row: (2, states); second: (length, states) bits, one per lane. Returns the final totals. */
   float *(*viterbi)(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
                     const u16 *from, const u8 *row, u16 *second);
+  /* As conv: sums and biases, as they are. */
+  void (*add_up)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, i32 *out);
 } Kernels;
 
 enum { PAD = 64, LANES = 16 };

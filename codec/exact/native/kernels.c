@@ -337,6 +337,24 @@ static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *
   }
 }
 
+static void add_up(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, i32 *out) {
+  const i64 K = l->cin, D = l->cout, pairs = (K + 1) / 2;
+  Sums sums;
+  for (i64 s = 0; s < n; s += TILES * PLACES) {
+    const i64 places = n - s < TILES * PLACES ? n - s : TILES * PLACES;
+    for (i64 d = 0; d < D; d += PANEL)
+      for (i64 from = s; from < s + places; from += PLACES) {
+        const i64 rest = s + places - from, m = rest < PLACES ? rest : PLACES;
+        const i16 *at_place[PLACES];
+        for (i64 p = 0; p < PLACES; p++) at_place[p] = x + (from + (p < m ? p : 0)) * K;
+        multiply(at_place, pairs, weight + d * pairs * 2, sums);
+        for (i64 p = 0; p < m; p++)
+          for (i64 j = 0; j < PANEL && d + j < D; j++)
+            out[(from + p) * D + d + j] = wrapped((i64)sums[p][j] + bias[d + j]);
+      }
+  }
+}
+
 /* Channels k .. of one place; around: three rows, from the place on the left on. */
 static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *around, i64 k,
                                   i16 *out) {
@@ -590,4 +608,4 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
   return total;
 }
 
-const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi};
+const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi, add_up};

@@ -12,7 +12,8 @@ from ...models.parts import FILES, MANIFEST, hashes_of
 from ...models.transforms import FINISH
 
 GRAPHS = ("g_a", "h_a", "g_s", FINISH)  # those with weights, by the names of their files
-SYNTHESIS = ("synthesis.json", "synthesis.safetensors")
+ANALYSIS_GRAPHS = ("g_a", "h_a")  # which a bundle with an integer analysis goes without
+PROGRAMS = ("synthesis", "analysis")  # of integers, each NAME.json and NAME.safetensors
 GRADIENT = "g_s_gradient"  # whose weights are those of g_s
 
 

@@ -33,7 +33,8 @@ from ..networks.latent_codec import (
 from ..networks.restorer import RestoringCodec
 from ..symbols.tables import Latents, add_trellis, fit_tables, tables_of_masses
 from ..tasks import model_from_state, network_from_dict
-from .bundle_folder import GRAPHS, new_bundle, write_manifest
+from .analysis import float_weights, write_analysis
+from .bundle_folder import ANALYSIS_GRAPHS, GRAPHS, new_bundle, write_manifest
 from .calibrate import calibrate
 from .gradients import write_gradient
 from .graphs import (
@@ -106,6 +107,8 @@ def export_bundle(
         else _aei_parts(model, state, images[:CALIBRATION])
     )
     prior, graphs, rows, rest = parts
+    if isinstance(model, LatentCodec):
+        graphs = {n: graph for n, graph in graphs.items() if n not in ANALYSIS_GRAPHS}
     with new_bundle(folder) as temporary:
         for graph, proto in graphs.items():
             onnx.save(proto, temporary / f"{graph}.onnx")
@@ -141,6 +144,9 @@ def export_bundle(
             manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
             calibration = images[:CALIBRATION]
             manifest["synthesis"] = write_synthesis(temporary, model, calibration, rows)
+            write_manifest(temporary, manifest)
+            synthesis = Bundle(temporary).synthesis
+            manifest["analysis"] = write_analysis(temporary, model, calibration, runtime, synthesis)
         write_manifest(temporary, manifest)
         if isinstance(model, LatentCodec) and _size(temporary) > MAX_BUNDLE_BYTES:
             # Only encoders that refine latents run it still, for a direction in which to look.
@@ -171,6 +177,7 @@ def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
     names = [*RUN_TIME_ROWS, *(n for n in anchors if n.startswith("g_s.finish."))]
     rows = {f"{n}.anchors": anchors.pop(n) for n in names} | fit_preview(model, images)
     rest = {f"{n}.anchors": a for n, a in anchors.items()} | {"offsets": state["offsets"]}
+    rest["g_a.scale"] = state["g_a.scale"]
     return quantise_prior(model, images), graphs, rows, rest
 
 
@@ -253,13 +260,17 @@ def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray
 
 def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     """The torch model of a bundle, to go on training from: transforms in the precision of their
-    stored weights (float16, int8), the prior in that of its integers."""
+    stored weights (float16, int8), the prior in that of its integers, and g_a and h_a, too, where they are
+    stored as such."""
     state: dict[str, np.ndarray] = {}
     for graph in GRAPHS:
         if (bundle.path / f"{graph}.onnx").exists():
             state.update(read_weights(onnx.load(bundle.path / f"{graph}.onnx")))
     for name in ("rows", "training"):
         state.update(read_arrays(bundle.path / f"{name}.safetensors"))
+    if "analysis" in bundle.manifest and not (bundle.path / "g_a.onnx").exists():
+        arrays = read_arrays(bundle.path / "analysis.safetensors")
+        state.update(float_weights(arrays, state["g_a.scale"]))
     arch = bundle.manifest.get("arch", "aei")
     config = network_from_dict(arch, bundle.manifest["network"])
     model: LatentCodec | ConvAutoencoder

@@ -56,19 +56,20 @@ class Writer:
         *,
         free: bool,
         low: int = LOW,
+        high: int = HIGH,
         moments: Moments | None = None,
     ) -> tuple[dict, np.ndarray]:
         """A convolution: its layer, without registers, and the fractions of its output.
 
         weight: float64 (D, K), or (C, 3, 3); bias: (D,). fraction: of its input. out: of its output; where they are
-        free they may become less, so that weights are finer. low: the least that its input can be.
+        free they may become less, so that weights are finer. low, high: the least and the most that its input can be.
         Raises ValueError where no shift keeps its sums within int32.
         """
         depthwise = weight.ndim == 3
         scale = 2.0 ** -fraction.astype(np.float64)
         real = weight * (scale[:, None, None] if depthwise else scale)
         squares = None if moments is None else moments.of_integers(fraction)
-        finest = _finest(real.reshape(len(real), -1), bias, low)
+        finest = _finest(real.reshape(len(real), -1), bias, low, high)
         out = out.astype(np.int64)
         if free:
             shift = _best_shift(real, finest, out, squares)
@@ -79,7 +80,7 @@ class Writer:
             factor = 2.0 ** (shift + out).astype(np.float64)
             scaled = real * (factor[:, None, None] if depthwise else factor[:, None])
             integers, rest = round_weights(scaled, bias * factor, squares)
-            least, most = bounds(integers, rest, shift, low, HIGH)
+            least, most = bounds(integers, rest, shift, low, high)
             if np.abs(integers).max() <= MOST_WEIGHT and least >= -SUM and most < SUM:
                 self.arrays[f"{name}.weight"] = integers.astype(np.int16)
                 self.arrays[f"{name}.bias"] = rest.astype(np.int32)
@@ -90,6 +91,51 @@ class Writer:
                 return layer, out
             shift -= 1
         raise ValueError(f"{name}: no shift keeps its sums within 32 bits")
+
+    def sums(
+        self,
+        name: str,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        fraction: np.ndarray,
+        *,
+        low: int = LOW,
+        high: int = HIGH,
+        most: np.ndarray | None = None,
+        moments: Moments | None = None,
+    ) -> tuple[dict, np.ndarray]:
+        """A convolution whose sums stay as they are, int32: its layer, and the fractions of its output, as fine as they can
+        be, but at most `most`. The other arguments are those of `conv`. Raises ValueError as it does."""
+        real = weight * 2.0 ** -fraction.astype(np.float64)
+        squares = None if moments is None else moments.of_integers(fraction)
+        out = _finest(real, bias, low, high)
+        if most is not None:
+            out = np.minimum(out, most)
+        for _ in range(3):
+            factor = 2.0 ** out.astype(np.float64)
+            integers, rest = round_weights(real * factor[:, None], bias * factor, squares)
+            rows = [bounds(w[None], b[None], 1, low, high) for w, b in zip(integers, rest)]
+            wide = np.array([least < -SUM or most >= SUM for least, most in rows])
+            wide |= np.abs(integers).max(1) > MOST_WEIGHT
+            if not wide.any():
+                self.arrays[f"{name}.weight"] = integers.astype(np.int16)
+                self.arrays[f"{name}.bias"] = rest.astype(np.int32)
+                layer = {"op": "sums", "weight": f"{name}.weight", "bias": f"{name}.bias"}
+                return layer, out
+            out = out - wide
+        raise ValueError(f"{name}: its sums do not fit 32 bits")
+
+    def factors(self, name: str, gain: np.ndarray, out: np.ndarray, most: int) -> dict:
+        """What sums are multiplied by, float64 (256, C), positive, times 2^out: int16, and a shift for each, at most
+        `most`; what a layer names them by."""
+        factor = gain * 2.0 ** out.astype(np.float64)
+        shift = np.floor(np.log2(MOST_WEIGHT / factor))
+        if shift.min() < 1:
+            raise ValueError(f"{name}: gains too large for integers")
+        shift = np.minimum(shift, most)
+        self.arrays[f"{name}.multiplier"] = np.rint(factor * 2.0**shift).astype(np.int16)
+        self.arrays[f"{name}.shift"] = shift.astype(np.uint8)
+        return {"multiplier": f"{name}.multiplier", "shift": f"{name}.shift"}
 
     def row(self, name: str, gain: np.ndarray, fraction: np.ndarray, out: np.ndarray) -> dict:
         """Gains, float64 (256, C), as int16 with a shift for each gain index."""
@@ -104,14 +150,7 @@ class Writer:
 
     def dequantise(self, name: str, gain: np.ndarray, out: np.ndarray) -> dict:
         """What latents, as they are stored, are multiplied by: float64 (256, M), positive; a shift for each."""
-        factor = gain * 2.0 ** out.astype(np.float64)
-        shift = np.floor(np.log2(MOST_WEIGHT / factor))
-        if shift.min() < 1:
-            raise ValueError(f"{name}: gains too large for integers")
-        shift = np.minimum(shift, 46)
-        self.arrays[f"{name}.multiplier"] = np.rint(factor * 2.0**shift).astype(np.int16)
-        self.arrays[f"{name}.shift"] = shift.astype(np.uint8)
-        return {"op": "dequantise", "multiplier": f"{name}.multiplier", "shift": f"{name}.shift"}
+        return {"op": "dequantise"} | self.factors(name, gain, out, 46)
 
 
 def fractions(largest: np.ndarray, headroom: float) -> np.ndarray:
@@ -120,10 +159,10 @@ def fractions(largest: np.ndarray, headroom: float) -> np.ndarray:
     return np.minimum(np.floor(np.log2(room)), MOST_FRACTION).astype(np.int64)
 
 
-def _finest(real: np.ndarray, bias: np.ndarray, low: int) -> np.ndarray:
+def _finest(real: np.ndarray, bias: np.ndarray, low: int, high: int = HIGH) -> np.ndarray:
     """For each output the exponent with which its weights may be multiplied so that sums fit int32, and they int16."""
     up, down = np.maximum(real, 0).sum(1), -np.minimum(real, 0).sum(1)
-    largest = np.maximum(up * HIGH - down * low, down * HIGH - up * low) + np.abs(bias)
+    largest = np.maximum(up * high - down * low, down * high - up * low) + np.abs(bias)
     # a share is left for rounding; the result is proven after it
     sums = np.log2(0.98 * SUM / np.maximum(largest, 1e-12))
     weights = np.log2(MOST_WEIGHT / np.maximum(np.abs(real).max(1), 1e-12))

@@ -25,7 +25,7 @@ from ..networks.latent_codec import Block, LatentCodec
 from ..tasks import PhotographTask, make_task, model_from_state, network_from_dict
 from ..train import objective, train
 from .export import restore_model
-from .graphs import transform_graphs
+from .graphs import hyper_analysis_graph, transform_graphs
 from .margins import visible_halo
 from .slim import refuse_cae, write_like
 
@@ -115,11 +115,12 @@ def write_transforms(
     model = model.cpu().float()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
     same_prior(bundle, model)
-    # Other weights see further, or less far. Their integers need photographs: add_synthesis.py.
+    # Other weights see further, or less far. Their integers need photographs: add_synthesis.py, add_analysis.py.
     facts = {
         "halo": visible_halo(model.eval(), []), "margin": model.config.margin, "synthesis": None,
+        "analysis": None,
     }  # fmt: skip
-    graphs = transform_graphs(state)
+    graphs = transform_graphs(state) | {"h_a": hyper_analysis_graph(state)}
     return write_like(bundle, out, graphs, name, change, network=asdict(model.config), **facts)
 
 

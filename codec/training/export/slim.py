@@ -14,7 +14,7 @@ import onnx
 from ....formats import UnsupportedError
 from ...models.bundle import Bundle
 from ...models.transforms import FINISH
-from .bundle_folder import GRADIENT, GRAPHS, SYNTHESIS, new_bundle, write_manifest
+from .bundle_folder import ANALYSIS_GRAPHS, GRADIENT, GRAPHS, PROGRAMS, new_bundle, write_manifest
 from .gradients import write_gradient
 from .weights import KINDS, kind_of, read_graph, store
 
@@ -28,7 +28,8 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
     graphs = {
         graph: read_graph(bundle.path / f"{graph}.onnx")
         for graph in GRAPHS
-        if graph != FINISH or bundle.margin
+        if (graph != FINISH or bundle.margin)
+        and (graph not in ANALYSIS_GRAPHS or "analysis" not in bundle.manifest)
     }
     has = kind_of(graphs["g_a"])  # export may have made g_s smaller, which makes no pixels
     if KINDS.index(has) >= KINDS.index(kind):
@@ -50,12 +51,14 @@ def write_like(
     name: str,
     change: dict | None,
     more: Path | None = None,
+    without: tuple[str, ...] = (),
     **facts,
 ) -> dict:
     """Write a bundle that differs from another by some of its graphs, whole or not at all; return its manifest.
 
-    The integer synthesis, which makes the pixels, stays as it is: where g_s becomes another, the caller takes it out with
-    `synthesis=None`. change: what was done, added to the manifest's list `slimmed`. more: a folder of further files. facts: replace those of the manifest.
+    The integer synthesis, which makes the pixels, stays as it is, and so does the integer analysis: where g_s or g_a become
+    others, the caller takes them out with `synthesis=None`, `analysis=None`. change: what was done, added to the manifest's
+    list `slimmed`. more: a folder of further files; without: files that are left out. facts: replace those of the manifest.
     A bundle in `out` is replaced.
     """
     with new_bundle(out) as temporary:
@@ -66,9 +69,12 @@ def write_like(
             onnx.save(model, temporary / f"{graph}.onnx")
         if (temporary / f"{GRADIENT}.onnx").exists():
             write_gradient(temporary)
-        if facts.get("synthesis", "") is None:
-            for part in SYNTHESIS:
-                (temporary / part).unlink(missing_ok=True)
+        left_out = list(without)
+        for program in PROGRAMS:
+            if facts.get(program, "") is None:
+                left_out += [f"{program}.json", f"{program}.safetensors"]
+        for part in left_out:
+            (temporary / part).unlink(missing_ok=True)
         manifest = bundle.manifest | facts | {"name": name}
         if change is not None:
             step = {"from": bundle.name} | change
