@@ -262,10 +262,12 @@ def test_bundles_compare(single, tmp_path):
     a = onnx.numpy_helper.to_array(tensor) * np.float32(0.97)
     tensor.CopyFrom(onnx.numpy_helper.from_array(a, tensor.name))
     write_like(Bundle(single), tmp_path / "dark", {"g_s": darker}, "dark", {}, synthesis=None)
+    # the float g_s, which is another, makes the pixels
+    write_like(Bundle(single), tmp_path / "base", {}, "single", {}, synthesis=None)
     images = tmp_path / "images"
     images.mkdir()
     Image.fromarray(synthetic_photo(64, 80)).save(images / "a.png")
-    results = compare([single, tmp_path / "dark"], str(images), None, (10, 50, 95), 1)
+    results = compare([tmp_path / "base", tmp_path / "dark"], str(images), None, (10, 50, 95), 1)
     base, dark = results["bundles"]
     assert base["bd_rate"] == {"own": 0, "read_by_base": 0, "reads_base": 0}
     assert base["decode_ratio"] == 1

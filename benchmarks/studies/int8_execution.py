@@ -79,7 +79,7 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
         )  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     manifest["name"] += "-int8-executed"
-    manifest["synthesis"] = None  # the graph is to make the pixels
+    manifest.pop("synthesis", None)  # which would make the pixels
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     add_hashes(out)
 

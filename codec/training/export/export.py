@@ -112,8 +112,6 @@ def export_bundle(
     with new_bundle(folder) as temporary:
         for graph, proto in graphs.items():
             onnx.save(proto, temporary / f"{graph}.onnx")
-        if not isinstance(model, ConvAutoencoder):
-            write_gradient(temporary)
         _save(temporary / "rows.safetensors", rows)
         _save(temporary / "training.safetensors", rest)
         runtime = Prior(json.loads(json.dumps(prior.program)), prior.arrays, b"")
@@ -143,7 +141,10 @@ def export_bundle(
         if isinstance(model, LatentCodec):
             manifest["lambda"] = [LAMBDA_MIN, LAMBDA_MAX]
             calibration = images[:CALIBRATION]
-            manifest["synthesis"] = write_synthesis(temporary, model, calibration, rows)
+            manifest["synthesis"] = write_synthesis(
+                temporary, model, calibration, rows, graphs["g_s"]
+            )
+            write_gradient(temporary)
             write_manifest(temporary, manifest)
             synthesis = Bundle(temporary).synthesis
             manifest["analysis"] = write_analysis(temporary, model, calibration, runtime, synthesis)

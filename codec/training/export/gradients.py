@@ -116,7 +116,10 @@ def gradient_graph(folder: Path) -> onnx.ModelProto:
         g_s = compose.merge_models(
             g_s, onnx.load(finish), [(g_s.graph.output[0].name, "x")], prefix2=END
         )
-    stored = {prefix: (file.name, file.read_bytes()) for prefix, file in source.items()}
+    stored = {prefix: [(file.name, file.read_bytes())] for prefix, file in source.items()}
+    integers = folder / "synthesis.safetensors"
+    if integers.exists():
+        stored[""].append((integers.name, integers.read_bytes()))
     inferred = onnx.shape_inference.infer_shapes(g_s).graph
     shapes = {t.name: tuple(t.dims) for t in g_s.graph.initializer}
     for known in (*inferred.value_info, *inferred.input, *inferred.output):
@@ -150,7 +153,7 @@ def gradient_graph(folder: Path) -> onnx.ModelProto:
         "g_s_gradient",
         [*g_s.graph.input, info("target", [1, 3, None, None]), info("weight", [1, 1, None, None])],
         [info("error", []), info("gradient", [1, m, None, None])],
-        [_shared(t, *stored[END if t.name.startswith(END) else ""]) for t in g_s.graph.initializer]
+        [_shared(t, stored[END if t.name.startswith(END) else ""]) for t in g_s.graph.initializer]
         + back.initialisers,
     )
     return helper.make_model(
@@ -163,13 +166,14 @@ def write_gradient(folder: Path) -> None:
     (folder / f"{GRADIENT}.onnx").write_bytes(gradient_graph(folder).SerializeToString())
 
 
-def _shared(tensor: TensorProto, file: str, content: bytes) -> TensorProto:
-    """The tensor, pointing at its bytes in the file that it comes from."""
+def _shared(tensor: TensorProto, files: list[tuple[str, bytes]]) -> TensorProto:
+    """The tensor, pointing at its bytes in the file that it comes from: names of files, and what they hold."""
     raw = tensor.raw_data
     if len(raw) < LEAST_SHARED:
         return tensor
     out = TensorProto()
     out.CopyFrom(tensor)
+    file, content = next(pair for pair in files if raw in pair[1])
     set_external_data(out, file, offset=content.index(raw), length=len(raw))
     out.ClearField("raw_data")
     return out

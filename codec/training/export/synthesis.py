@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from safetensors.numpy import save
 from torch import nn
@@ -23,6 +24,7 @@ from ...exact.synthesis import run, to_levels
 from ...settings import GAIN_LEVELS
 from ..networks.latent_codec import Block, Finish, LatentCodec
 from .fixed_point import SLOPE, Moments, Writer, fractions
+from .weights import point_at_integers
 
 MEAN_BITS = 6
 UNITS = 64 * 255.0  # pixel units in the range of a pixel's values
@@ -110,6 +112,8 @@ class _Programs:
     def __init__(self, model: LatentCodec, seen: Seen, preview: dict[str, np.ndarray]):
         self.model, self.seen, self.preview = model, seen, preview
         self.writer = Writer()
+        # of convolutions: what integers are multiplied by to be weights, by input and by output
+        self.scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.layers: list[dict] = []
         self._count: dict[str, int] = defaultdict(int)
         index = torch.arange(GAIN_LEVELS, dtype=torch.float32)
@@ -155,8 +159,10 @@ class _Programs:
             np.zeros(len(weight)) if module.bias is None else module.bias.detach().double().numpy()
         )
         moments = self.seen.moments.get(name)
+        inverse = 2.0 ** fraction.astype(np.float64) * (inner / factor)
         if name == "stem":  # g_s.scale goes into its weights, and its moments are those of y
-            weight = weight * self.model.g_s.scale.double().numpy().ravel()
+            scale = self.model.g_s.scale.double().numpy().ravel()
+            weight, inverse = weight * scale, inverse / scale
             moments = self.seen.moments["klt"]
         if inner != 1.0:
             scale = np.append(np.full(weight.shape[1], inner), 1.0)
@@ -165,6 +171,7 @@ class _Programs:
             name, weight * (factor / inner), bias * factor, fraction, out,
             free=free, low=low, moments=moments,
         )  # fmt: skip
+        self.scales[name] = inverse, 2.0 ** -(layer["shift"] + out).astype(np.float64)
         return self.add(layer, source), out
 
     def range(self, name: str) -> np.ndarray:
@@ -269,6 +276,13 @@ def quantise_synthesis(
     them there are no previews.
     Raises ValueError where a sum cannot be proven to fit int32.
     """
+    programs, description = _quantised(model, images, preview)
+    return description, programs.writer.arrays
+
+
+def _quantised(
+    model: LatentCodec, images: list[np.ndarray], preview: dict[str, np.ndarray]
+) -> tuple[_Programs, dict]:
     model = model.float().eval()
     programs = _Programs(model, observe(model, images), preview)
     description = {
@@ -277,7 +291,7 @@ def quantise_synthesis(
     }  # fmt: skip
     small = {"4": programs.small(4), "8": programs.small(2)} if "preview.weight" in preview else {}
     description["previews"] = small
-    return description, programs.writer.arrays
+    return programs, description
 
 
 @torch.no_grad()
@@ -307,17 +321,26 @@ def lost_by_integers(
 
 
 def write_synthesis(
-    folder: Path, model: LatentCodec, images: list[np.ndarray], rows: dict[str, np.ndarray]
+    folder: Path,
+    model: LatentCodec,
+    images: list[np.ndarray],
+    rows: dict[str, np.ndarray],
+    graph: onnx.ModelProto | None = None,
 ) -> dict:
     """Write synthesis.json and synthesis.safetensors of a model; what the manifest says of them.
 
     images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; rows: the bundle's, with those of the preview.
+    graph: of g_s, which is written, too, with the integers as its weights.
     Raises ValueError where a sum cannot be proven to fit int32.
     """
-    description, arrays = quantise_synthesis(model, images, rows)
+    programs, description = _quantised(model, images, rows)
+    arrays = programs.writer.arrays
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
     (folder / "synthesis.json").write_text(text, encoding="utf-8")
     content = save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
     (folder / "synthesis.safetensors").write_bytes(content)
+    if graph is not None:
+        shared = point_at_integers(graph, "g_s.", folder / "synthesis.safetensors", programs.scales)
+        onnx.save(shared, folder / "g_s.onnx")
     lost = lost_by_integers(model, description, arrays, images[:REPORTED_IMAGES])
     return {"sha256": sha256_of(text, arrays).hex(), "psnr": lost}
