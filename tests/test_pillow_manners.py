@@ -191,7 +191,7 @@ def test_odd_qualities_say_what_to_give(quality):
 
 def test_no_quality_is_the_default():
     image = Image.new("RGB", (8, 8))
-    assert saved(image, quality=None) == saved(image) == saved(image, quality=np.float32(50))
+    assert saved(image, quality=None) == saved(image) == saved(image, quality=np.float32(75))
 
 
 def test_damaged_exif_is_left_out():

@@ -20,8 +20,12 @@ from aei.formats import AeiError, ModelError
 from golden_files import GOLDEN
 from safetensors.numpy import save_file
 
-FILES = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx", "h_a.onnx",
+# What a model without integer transforms is read from, and one with.
+FLOAT = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx", "h_a.onnx",
          "g_s.onnx"]  # fmt: skip
+INTEGER = ["manifest.json", "prior.json", "prior.safetensors", "analysis.json",
+           "analysis.safetensors", "synthesis.json", "synthesis.safetensors"]  # fmt: skip
+FILES = [*(("offset", name) for name in FLOAT), *(("context", name) for name in INTEGER)]
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 
 
@@ -50,9 +54,11 @@ def test_the_small_bundle_works(bundle):
     use(bundle)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(("source", "name"), FILES)
 @pytest.mark.parametrize("spoil", ["missing", "empty", "noise", "cut", "folder", "pipe", "zero"])
-def test_spoilt_files(bundle, name, spoil):
+def test_spoilt_files(tmp_path, source, name, spoil):
+    bundle = tmp_path / "spoilt.bundle"
+    shutil.copytree(GOLDEN / f"{source}.bundle", bundle)
     path = bundle / name
     data = path.read_bytes()
     path.unlink()
@@ -194,7 +200,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_used(bundle):
     add_hashes(bundle)
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["files"]["g_s.onnx"]
+    del manifest["files"]["synthesis.json"]
     path.write_text(json.dumps(manifest))
     refused(bundle)
 
