@@ -25,12 +25,13 @@ from .plots import plot
 from .run import Point
 
 KODAK = (
-    "aei,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,"
+    "aei,aei psnr,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,"
     "WebP,AVIF,AVIF tune=psnr,AVIF tune=ssim,AVIF 4:4:4,HEIC,JPEG XL"
 )
 CIFAR10 = "aei,JPEG,JPEG optimised,WebP,AVIF"
 IN_README = (
     "aei",
+    "aei psnr",
     "aei effort 5",
     "aei ms-ssim",
     "HEIC",
