@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from aei import codec as face
 from aei.codec import Codec, DamagedFileError, LimitError, Limits, ModelError, UnsupportedError
+from aei.codec.exact import analysis
 from aei.codec.models import transforms
-from aei.codec.pixels.images import to_network, to_picture
+from aei.codec.pixels.images import padded_levels, to_network, to_picture
 from aei.codec.pixels.side_channels import alpha_span, with_alpha
 from aei.codec.pixels.windows import read_tile
 from aei.formats import pack, parse
@@ -53,10 +54,18 @@ def test_tiles_touching_a_box(width, height, side, data):
     assert tiles_touching(box, width, side) == meets
 
 
+def analysed(codec, levels):
+    """Latents of levels at gain index 120, in quantisation steps."""
+    if codec.bundle.analysis is None:
+        return codec.transforms.analysis(to_network(levels, 16), 120)
+    found = analysis.latents(codec.bundle.analysis, padded_levels(levels, 16), 120)
+    return analysis.in_steps(found)
+
+
 @pytest.mark.parametrize("band", [16, 50, 1000])
 def test_the_end_of_g_s_in_bands_equals_that_of_the_whole(codec, monkeypatch, band):
     """Whatever the bands are, and whatever part is wanted, odd corners and all."""
-    latents = codec.transforms.analysis(to_network(PHOTO, 16), 120)
+    latents = analysed(codec, PHOTO)
     y_hat = np.rint(64 * latents).astype(np.int32)
     whole = codec.transforms.synthesis(y_hat, 120, 6)
     assert whole.shape == (208, 304, 3)
@@ -86,10 +95,10 @@ def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
 def test_windowed_analysis_is_that_of_the_whole_image(codec):
     """But for what fades on its way: the margin is that which g_s needs, see codec/training/export/margins.py."""
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
-    whole = codec.transforms.analysis(to_network(PHOTO, 16), 120)
+    whole = analysed(codec, PHOTO)
     for box in tile_boxes(300, 200, 128):
         levels, cells, _ = read_tile(picture, box, 16, codec.bundle.halo)
-        y = codec.transforms.analysis(to_network(levels, 16), 120)
+        y = analysed(codec, levels)
         y = y[cells.top : cells.bottom, cells.left : cells.right]
         part = whole[box.top // 16 :, box.left // 16 :][: y.shape[0], : y.shape[1]]
         assert np.abs(y - part).max() < 0.25
@@ -98,7 +107,7 @@ def test_windowed_analysis_is_that_of_the_whole_image(codec):
         network = codec.bundle.manifest["network"]
         reach = network["blocks16"] + -(-network["blocks8"] // 2)
         levels, cells, _ = read_tile(picture, box, 16, reach)
-        y = codec.transforms.analysis(to_network(levels, 16), 120)
+        y = analysed(codec, levels)
         y = y[cells.top : cells.bottom, cells.left : cells.right]
         np.testing.assert_allclose(y, part, atol=2e-3)
     assert program["stride"] == 16

@@ -19,6 +19,7 @@ import click
 import numpy as np
 
 from ...codec import Codec
+from ...codec.exact import analysis
 from ...codec.models.bundle import DEFAULT_MODEL, MODELS
 from ...codec.pixels.images import to_network
 from ..datasets import load_dataset
@@ -38,7 +39,11 @@ def inputs(codec: Codec, folder: str, images: int) -> Iterator[dict[str, np.ndar
             continue
         for row in ROWS:
             gain = {name: rows[name][row][None, :, None, None] for name in rows if "gain" in name}
-            y = transforms.analysis(to_network(image[:height, :width], 16), row)
+            if codec.bundle.analysis is None:
+                y = transforms.analysis(to_network(image[:height, :width], 16), row)
+            else:
+                levels = np.ascontiguousarray(image[:height, :width])
+                y = analysis.in_steps(analysis.latents(codec.bundle.analysis, levels, row))
             y = np.rint(y).transpose(2, 0, 1)[None] * gain["inverse_gain"]
             yield {"y": y, "gain16": gain["g_s.gain16"], "gain8": gain["g_s.gain8"]}
 

@@ -77,9 +77,11 @@ def _graph_facts(path: Path, stride: int) -> dict:
     from .weights import kind_of, read_graph, read_weights
 
     model = read_graph(path)
-    # A graph of a gradient reads its weights out of the file of another.
+    # A graph of a gradient reads its weights out of the file of another, and g_s may read those of the synthesis.
     shared = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
     facts: dict = {"parameters": 0, "weights": "those of g_s"}
+    if shared and path.stem != GRADIENT:
+        facts["weights"] = "those of the synthesis"
     if not shared:
         weights = read_weights(model)
         facts = {
