@@ -130,6 +130,7 @@ def command(
             from ..codec.models.bundle import Bundle, default_bundle
             from ..codec.training.export.export import restore_model
             from ..codec.training.networks.grow import LAMBDAS, stretched
+            from ..codec.training.networks.latent_codec import LatentCodec
 
             bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
@@ -163,7 +164,7 @@ def command(
             config.steps = epochs * _steps_per_epoch(config, folder)
         if init_from is not None and not restoring:
             init = restore_model(bundle)
-            if arch == "aei" and "lambda" in bundle.manifest:
+            if isinstance(init, LatentCodec) and "lambda" in bundle.manifest:
                 if config.freeze_prior and tuple(bundle.manifest["lambda"]) != LAMBDAS:
                     raise ValueError(
                         f"{bundle.path} was trained for other lambdas than {LAMBDAS[0]} to "

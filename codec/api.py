@@ -6,10 +6,10 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ..formats import (
     DEFAULT_LIMITS,
@@ -54,11 +54,17 @@ LATENT_BYTES, CELL_BYTES = 60, 512
 PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
 
 
-def _few_threads(method):
+P = ParamSpec("P")
+Out = TypeVar("Out")
+
+
+def _few_threads(
+    method: Callable[Concatenate[Codec, P], Out],
+) -> Callable[Concatenate[Codec, P], Out]:
     """A method of Codec during which NumPy has no more threads than the codec."""
 
     @functools.wraps(method)
-    def limited(self, *arguments, **options):
+    def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
         with blas_threads(self.threads):
             return method(self, *arguments, **options)
 
@@ -97,7 +103,7 @@ class Codec:
         self._lock = threading.Lock()
         self._transforms: Transforms | None = None
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickled and copied as what it was made from."""
         return type(self), (self._model, self.threads, self._restore_bundle)
 
@@ -243,7 +249,7 @@ class Codec:
 
     def decode(
         self,
-        data: bytes | memoryview | str | os.PathLike,
+        data: bytes | memoryview | str | os.PathLike[str],
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
@@ -261,7 +267,7 @@ class Codec:
         return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
 
     def salvage(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> Salvaged:
         """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
 
@@ -387,7 +393,7 @@ class Codec:
         )
 
     def latents(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Latents]:
         """The latents of each tile (a plain file has one): the part that is exact on every machine,
         without ONNX Runtime."""
@@ -407,7 +413,7 @@ class Codec:
         return each()
 
     def latents_sha256(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> str:
         """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
         column, channel): equal on every machine."""
@@ -441,7 +447,7 @@ class Codec:
 
 
 def _whole_number(value: object) -> int:
-    number = int(value)  # type: ignore[call-overload]
+    number: int = int(value)  # type: ignore[call-overload]
     if number != value:
         raise ValueError
     return number
@@ -528,7 +534,7 @@ def encode(
 
 
 def decode(
-    data: bytes | memoryview | str | os.PathLike,
+    data: bytes | memoryview | str | os.PathLike[str],
     *,
     region: tuple[int, int, int, int] | None = None,
     scale: int = 1,

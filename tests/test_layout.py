@@ -35,7 +35,7 @@ ALLOWED = {
     "codec.reading": {"formats"},
     "codec.cpus": {"formats"},
     "codec.exact": EXACT,
-    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # windows.py: see CONTRIBUTING.md
+    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # see docs/reference/layering.md
     "codec.models": MODELS,
     "codec.search": SEARCH,
     "codec.restore": RESTORE,

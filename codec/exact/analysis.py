@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from . import hyper_latents, synthesis
-from .analysis_program import KNOTS, LATENT_BITS, LATENT_MOST, Analysis, Layer, Layers
+from .analysis_program import KNOTS, LATENT_BITS, LATENT_MOST, Analysis, Layers
 from .native import analysis as native
-from .program import DEPTHWISE
+from .program import DEPTHWISE, Layer
 
 
 def latents(analysis: Analysis, levels: np.ndarray, gain_index: int) -> np.ndarray:

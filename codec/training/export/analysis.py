@@ -26,6 +26,7 @@ from ...exact.analysis_program import (
     MOST_LEFT,
     MOST_SHIFT,
     TABLE,
+    Analysis,
     read_analysis,
 )
 from ...exact.latents import encode_latents
@@ -120,15 +121,16 @@ class _Programs:
     def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Weight and bias of a convolution, float64, as a matrix but for depthwise ones; those that see levels take them."""
         module = self.model.get_submodule(name)
-        weight = module.weight.detach().double().numpy()
+        weight: np.ndarray = module.weight.detach().double().numpy()
         if module.groups > 1:
             weight = weight[:, 0]
         elif weight.shape[2] == 3:
             weight = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
         else:
             weight = weight[:, :, 0, 0]
-        bias = module.bias
-        bias = np.zeros(len(weight)) if bias is None else bias.detach().double().numpy()
+        bias: np.ndarray = np.zeros(len(weight))
+        if module.bias is not None:
+            bias = module.bias.detach().double().numpy()
         if name in LEVELS:
             weight = weight / 255
             bias = bias + 0.5 * weight.sum(1)
@@ -286,7 +288,7 @@ def float_weights(arrays: dict[str, np.ndarray], scale: np.ndarray) -> dict[str,
 @torch.no_grad()
 def cost_of_integers(
     model: LatentCodec,
-    analysis: exact.Analysis,
+    analysis: Analysis,
     prior: Prior,
     synthesis: Synthesis,
     images: list[np.ndarray],
@@ -304,7 +306,8 @@ def cost_of_integers(
             for k, (y, z) in enumerate(pairs):
                 coded = encode_latents(prior, index, y, z, model.rounding is not None)[2]
                 made = run(synthesis.synthesis, [coded.y_hat], len(coded.y_hat), index)
-                error = to_levels(np.concatenate(list(made)), False) - image.astype(np.float64)
+                shown = to_levels(np.concatenate(list(made)), False)
+                error: np.ndarray = shown - image.astype(np.float64)
                 bits[k] += coded.bits
                 errors[k] += np.square(error).sum()
             size += image.size
