@@ -19,8 +19,8 @@ def bundle_facts(bundle: Bundle) -> dict:
     """Facts for `aei model info`, fit for JSON.
 
     `parts`: per graph and for the prior `bytes`, `parameters`, `weights` (their type) and
-    `macs_per_pixel` (multiplications and additions, of one pixel of the image). Without the onnx package the
-    graphs have bytes only, and `note` says so. Raises ModelError for a damaged part.
+    `macs_per_pixel` (multiplications and additions, of one pixel of the image). Without the onnx
+    package the graphs have bytes only, and `note` says so. Raises ModelError for a damaged part.
     """
     files = {p.name: p.stat().st_size for p in sorted(bundle.path.iterdir()) if p.is_file()}
     manifest = bundle.manifest
