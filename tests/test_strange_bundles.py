@@ -20,8 +20,15 @@ from aei.formats import AeiError, ModelError
 from golden_files import GOLDEN
 from safetensors.numpy import save_file
 
-FILES = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx", "h_a.onnx",
-         "g_s.onnx"]  # fmt: skip
+FILES = [
+    "manifest.json",
+    "prior.json",
+    "prior.safetensors",
+    "rows.safetensors",
+    "g_a.onnx",
+    "h_a.onnx",
+    "g_s.onnx",
+]
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 
 
