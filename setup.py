@@ -1,7 +1,8 @@
-"""Builds the native core, codec/exact/native, as a plain shared library; everything else is in pyproject.toml.
+"""Builds the native core, codec/exact/native, as a plain shared library; everything else is in
+pyproject.toml.
 
-The kernels are compiled once for each instruction set. Whatever fails is left out: without a compiler the
-package has no native core and works on NumPy.
+The kernels are compiled once for each instruction set. Whatever fails is left out: without a
+compiler the package has no native core and works on NumPy.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def bd_rate(anchor: Curve, test: Curve) -> tuple[float, tuple[float, float]]:
     """Bjontegaard delta rate of `test` against `anchor`, each (rates, qualities), in per cent.
 
     PCHIP (Fritsch and Carlson 1980) of log rate over quality, integrated exactly over the common
-    quality range, which is returned too. NaN where the ranges do not overlap. Points at which quality
-    does not rise with rate are dropped.
+    quality range, which is returned too. NaN where the ranges do not overlap. Points at which
+    quality does not rise with rate are dropped.
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -55,11 +55,12 @@ def bootstrap(
     seed: int = 0,
     scale: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the BD-rate of mean curves over images (Efron 1979), in per cent.
+    """Percentile bootstrap interval of the BD-rate of mean curves over images (Efron 1979), in per
+    cent.
 
-    anchor, test: (rates, qualities), each (images, points), the same images in the same order, so that
-    both curves of a sample are means over the same images. scale: applied to the mean qualities.
-    NaN with fewer than two images.
+    anchor, test: (rates, qualities), each (images, points), the same images in the same order, so
+    that both curves of a sample are means over the same images. scale: applied to the mean
+    qualities. NaN with fewer than two images.
     """
     images = len(anchor[0])
     if images < 2:

@@ -100,7 +100,8 @@ def bench(dataset: str, job: Job, progress) -> dict:
         cache = Cache(None if job.no_cache else job.cache or default_path())
     except (OSError, sqlite3.Error) as error:
         raise AeiError(
-            f"{job.cache or default_path()}: the cache cannot be opened ({error}); name another with "
+            f"{job.cache or default_path()}: the cache cannot be opened ({error}); name another "
+            "with "
             "--cache, or go without by --no-cache"
         ) from None
     total = len(data) * sum(len(c.qualities) for c in codecs)

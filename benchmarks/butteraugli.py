@@ -93,8 +93,8 @@ MALTA_MEDIUM = ((8246.75321353, 1009002.70582), (37.0819870399, 130262059.556))
 
 @dataclass(frozen=True)
 class Bands:
-    """An image by frequency, float32: low and medium (3, H, W) of X, Y and B; high and ultra (2, H, W)
-    of X and Y."""
+    """An image by frequency, float32: low and medium (3, H, W) of X, Y and B; high and ultra (2, H,
+    W) of X and Y."""
 
     low: np.ndarray
     medium: np.ndarray
@@ -252,7 +252,8 @@ def _sides(a: np.ndarray, b: np.ndarray, small: float, big: float) -> tuple[np.n
 
 
 def _add_asymmetric(to: np.ndarray, a: np.ndarray, b: np.ndarray, weight: float) -> None:
-    """Squared differences, and more where the distorted image has less or more than the original."""
+    """Squared differences, and more where the distorted image has less or more than the
+    original."""
     below, above = _sides(a, b, 0.4, 1.0)
     to += f32(0.8 * weight * ASYMMETRY) * np.square(a - b)
     to += f32(0.8 * weight / ASYMMETRY) * np.square(below + above)

@@ -1,4 +1,5 @@
-"""Results on disk by content, so that a benchmark goes on where it stopped and only new codecs run."""
+"""Results on disk by content, so that a benchmark goes on where it stopped and only new codecs
+run."""
 
 from __future__ import annotations
 

@@ -30,15 +30,15 @@ class CodecError(AeiError):
 class PeerCodec:
     """A codec under test.
 
-    encode: (uint8 (H, W, 3), quality) -> bytes of a whole file. decode: those bytes -> uint8 (H, W, 3).
-    settings: what a reader needs to reproduce it; version: of the library. Both, with `build`, say
-    what cached results belong to, so change one of them whenever the bytes change.
+    encode: (uint8 (H, W, 3), quality) -> bytes of a whole file. decode: those bytes -> uint8 (H,
+    W, 3). settings: what a reader needs to reproduce it; version: of the library. Both, with
+    `build`, say what cached results belong to, so change one of them whenever the bytes change.
     qualities: the points of the curve. scale: every setting worth trying where a file has to meet a
-    size, in order of rising size; empty for `qualities`. payload: bytes of a file that are not headers;
-    None where they cannot be told apart. family: variants of one codec share it. mime: what a browser
-    calls the files, where browsers show them. slow: seconds per photograph. lossless: for reference.
-    build: anything else that the bytes depend on. tuned_for: the measure of quality that its encoder
-    aims at with these settings, as far as is known.
+    size, in order of rising size; empty for `qualities`. payload: bytes of a file that are not
+    headers; None where they cannot be told apart. family: variants of one codec share it. mime:
+    what a browser calls the files, where browsers show them. slow: seconds per photograph.
+    lossless: for reference. build: anything else that the bytes depend on. tuned_for: the measure
+    of quality that its encoder aims at with these settings, as far as is known.
     """
 
     name: str
@@ -78,8 +78,9 @@ def aei_codec(
     variant: str = "aei",
     threads: int = 1,
 ) -> PeerCodec:
-    """aei with the shipped model, or with a bundle; one of a single quality gives a single point. variant: one of
-    AEI_VARIANTS. threads: of the transforms; where several images are coded at a time, more would wait for each other."""
+    """aei with the shipped model, or with a bundle; one of a single quality gives a single point.
+    variant: one of AEI_VARIANTS. threads: of the transforms; where several images are coded at a
+    time, more would wait for each other."""
     from importlib.metadata import version
 
     from ..codec import Codec
@@ -105,7 +106,8 @@ def aei_codec(
 
 
 def aei_codecs(models: tuple[str, ...], variant: str = "aei", threads: int = 1) -> list[PeerCodec]:
-    """aei with each of some bundles, `shipped` being the package's. Raises CodecError for equal names."""
+    """aei with each of some bundles, `shipped` being the package's. Raises CodecError for equal
+    names."""
     codecs = [
         aei_codec(None if model == SHIPPED else model, variant=variant, threads=threads)
         for model in models
@@ -131,9 +133,9 @@ def command_codec(
 ) -> PeerCodec:
     """A codec that is two commands, such as "cjpeg -quality {q} -outfile {out} {in}".
 
-    encode: reads the PNG file {in} at quality {q} and writes {out}; decode: reads the coded file {in}
-    and writes the PNG file {out}. Run without a shell. Raises CodecError where a placeholder is
-    missing; the codec raises it where a command fails.
+    encode: reads the PNG file {in} at quality {q} and writes {out}; decode: reads the coded file
+    {in} and writes the PNG file {out}. Run without a shell. Raises CodecError where a placeholder
+    is missing; the codec raises it where a command fails.
     """
     for template, wanted in ((encode, ("{in}", "{out}", "{q}")), (decode, ("{in}", "{out}"))):
         for placeholder in wanted:
@@ -215,9 +217,9 @@ def choose(
 ) -> tuple[list[PeerCodec], dict[str, str]]:
     """The codecs to run, and why each of the others that were asked for is left out.
 
-    names: `default` (all but the slow ones), `all`, or names with commas between them; `added`, a third
-    party's, always run. threads: of aei. Raises CodecError for a name that no codec has, or for a named one that is not
-    installed.
+    names: `default` (all but the slow ones), `all`, or names with commas between them; `added`, a
+    third party's, always run. threads: of aei. Raises CodecError for a name that no codec has, or
+    for a named one that is not installed.
     """
     from .peers import peer_codecs
 

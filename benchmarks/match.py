@@ -31,9 +31,10 @@ def match_bytes(
 ) -> Match:
     """The file of `image` that is nearest to `target` bytes, by bisection over the codec's scale.
 
-    at_most: the largest that fits; at_least: the smallest that is no smaller; where there is no such
-    file, the smallest or the largest that the codec makes. Takes a file's size to rise with the scale.
-    `step` is called once per file made. Raises CodecError for a codec without settings to choose from.
+    at_most: the largest that fits; at_least: the smallest that is no smaller; where there is no
+    such file, the smallest or the largest that the codec makes. Takes a file's size to rise with
+    the scale. `step` is called once per file made. Raises CodecError for a codec without settings
+    to choose from.
     """
     scale = codec.scale or codec.qualities
     if len(scale) < 2:

@@ -1,7 +1,7 @@
 """How alike two images are: the metrics of the benchmark, by name, and other people's.
 
-LPIPS is not among them: no package found brings its AlexNet weights along, they are downloaded at the
-first use. Nor is DSSIM, of which no package was found.
+LPIPS is not among them: no package found brings its AlexNet weights along, they are downloaded at
+the first use. Nor is DSSIM, of which no package was found.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: (11 - 1) * 2^4 < si
 
 
 def psnr_yuv(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR in dB over Y, Cb and Cr of JFIF (BT.601, full range, not rounded), weighted 6:1:1 as is the
-    custom in video coding; 100 where the images are identical."""
+    """PSNR in dB over Y, Cb and Cr of JFIF (BT.601, full range, not rounded), weighted 6:1:1 as is
+    the custom in video coding; 100 where the images are identical."""
     difference = a.astype(np.float32) - b.astype(np.float32)
     # The offsets cancel, so the matrix is applied to the difference.
     error = np.square(difference @ YCBCR.T).mean(axis=(0, 1), dtype=np.float64)
@@ -42,7 +42,8 @@ def psnr_yuv(a: np.ndarray, b: np.ndarray) -> float:
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale SSIM (Wang, Simoncelli and Bovik 2003) of two uint8 (H, W, 3) images, mean of the
-    channels; 11-pixel Gaussian window of sigma 1.5, valid positions only. NaN below 161 pixels a side.
+    channels; 11-pixel Gaussian window of sigma 1.5, valid positions only. NaN below 161 pixels a
+    side.
     """
     if min(a.shape[:2]) < MS_SSIM_MIN_SIDE:
         return float("nan")
@@ -91,8 +92,9 @@ class MetricError(AeiError):
 
 @dataclass(frozen=True)
 class Metric:
-    """What one number says. name: of its column; label: what people read; windows: ranges of values as
-    they are shown, low to high, within which codecs are compared; smaller_is_better: it counts errors.
+    """What one number says. name: of its column; label: what people read; windows: ranges of values
+    as they are shown, low to high, within which codecs are compared; smaller_is_better: it counts
+    errors.
     """
 
     name: str
@@ -118,9 +120,9 @@ class Metric:
 class Measure:
     """What is computed in one go.
 
-    name: as `--metrics` takes it. function: (original, distorted), uint8 (H, W, 3) each, to one value
-    for each of `metrics`; NaN where it is not defined. identity: says what cached values belong to;
-    change it whenever the values change.
+    name: as `--metrics` takes it. function: (original, distorted), uint8 (H, W, 3) each, to one
+    value for each of `metrics`; NaN where it is not defined. identity: says what cached values
+    belong to; change it whenever the values change.
     """
 
     name: str
@@ -202,9 +204,9 @@ def choose_measures(names: str, added: Iterable[Measure] = ()) -> list[Measure]:
 
 
 def command_measure(name: str, template: str, smaller_is_better: bool = False) -> Measure:
-    """A metric that is a command such as "butteraugli_main {original} {distorted}", given two PNG files
-    and run without a shell; its value is the first number that it prints. Raises MetricError where a
-    placeholder is missing; the measure raises it where the command fails."""
+    """A metric that is a command such as "butteraugli_main {original} {distorted}", given two PNG
+    files and run without a shell; its value is the first number that it prints. Raises MetricError
+    where a placeholder is missing; the measure raises it where the command fails."""
     for placeholder in ("{original}", "{distorted}"):
         if placeholder not in template:
             raise MetricError(f"{name}: no {placeholder} in the command {template!r}")

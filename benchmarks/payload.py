@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def jpeg(data: bytes) -> int:
-    """Bytes of the entropy-coded segments: what stands between each SOS header and the next marker."""
+    """Bytes of the entropy-coded segments: what stands between each SOS header and the next
+    marker."""
     total, i = 0, 2
     while i + 4 <= len(data):
         marker = data[i + 1]
@@ -37,8 +38,9 @@ def mdat(data: bytes) -> int:
 
 
 def jpeg2000(data: bytes) -> int:
-    """Bytes of the packets of a JP2 file's code stream: between each SOD marker and the end of its tile
-    part (ISO/IEC 15444-1, annex A), for code streams that state the length of every tile part."""
+    """Bytes of the packets of a JP2 file's code stream: between each SOD marker and the end of its
+    tile part (ISO/IEC 15444-1, annex A), for code streams that state the length of every tile
+    part."""
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0:
         return len(data)

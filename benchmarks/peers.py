@@ -148,10 +148,17 @@ def _mozjpeg() -> PeerCodec:
         "JPEG mozjpeg",
         "Pillow's default JPEG, 4:2:0, recoded without loss by MozJPEG's scan optimisation "
         "(not its trellis quantisation)",
-        JPEG_QUALITIES, encode, _decode, payload.jpeg,
-        f"{_library('libjpeg_turbo', 'libjpeg-turbo')}, {_package('mozjpeg-lossless-optimization')}",
-        scale=_steps(1, 98), family="JPEG", mime="image/jpeg", tuned_for="the standard's tables",
-    )  # fmt: skip
+        JPEG_QUALITIES,
+        encode,
+        _decode,
+        payload.jpeg,
+        f"{_library('libjpeg_turbo', 'libjpeg-turbo')}, "
+        f"{_package('mozjpeg-lossless-optimization')}",
+        scale=_steps(1, 98),
+        family="JPEG",
+        mime="image/jpeg",
+        tuned_for="the standard's tables",
+    )
 
 
 def _jpegli() -> PeerCodec:
@@ -223,20 +230,43 @@ def _avif() -> list[PeerCodec]:
 
     return [
         _pillow("AVIF", "Pillow's default: speed 6, 4:2:0", "AVIF", AVIF_QUALITIES, scale, **facts),
-        _pillow("AVIF 4:4:4", "speed 6, full-size chroma", "AVIF", AVIF_QUALITIES, scale,
-                options={"subsampling": "4:4:4"}, **facts),
+        _pillow(
+            "AVIF 4:4:4",
+            "speed 6, full-size chroma",
+            "AVIF",
+            AVIF_QUALITIES,
+            scale,
+            options={"subsampling": "4:4:4"},
+            **facts,
+        ),
         tuned("psnr"),
         tuned("ssim"),
-        _pillow("AVIF speed 4", "slower, 4:2:0", "AVIF", AVIF_SLOW_QUALITIES, scale,
-                options={"speed": 4}, slow=True, **facts),
-        _pillow("AVIF speed 2", "slow, 4:2:0; slower speeds gain little", "AVIF", AVIF_SLOW_QUALITIES,
-                scale, options={"speed": 2}, slow=True, **facts),
-    ]  # fmt: skip
+        _pillow(
+            "AVIF speed 4",
+            "slower, 4:2:0",
+            "AVIF",
+            AVIF_SLOW_QUALITIES,
+            scale,
+            options={"speed": 4},
+            slow=True,
+            **facts,
+        ),
+        _pillow(
+            "AVIF speed 2",
+            "slow, 4:2:0; slower speeds gain little",
+            "AVIF",
+            AVIF_SLOW_QUALITIES,
+            scale,
+            options={"speed": 2},
+            slow=True,
+            **facts,
+        ),
+    ]
 
 
 def _avif_default_tune() -> str:
-    """libavif tunes libaom for SSIM, since 1.4 by `iq`, an image quality of its own. (Seen with 1.4.2:
-    the files are those of an explicit tune=iq.)"""
+    """libavif tunes libaom for SSIM, since 1.4 by `iq`, an image quality of its own. (Seen
+    with 1.4.2: the files are those of an explicit tune=iq.)"""
     from PIL import features
 
     try:
@@ -288,10 +318,17 @@ def _jpeg_xl() -> PeerCodec:
         return save(image, quality)
 
     return PeerCodec(
-        "JPEG XL", "pillow-jxl-plugin's default: VarDCT, effort 7, bare code stream; save('JXL', quality)",
-        JXL_QUALITIES, encode, decode, None, _package("pillow-jxl-plugin"),
-        scale=_steps(1, 99), family="JPEG XL", tuned_for="Butteraugli",
-    )  # fmt: skip
+        "JPEG XL",
+        "pillow-jxl-plugin's default: VarDCT, effort 7, bare code stream; save('JXL', quality)",
+        JXL_QUALITIES,
+        encode,
+        decode,
+        None,
+        _package("pillow-jxl-plugin"),
+        scale=_steps(1, 99),
+        family="JPEG XL",
+        tuned_for="Butteraugli",
+    )
 
 
 def _png() -> PeerCodec:

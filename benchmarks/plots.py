@@ -16,8 +16,8 @@ def plot(results: Path, out: Path, kind: str = "rd", codecs: tuple[str, ...] = (
     """Draw a figure from the JSON of `aei bench`.
 
     kind: `rd`, two rate-distortion panels; `time`, BD-rate against the times to encode and decode;
-    `images`, the BD-rate of each image. codecs: only these; all by default. Raises ValueError where the
-    file is no results, or has not what the figure needs.
+    `images`, the BD-rate of each image. codecs: only these; all by default. Raises ValueError where
+    the file is no results, or has not what the figure needs.
     """
     import matplotlib
 

@@ -2,9 +2,9 @@
 
     python -m aei.benchmarks.publish [--model BUNDLE] [--only NAME] [--time] [ROOT]
 
-Measures Kodak and CIFAR-10 (what is in the cache, or in the committed results with the same settings
-and versions, is not measured again), writes docs/results/*.json and *.png below ROOT, the project's
-folder, and replaces the tables of README.md that stand between `<!-- bench NAME -->` and
+Measures Kodak and CIFAR-10 (what is in the cache, or in the committed results with the same
+settings and versions, is not measured again), writes docs/results/*.json and *.png below ROOT, the
+project's folder, and replaces the tables of README.md that stand between `<!-- bench NAME -->` and
 `<!-- bench end -->`.
 """
 
@@ -25,7 +25,8 @@ from .plots import plot
 from .run import Point
 
 KODAK = (
-    "aei,aei psnr,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,JPEG jpegli,JPEG 2000,"
+    "aei,aei psnr,aei effort 5,aei ms-ssim,JPEG,JPEG optimised,JPEG 4:4:4,JPEG mozjpeg,"
+    "JPEG jpegli,JPEG 2000,"
     "WebP,AVIF,AVIF tune=psnr,AVIF tune=ssim,AVIF 4:4:4,HEIC,JPEG XL"
 )
 CIFAR10 = "aei,JPEG,JPEG optimised,WebP,AVIF"
@@ -93,8 +94,8 @@ def main() -> None:
 
 
 def seed(path: Path, dataset: str) -> None:
-    """Put the points of committed results into the cache, so that codecs that did not change since are
-    not run again."""
+    """Put the points of committed results into the cache, so that codecs that did not change since
+    are not run again."""
     try:
         facts, points = results_.load(path)
     except (OSError, ValueError):
@@ -182,8 +183,8 @@ def kodak_table(results: dict) -> str:
 
 
 def by_eye_table(results: dict) -> str:
-    """Bytes of each aei against each peer at equal quality as people see it, as Markdown; empty where
-    no such metric was measured. Intervals and worst images are in the JSON."""
+    """Bytes of each aei against each peer at equal quality as people see it, as Markdown; empty
+    where no such metric was measured. Intervals and worst images are in the JSON."""
     columns = [
         (metric, window) for metric in BY_EYE for window in results["windows"].get(metric, {})
     ]

@@ -10,7 +10,8 @@ from .datasets import data_root
 from .metrics import ms_ssim_db
 
 FILES = ("kodak_compressai.json", "kodak_others.json")
-# The JPEG that published BD-rates are recomputed against: Pillow 13, measured when the data was gathered.
+# The JPEG that published BD-rates are recomputed against: Pillow 13, measured when the data was
+# gathered.
 PUBLISHED_JPEG = "jpeg-pillow13 default420"
 SHOWN = (
     "mbt2018-mean_mse", "cheng2020-anchor_mse", "bmshj2018-factorized_mse", "paper-elic2022_mse",
@@ -19,8 +20,8 @@ SHOWN = (
 
 
 def published(names: tuple[str, ...] = SHOWN) -> tuple[dict, str]:
-    """Curves by name: bpp, psnr, ms_ssim_db where there is one, source, and the BD-rate at equal PSNR
-    against PUBLISHED_JPEG with its window; or nothing, and the reason."""
+    """Curves by name: bpp, psnr, ms_ssim_db where there is one, source, and the BD-rate at equal
+    PSNR against PUBLISHED_JPEG with its window; or nothing, and the reason."""
     root = data_root()
     folder = root / "anchors" if root else Path("anchors")
     files = [folder / name for name in FILES]

@@ -74,8 +74,8 @@ def bd_table(
     interval: bool = True,
     metrics: dict[str, Metric] = BUILT_IN,
 ) -> list[dict]:
-    """BD-rate of every codec against `anchor`, with the window of each figure and its bootstrap interval
-    over images (95 %)."""
+    """BD-rate of every codec against `anchor`, with the window of each figure and its bootstrap
+    interval over images (95 %)."""
     rows: list[dict] = [{"codec": name} for name in dict.fromkeys(p.codec for p in points)]
     columns = [(name, metric, True) for name, metric in metrics.items()]
     columns.insert(1, ("psnr_without_headers", BUILT_IN["psnr"], False))
@@ -104,7 +104,8 @@ def _quality_curve(rates: np.ndarray, values: np.ndarray, metric: Metric) -> Cur
 
 
 def bd_per_image(points: list[Point], metric: str = "psnr", anchor: str = ANCHOR) -> dict:
-    """Per codec, the BD-rate against `anchor` of each image alone (None where curves do not meet)."""
+    """Per codec, the BD-rate against `anchor` of each image alone (None where curves do not
+    meet)."""
     by_codec = grids(points, metric)
     if anchor not in by_codec:
         return {}
@@ -165,8 +166,8 @@ def summary(
 
 
 def _overhead(codec: PeerCodec, dataset: Dataset, points: list[Point]) -> dict:
-    """Bytes of a grey picture of the first image's size at the lowest quality, and the mean bytes of
-    headers and tables (None where they were not told apart)."""
+    """Bytes of a grey picture of the first image's size at the lowest quality, and the mean bytes
+    of headers and tables (None where they were not told apart)."""
     grey = np.full_like(dataset.image(0)[1], 128)
     own = [p.bytes - p.payload_bytes for p in points if p.codec == codec.name]
     return {
@@ -183,7 +184,8 @@ def _short(by_codec: dict[str, Curve]) -> dict:
 
 
 def to_json(results: dict) -> str:
-    """`summary` as JSON: small parts indented, the points as one row per line, columns named once."""
+    """`summary` as JSON: small parts indented, the points as one row per line, columns named
+    once."""
     rows = [row(p) for p in results["points"]]
     columns = [k for k in rows[0] if any(r[k] is not None for r in rows)] if rows else []
     shown = {k: v for k, v in results.items() if k != "points"}
@@ -194,7 +196,8 @@ def to_json(results: dict) -> str:
 
 
 def _lines(value: object, depth: int = 0) -> str:
-    """JSON with one line per dictionary entry and lists on one line: compact, and diffs stay readable."""
+    """JSON with one line per dictionary entry and lists on one line: compact, and diffs stay
+    readable."""
     if isinstance(value, dict) and value:
         pad = " " * (depth + 1)
         inner = ",\n".join(

@@ -17,9 +17,9 @@ from .metrics import Measure, choose_measures
 
 @dataclass
 class Point:
-    """One image coded once. bytes: the whole file; payload_bytes: without headers and tables; both whole
-    numbers but where a point is a mean of many.
-    values: what was measured, by the names of the metrics; NaN where a metric is not defined."""
+    """One image coded once. bytes: the whole file; payload_bytes: without headers and tables; both
+    whole numbers but where a point is a mean of many. values: what was measured, by the names of
+    the metrics; NaN where a metric is not defined."""
 
     codec: str
     quality: float
@@ -46,10 +46,11 @@ def run(
     cache: Cache | None = None,
     measures: list[Measure] | None = None,
 ) -> list[Point]:
-    """Every codec at every quality on every image, `jobs` images at a time; `step` is called once per
-    point. The points come in the order of the images. measures: PSNR alone if left out.
+    """Every codec at every quality on every image, `jobs` images at a time; `step` is called once
+    per point. The points come in the order of the images. measures: PSNR alone if left out.
 
-    Points in the cache are not computed again. Raises CodecError where a codec changes an image's size.
+    Points in the cache are not computed again. Raises CodecError where a codec changes an image's
+    size.
     """
     cache = cache or Cache(None)
     wanted = choose_measures("psnr") if measures is None else measures

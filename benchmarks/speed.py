@@ -2,10 +2,10 @@
 
     python -m aei.benchmarks.speed --before /path/to/older/bin/python -o docs/results/speed.json
 
-Every contender runs in a process of its own that is held to a number of CPUs. One image after the other,
-each contender codes it once, then all again: what else the machine does meets all alike. Ratios are
-of medians of the seconds on the clock. `env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE` before it, and
-nothing else running.
+Every contender runs in a process of its own that is held to a number of CPUs. One image after the
+other, each contender codes it once, then all again: what else the machine does meets all alike.
+Ratios are of medians of the seconds on the clock. `env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE`
+before it, and nothing else running.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Worker:
 
 
 def measure(who: list[Contender], images: list[Path], threads: int, repeats: int) -> list[dict]:
-    """Median times of each contender over images and repeats, the first of each image not counted."""
+    """Median times of each contender over images and repeats, the first of each image not
+    counted."""
     workers = [Worker(contender, threads) for contender in who]
     times: dict[str, dict[str, list[float]]] = {c.label: {} for c in who}
     try:
@@ -116,7 +117,8 @@ def measure(who: list[Contender], images: list[Path], threads: int, repeats: int
 
 
 def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
-    """Seconds of whole commands: `aei decode` of a file, and the imports that no command can do without."""
+    """Seconds of whole commands: `aei decode` of a file, and the imports that no command can do
+    without."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         commands = {}
@@ -147,7 +149,8 @@ def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
 
 
 def enlarged(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """An image of another size, mirrored side by side, so that its texture stays as fine as it is."""
+    """An image of another size, mirrored side by side, so that its texture stays as fine as it
+    is."""
     h, w = image.shape[:2]
     pad = ((0, max(0, height - h)), (0, max(0, width - w)), (0, 0))
     return np.pad(image[:height, :width], pad, mode="symmetric")

@@ -1,4 +1,5 @@
-"""One installation's times, asked for by lines of JSON: run as a script by speed.py, with any Python.
+"""One installation's times, asked for by lines of JSON: run as a script by speed.py, with any
+Python.
 
 Imports nothing of the benchmark, so that an older aei can be measured beside this one.
 """
@@ -22,7 +23,8 @@ from PIL import Image  # noqa: E402
 
 
 def coder(name: str, settings: dict):
-    """(encode, decode) of a codec by name; what Pillow has, pillow-heif, pillow-jxl-plugin, CompressAI, aei."""
+    """(encode, decode) of a codec by name; what Pillow has, pillow-heif, pillow-jxl-plugin,
+    CompressAI, aei."""
     if name == "aei":
         from aei.codec import Codec
 

@@ -1,5 +1,5 @@
-"""Colours and line styles of codecs, the same in plots and pages: a colour for a family, a dash for a
-variant, so that curves can be told apart without colour too."""
+"""Colours and line styles of codecs, the same in plots and pages: a colour for a family, a dash for
+a variant, so that curves can be told apart without colour too."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from .codecs import CodecError, choose, command_codec, plugin_codecs
 LEARNED = ("bmshj2018-factorized", "mbt2018-mean", "cheng2020-anchor")
 LEARNED_QUALITY = 4
 LEARNED_NOTE = (
-    "CompressAI's network at quality 4 with random weights (trained ones cannot be had offline): the "
+    "CompressAI's network at quality 4 with random weights (trained ones cannot be had offline): "
+    "the "
     "transforms and priors do the same work, the entropy coder codes other symbols"
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -26,8 +27,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 @dataclass
 class Request:
-    """What to time. codecs, models, commands, plugins: as `aei bench` got them. qualities: per codec the
-    one to time. repeats: how often each image is coded, after one warm-up."""
+    """What to time. codecs, models, commands, plugins: as `aei bench` got them. qualities: per
+    codec the one to time. repeats: how often each image is coded, after one warm-up."""
 
     codecs: str
     models: tuple[str, ...]
@@ -42,8 +43,8 @@ class Request:
 def time_codecs(request: Request, images: list[np.ndarray], step: Callable[[str], None]) -> dict:
     """Seconds to encode and to decode, the median over images of the median over repeats.
 
-    The work runs in a fresh process that may use `threads` CPUs and whose libraries are told so before
-    they load. `step` is called with each codec's name when it is done. Raises CodecError.
+    The work runs in a fresh process that may use `threads` CPUs and whose libraries are told so
+    before they load. `step` is called with each codec's name when it is done. Raises CodecError.
     """
     variables = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     context = multiprocessing.get_context("spawn")
@@ -122,7 +123,8 @@ def _row(name, quality, images, encoders, decode, repeats, size=len, warm_up=Tru
 
 
 def _median(call: Callable, repeats: int, warm_up: bool):
-    """Median seconds of a call, after one that loads whatever is loaded late; and its last result."""
+    """Median seconds of a call, after one that loads whatever is loaded late; and its last
+    result."""
     if warm_up:
         call()
     seconds = []

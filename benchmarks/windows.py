@@ -1,8 +1,8 @@
 """Bytes of one codec against another's at equal quality, within ranges of quality that people use.
 
-A BD-rate covers whatever range two mean curves share. Here the range is given, and each image has its
-own curves: one quality setting gives very different scores to a sky and to a forest, so that means over
-images at a setting are means over unlike things.
+A BD-rate covers whatever range two mean curves share. Here the range is given, and each image has
+its own curves: one quality setting gives very different scores to a sky and to a forest, so that
+means over images at a setting are means over unlike things.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ SAMPLES = 300  # of the bootstrap
 
 @dataclass(frozen=True)
 class Change:
-    """Of bytes, in per cent, negative for fewer: the mean over images of logarithms; its 95 % interval
-    by bootstrap over images (NaN for one image); how many images count; and the worst of them."""
+    """Of bytes, in per cent, negative for fewer: the mean over images of logarithms; its 95 %
+    interval by bootstrap over images (NaN for one image); how many images count; and the worst of
+    them."""
 
     percent: float
     low: float
@@ -97,8 +98,8 @@ def label(window: tuple[float, float]) -> str:
 def table(
     points: list[Point], metrics: list[Metric], codecs: list[str], others: list[str]
 ) -> dict[str, dict]:
-    """metric -> window -> codec -> the codec it is held against -> [per cent, low, high, images, worst
-    image, worst per cent], None for NaN."""
+    """metric -> window -> codec -> the codec it is held against -> [per cent, low, high, images,
+    worst image, worst per cent], None for NaN."""
     result: dict[str, dict] = {}
     for metric in (m for m in metrics if m.windows):
         curves = Curves(points, metric)

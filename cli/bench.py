@@ -14,8 +14,14 @@ from .files import check_output, write_output
 @click.argument("dataset", metavar="kodak|cifar10|DIR", required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Results as JSON, with a CSV beside it.  [default: DATASET.json]")  # fmt: skip
-@click.option("--codecs", "names", default="default", show_default=True, metavar="NAMES",
-              help="default (all but the slow ones), all, or names with commas between them.")  # fmt: skip
+@click.option(
+    "--codecs",
+    "names",
+    default="default",
+    show_default=True,
+    metavar="NAMES",
+    help="default (all but the slow ones), all, or names with commas between them.",
+)
 @click.option(
     "--list", "list_", is_flag=True, help="List the codecs with their settings, and stop."
 )
@@ -26,22 +32,40 @@ from .files import check_output, write_output
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Add the codecs of a Python file's list CODECS.")  # fmt: skip
-@click.option("--model", "models", metavar="BUNDLE", multiple=True, default=("shipped",),
-              help="Model bundle to use instead of the one shipped; give it several times to compare "
-              "several, `shipped` being that one.")  # fmt: skip
-@click.option("--metrics", metavar="NAMES",
-              help="psnr, psnr-yuv, ms-ssim, ssimulacra2, butteraugli, cvvdp, with commas between.  "
-              "[default: all but cvvdp]")  # fmt: skip
-@click.option("--metric-command", "metric_commands", nargs=2, multiple=True, metavar="NAME COMMAND",
-              help="Add a metric that is a command with {original} and {distorted}, two PNG files; its "
-              "first number counts.")  # fmt: skip
+@click.option(
+    "--model",
+    "models",
+    metavar="BUNDLE",
+    multiple=True,
+    default=("shipped",),
+    help="Model bundle to use instead of the one shipped; give it several times to compare "
+    "several, `shipped` being that one.",
+)
+@click.option(
+    "--metrics",
+    metavar="NAMES",
+    help="psnr, psnr-yuv, ms-ssim, ssimulacra2, butteraugli, cvvdp, with commas between.  "
+    "[default: all but cvvdp]",
+)
+@click.option(
+    "--metric-command",
+    "metric_commands",
+    nargs=2,
+    multiple=True,
+    metavar="NAME COMMAND",
+    help="Add a metric that is a command with {original} and {distorted}, two PNG files; its "
+    "first number counts.",
+)
 @click.option("--error-command", "error_commands", nargs=2, multiple=True, metavar="NAME COMMAND",
               help="The same, where smaller is better.")  # fmt: skip
 @click.option("--metric-plugin", "metric_plugins", multiple=True, metavar="FILE.py",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Add the metrics of a Python file's list METRICS.")  # fmt: skip
-@click.option("--against", metavar="CODEC",
-              help="Codec to show bytes at equal quality against.  [default: AVIF, else the anchor]")  # fmt: skip
+@click.option(
+    "--against",
+    metavar="CODEC",
+    help="Codec to show bytes at equal quality against.  [default: AVIF, else the anchor]",
+)
 @click.option("--limit", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--anchor", default="JPEG", show_default=True, help="Codec that BD-rates refer to.")
 @click.option("--time", "timed", type=click.IntRange(0), default=0, metavar="N",
@@ -49,8 +73,11 @@ from .files import check_output, write_output
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True,
               help="Measured runs per image; the median counts.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPUs while timing.  [default: all]")
-@click.option("--learned", is_flag=True,
-              help="Time CompressAI's models too, with random weights (needs [train]).")  # fmt: skip
+@click.option(
+    "--learned",
+    is_flag=True,
+    help="Time CompressAI's models too, with random weights (needs [train]).",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Images at a time.  [default: one per CPU]")
 @click.option("--cache", "cache_path", type=click.Path(dir_okay=False, path_type=Path),
               help="Where points are kept.  [default: ~/.cache/aei/bench.sqlite]")  # fmt: skip
@@ -81,11 +108,11 @@ def command(
     no_cache: bool,
     force: bool,
 ) -> None:
-    """Compare image codecs on real files: bytes at equal quality by several metrics, and with --time
-    their speed.
+    """Compare image codecs on real files: bytes at equal quality by several metrics, and
+    with --time their speed.
 
-    kodak and cifar10 are looked for in $AEI_DATA, ./data or ../shared/data. Points are kept as they are
-    measured: a run that was stopped goes on, and a codec added later runs alone.
+    kodak and cifar10 are looked for in $AEI_DATA, ./data or ../shared/data. Points are kept as they
+    are measured: a run that was stopped goes on, and a codec added later runs alone.
 
     \b
     Examples:
@@ -189,11 +216,16 @@ def print_results(results: dict, against: str | None = None) -> None:
             f"Median seconds for {times['megapixels']:g} megapixels, {times['threads']} threads",
             ("codec", "quality", "bits per pixel", "encode", "decode"),
             [
-                [row["codec"], f"{row['quality']:g}", "-" if row["bpp"] is None else f"{row['bpp']:.3f}",
-                 f"{row['encode_s']:.4f}", f"{row['decode_s']:.4f}"]
+                [
+                    row["codec"],
+                    f"{row['quality']:g}",
+                    "-" if row["bpp"] is None else f"{row['bpp']:.3f}",
+                    f"{row['encode_s']:.4f}",
+                    f"{row['decode_s']:.4f}",
+                ]
                 for row in times["codecs"]
             ],
-        )  # fmt: skip
+        )
 
 
 def windows_tables(results: dict, against: str | None):

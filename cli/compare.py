@@ -16,8 +16,9 @@ from .files import STREAM, ByteCount, check_output, naming, output_path, read_in
 @click.argument("source", metavar="PHOTO")
 @click.option("-o", "--output", metavar="OUT",
               help="Page to write; - for stdout.  [default: PHOTO with .html]")  # fmt: skip
-@click.option("-q", "--quality", type=click.FloatRange(1, 100),
-              help="aei's quality.  [default: 30]")  # fmt: skip
+@click.option(
+    "-q", "--quality", type=click.FloatRange(1, 100), help="aei's quality.  [default: 30]"
+)
 @click.option("-s", "--size", type=ByteCount(), help="Largest size of aei's file, such as 30k.")
 @click.option("--codecs", "names", default="JPEG,WebP,AVIF", show_default=True, metavar="NAMES",
               help="What to compare with; see aei bench --list.")  # fmt: skip
@@ -37,8 +38,8 @@ def command(
 ) -> None:
     """Make a page that shows PHOTO by aei and by other codecs at the same bytes, with a slider.
 
-    One HTML file with everything in it: it opens from disk, needs no network, and holds no metadata of
-    the photograph. The other codecs get at least as many bytes as aei.
+    One HTML file with everything in it: it opens from disk, needs no network, and holds no metadata
+    of the photograph. The other codecs get at least as many bytes as aei.
 
     \b
     Examples:

@@ -16,15 +16,24 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
 @click.command("decode")
 @click.argument("sources", metavar="IN...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", metavar="OUT", type=click.Path(),
-    help="Output image, its format by suffix; - for stdout; for many files a folder.  [default: IN with .png]",
-)  # fmt: skip
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(),
+    help="Output image, its format by suffix; - for stdout; for many files a folder.  [default: "
+    "IN with .png]",
+)
 @click.option("--to", type=click.Choice(list(SUFFIXES), case_sensitive=False), default=None,
               help="Format of the outputs where -o does not name it.  [default: png]")  # fmt: skip
 @click.option("--region", metavar="LEFT,TOP,WIDTH,HEIGHT", callback=region_of, default=None,
               help="Decode this rectangle of pixels only.")  # fmt: skip
-@click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), default="1", callback=lambda c, p, v: int(v),
-              help="Write the image at a half, a quarter or an eighth of its size.")  # fmt: skip
+@click.option(
+    "--scale",
+    type=click.Choice(["1", "2", "4", "8"]),
+    default="1",
+    callback=lambda c, p, v: int(v),
+    help="Write the image at a half, a quarter or an eighth of its size.",
+)
 @click.option("--salvage", is_flag=True,
               help="Decode the good tiles of a damaged file, and say which are lost.")  # fmt: skip
 @many.options
@@ -53,8 +62,9 @@ def command(
 ) -> None:
     """Turn .aei files (- for stdin) back into images.
 
-    IN may be several files, folders and quoted patterns; -o then names a folder, in which the folders'
-    structure is kept. Bad files are listed at the end, and the exit code is then 2. Files' times are kept.
+    IN may be several files, folders and quoted patterns; -o then names a folder, in which the
+    folders' structure is kept. Bad files are listed at the end, and the exit code is then 2. Files'
+    times are kept.
 
     \b
     Examples:

@@ -31,36 +31,58 @@ log = logging.getLogger(__name__)
     help="Output file, - for stdout; for many files a folder.  [default: IN with .aei]",
 )  # fmt: skip
 @click.option(
-    "-q", "--quality", default=float(DEFAULT_QUALITY), show_default=True, type=click.FloatRange(1, 100),
+    "-q",
+    "--quality",
+    default=float(DEFAULT_QUALITY),
+    show_default=True,
+    type=click.FloatRange(1, 100),
     help="1 (smallest) to 100 (best).",
-)  # fmt: skip
+)
 @click.option("--target-size", type=ByteCount(), metavar="SIZE",
               help="Best quality in at most this size, as in 200KB, 1.5MB or 64KiB.")  # fmt: skip
 @click.option("--target-bpp", type=float, help="Best quality in at most so many bits per pixel.")
 @click.option("--target-psnr", type=float, help="Smallest file with at least this PSNR, in dB.")
 @click.option("--target-ssim", type=float, help="Smallest file with at least this SSIM, below 1.")
-@click.option("--target-ssimulacra2", type=float, metavar="SCORE",
-              help="File with this SSIMULACRA 2, within 0.5: 90 looks like the original, 70 is good.")  # fmt: skip
+@click.option(
+    "--target-ssimulacra2",
+    type=float,
+    metavar="SCORE",
+    help="File with this SSIMULACRA 2, within 0.5: 90 looks like the original, 70 is good.",
+)
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS",
               help="Scale larger images down to this width and height at most.")  # fmt: skip
 @click.option(
-    "--keep-smaller", is_flag=True,
+    "--keep-smaller",
+    is_flag=True,
     help="Where the source is smaller than the result, copy the source instead (not with --strip).",
-)  # fmt: skip
+)
 @click.option(
-    "-e", "--effort", type=click.IntRange(0, EFFORTS - 1),
-    help="0 (fastest) to 9 (smallest files); any decoder reads them alike.  [default: 1, tuned for ms-ssim 5]",
-)  # fmt: skip
-@click.option("--tune", type=click.Choice(list(TUNES)),
-              help="What small files are to keep: the look, pixel values, or structure.  [default: ssimulacra2]")  # fmt: skip
+    "-e",
+    "--effort",
+    type=click.IntRange(0, EFFORTS - 1),
+    help="0 (fastest) to 9 (smallest files); any decoder reads them alike.  [default: 1, tuned "
+    "for ms-ssim 5]",
+)
 @click.option(
-    "--restore", metavar="KIND", type=click.Choice([AUTO, *RESTORING]),
-    help="Take noise, JPEG blocks or blur out first: auto, denoise, deblock or deblur (needs aei-codec-restore).",
-)  # fmt: skip
+    "--tune",
+    type=click.Choice(list(TUNES)),
+    help="What small files are to keep: the look, pixel values, or structure.  [default: "
+    "ssimulacra2]",
+)
 @click.option(
-    "--enhance", metavar="KIND", type=click.Choice([AUTO, *ENHANCING]),
-    help="Mend light or colour first: auto, low-light, contrast, colour or haze (needs aei-codec-restore).",
-)  # fmt: skip
+    "--restore",
+    metavar="KIND",
+    type=click.Choice([AUTO, *RESTORING]),
+    help="Take noise, JPEG blocks or blur out first: auto, denoise, deblock or deblur (needs "
+    "aei-codec-restore).",
+)
+@click.option(
+    "--enhance",
+    metavar="KIND",
+    type=click.Choice([AUTO, *ENHANCING]),
+    help="Mend light or colour first: auto, low-light, contrast, colour or haze (needs "
+    "aei-codec-restore).",
+)
 @click.option(
     "--restore-bundle", metavar="DIR", type=click.Path(),
     help="Restoring bundle, or folder of several, instead of those installed.",
@@ -76,9 +98,10 @@ log = logging.getLogger(__name__)
     "--strip", is_flag=True, help="Leave out metadata; Exif's orientation is applied to the pixels."
 )
 @click.option(
-    "--convert", is_flag=True,
+    "--convert",
+    is_flag=True,
     help="Take 16-bit, float, CMYK and Lab images too, as 8-bit RGB or grey.",
-)  # fmt: skip
+)
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
     sources: tuple[str, ...],
@@ -109,10 +132,12 @@ def command(
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
 
-    IN may be several files, folders and quoted patterns; -o then names a folder, in which the folders'
-    structure is kept. Bad files are listed at the end, and the exit code is then 2. Files' times are kept.
+    IN may be several files, folders and quoted patterns; -o then names a folder, in which the
+    folders' structure is kept. Bad files are listed at the end, and the exit code is then 2. Files'
+    times are kept.
 
-    Transparency is kept without loss; the colour profile, Exif and XMP are kept unless --strip is given.
+    Transparency is kept without loss; the colour profile, Exif and XMP are kept unless --strip is
+    given.
 
     \b
     Examples:
@@ -179,11 +204,17 @@ def command(
         from ..codec.files import convert as conversion
 
         plan = batch.make_plan(
-            sources, many.read_list(listed), suffixes=conversion.image_suffixes(), new_suffix=".aei",
-            output=None if output is None else Path(output), recursive=recursive,
-            keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
+            sources,
+            many.read_list(listed),
+            suffixes=conversion.image_suffixes(),
+            new_suffix=".aei",
+            output=None if output is None else Path(output),
+            recursive=recursive,
+            keep_extension=keep_extension,
+            skip_existing=skip_existing,
+            overwrite=force,
             copies=keep_smaller,
-        )  # fmt: skip
+        )
 
         def load():
             codec = conversion.load_codec(model, threads, restore_bundle)
@@ -211,9 +242,12 @@ def _one(source, output, options, bundles, keep_extension, skip_existing, dry_ru
     )
     if outcome.bytes_out >= outcome.bytes_in and outcome.status == batch.DONE:
         log.warning(
-            "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q makes it so, "
+            "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q "
+            "makes it so, "
             "--keep-smaller keeps the source instead",
-            source, outcome.bytes_out, outcome.bytes_in,
-        )  # fmt: skip
+            source,
+            outcome.bytes_out,
+            outcome.bytes_in,
+        )
     elif outcome.status == batch.KEPT:
         out.tell(f"{outcome.target}: the source as it is, smaller than an .aei file of it")

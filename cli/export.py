@@ -14,16 +14,20 @@ from .train import data_folder
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--data",
-    help="The training folder, or cifar10: its images calibrate the integer prior. Not for restoring networks, nor with "
+    help="The training folder, or cifar10: its images calibrate the integer prior. Not for "
+    "restoring networks, nor with "
     "--keep-prior.",
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder."
 )
 @click.option("--name", help="Name in the manifest.  [default: base, or what is restored]")
-@click.option("--keep-prior", metavar="BUNDLE",
-              help="Take all but g_a and g_s from this bundle, whose files then stay valid; for what was "
-              "trained with --init-from it and --freeze-prior.")  # fmt: skip
+@click.option(
+    "--keep-prior",
+    metavar="BUNDLE",
+    help="Take all but g_a and g_s from this bundle, whose files then stay valid; for what was "
+    "trained with --init-from it and --freeze-prior.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace the bundle if it exists.")
 def command(
     checkpoint: Path,
@@ -35,8 +39,8 @@ def command(
 ) -> None:
     """Turn CHECKPOINT (last.pt or best.pt of `aei train`) into a model bundle.
 
-    Proves that every accumulator of the integer prior stays below 2^52, and prints the rate lost from
-    the float prior to the integer one.
+    Proves that every accumulator of the integer prior stays below 2^52, and prints the rate lost
+    from the float prior to the integer one.
 
     \b
     Examples:

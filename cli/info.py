@@ -11,13 +11,15 @@ from .files import naming, read_input
 @click.command("info")
 @click.argument("source", metavar="FILE", type=click.Path())
 @click.option(
-    "--check", is_flag=True,
+    "--check",
+    is_flag=True,
     help="Decode the entropy-coded part too and print the latents' SHA-256.",
-)  # fmt: skip
+)
 @click.option(
-    "--pixels", is_flag=True,
+    "--pixels",
+    is_flag=True,
     help="Decode the picture too and print the SHA-256 of its pixels.",
-)  # fmt: skip
+)
 @click.option(
     "--model", metavar="BUNDLE", help="Model bundle, for files written with one not shipped."
 )

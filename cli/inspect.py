@@ -23,16 +23,38 @@ NO_LINEAR = "No picture of the linear path: this model has none."
 
 @click.command("inspect")
 @click.argument("source", metavar="IMAGE|FILE", type=click.Path())
-@click.option("-o", "--output", metavar="FOLDER", type=click.Path(),
-              help="Folder to write.  [default: that of the input, its suffix replaced by .inspect]")  # fmt: skip
-@click.option("-q", "--quality", default=float(DEFAULT_QUALITY), show_default=True, type=click.FloatRange(1, 100),
-              help="Of an IMAGE, which is encoded first.")  # fmt: skip
-@click.option("-e", "--effort", default=TUNES["psnr"], show_default=True, type=click.IntRange(0, EFFORTS - 1),
-              help="Of an IMAGE, as of aei encode.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="Folder to write.  [default: that of the input, its suffix replaced by .inspect]",
+)
+@click.option(
+    "-q",
+    "--quality",
+    default=float(DEFAULT_QUALITY),
+    show_default=True,
+    type=click.FloatRange(1, 100),
+    help="Of an IMAGE, which is encoded first.",
+)
+@click.option(
+    "-e",
+    "--effort",
+    default=TUNES["psnr"],
+    show_default=True,
+    type=click.IntRange(0, EFFORTS - 1),
+    help="Of an IMAGE, as of aei encode.",
+)
 @click.option("--original", metavar="IMAGE", type=click.Path(),
               help="What an .aei FILE was made from, for the error map.")  # fmt: skip
-@click.option("--channels", default=24, show_default=True, type=click.IntRange(0),
-              help="How many channels of the latents to draw, those with the most bits.")  # fmt: skip
+@click.option(
+    "--channels",
+    default=24,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many channels of the latents to draw, those with the most bits.",
+)
 @click.option("--region", metavar="LEFT,TOP,WIDTH,HEIGHT", callback=region_of, default=None,
               help="Explain these pixels: which latents they depend on.")  # fmt: skip
 @click.option("--open", "open_", is_flag=True, help="Open the page in the web browser.")
@@ -53,10 +75,10 @@ def command(
 ) -> None:
     """Look inside a coded image: an .aei FILE, or an IMAGE, which is encoded first (- for stdin).
 
-    Writes a folder of PNGs, numbers.json, and index.html, one page that needs nothing else: where the bits go,
-    which channels of the latents take them and what each draws, the error, and what the linear path
-    of the decoder would give alone. With --region also what a part of the image depends on; layer-wise
-    relevance needs the [train] extra.
+    Writes a folder of PNGs, numbers.json, and index.html, one page that needs nothing else: where
+    the bits go, which channels of the latents take them and what each draws, the error, and what
+    the linear path of the decoder would give alone. With --region also what a part of the image
+    depends on; layer-wise relevance needs the [train] extra.
 
     \b
     Examples:

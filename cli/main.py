@@ -98,7 +98,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: mistakes and bad files end in one sentence and exit code 1, not in a traceback."""
+    """Entry point: mistakes and bad files end in one sentence and exit code 1, not in a
+    traceback."""
     _settle_streams()
     _end_on_sigterm()
     output.reset()

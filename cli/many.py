@@ -27,18 +27,36 @@ SOME_FAILED = 2  # exit code
 
 
 def options(function):
-    """The options for many files, with `recursive`, `listed`, `jobs`, `skip_existing`, `keep_extension`, `dry_run`."""
-    for option in reversed([
-        click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
-        click.option("--from-list", "listed", metavar="FILE", type=click.Path(),
-                     help="Names of more files, one a line (- for stdin; NUL-separated as `find -print0` has them)."),
-        click.option("-j", "--jobs", type=click.IntRange(1),
-                     help="Files at a time.  [default: one per CPU, fewer if memory is short]"),
-        click.option("--skip-existing", is_flag=True, help="Leave files alone whose output exists."),
-        click.option("--keep-extension", is_flag=True,
-                     help="Name outputs with the input's suffix too: photo.jpg.aei."),
-        click.option("--dry-run", is_flag=True, help="Only say what would be done."),
-    ]):  # fmt: skip
+    """The options for many files, with `recursive`, `listed`, `jobs`, `skip_existing`,
+    `keep_extension`, `dry_run`."""
+    for option in reversed(
+        [
+            click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
+            click.option(
+                "--from-list",
+                "listed",
+                metavar="FILE",
+                type=click.Path(),
+                help="Names of more files, one a line (- for stdin; NUL-separated as `find "
+                "-print0` has them).",
+            ),
+            click.option(
+                "-j",
+                "--jobs",
+                type=click.IntRange(1),
+                help="Files at a time.  [default: one per CPU, fewer if memory is short]",
+            ),
+            click.option(
+                "--skip-existing", is_flag=True, help="Leave files alone whose output exists."
+            ),
+            click.option(
+                "--keep-extension",
+                is_flag=True,
+                help="Name outputs with the input's suffix too: photo.jpg.aei.",
+            ),
+            click.option("--dry-run", is_flag=True, help="Only say what would be done."),
+        ]
+    ):
         function = option(function)
     return function
 
@@ -94,8 +112,8 @@ def read_list(listed: str | None) -> list[str]:
 
 
 def split_cpus(jobs: int | None) -> tuple[int, int]:
-    """Files at a time, and threads for each. Call before anything that imports NumPy: its BLAS reads the
-    number of threads then, and several users of its threads only wait for each other."""
+    """Files at a time, and threads for each. Call before anything that imports NumPy: its BLAS
+    reads the number of threads then, and several users of its threads only wait for each other."""
     if jobs != 1:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..codec.cpus import available_cpus
@@ -289,13 +307,15 @@ def described(outcome: Outcome) -> str:
     details = "".join(f", {name} {value:g}" for name, value in outcome.details.items())
     return (
         f"{shown(outcome.source)} -> {shown(outcome.target)}: {outcome.width}x{outcome.height}, "
-        f"{outcome.bytes_in} -> {outcome.bytes_out} bytes ({share:.1f} %), {outcome.seconds:.2f} s{details}"
+        f"{outcome.bytes_in} -> {outcome.bytes_out} bytes ({share:.1f} %), {outcome.seconds:.2f} "
+        f"s{details}"
     )
 
 
 @contextlib.contextmanager
 def _progress(tasks: Iterable[Task], verb: str) -> Iterator[Callable[[Outcome], None]]:
-    """A progress bar on a terminal: files, MB in and out, ratio, time left. By size, not by number."""
+    """A progress bar on a terminal: files, MB in and out, ratio, time left. By size, not by
+    number."""
     if out.MODE.quiet or out.MODE.json or not sys.stderr.isatty():
         yield lambda outcome: None
         return

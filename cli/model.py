@@ -9,8 +9,9 @@ import click
 from . import output as out
 
 BUNDLE = click.argument("source", metavar="[BUNDLE]", required=False, type=click.Path())
-OUTPUT = click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
-                      help="Bundle folder to write.")  # fmt: skip
+OUTPUT = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder to write."
+)
 NAME = click.option(
     "--name", help="Name in the manifest.  [default: the old one and what was done]"
 )
@@ -21,8 +22,8 @@ FORCE = click.option("-f", "--force", is_flag=True, help="Replace the bundle if 
 def command() -> None:
     """Look into a model bundle, and make smaller ones.
 
-    A smaller bundle keeps the prior and its fingerprint: files written with it decode with the old one, and
-    the other way round.
+    A smaller bundle keeps the prior and its fingerprint: files written with it decode with the old
+    one, and the other way round.
 
     \b
     Examples:
@@ -37,8 +38,8 @@ def command() -> None:
 def info(source: str | None) -> None:
     """Show what BUNDLE (by default the one shipped) is made of: bytes, parameters, work, training.
 
-    Work is in multiplications (MACs) per pixel of the image. Needs no torch; parameters and work of the
-    graphs need the onnx package.
+    Work is in multiplications (MACs) per pixel of the image. Needs no torch; parameters and work of
+    the graphs need the onnx package.
 
     \b
     Examples:
@@ -105,8 +106,9 @@ def _print_table(facts: dict) -> None:
 def quantize(source: str | None, output: Path, kind: str, name: str | None, force: bool) -> None:
     """Store the weights of BUNDLE's transforms in fewer bytes.
 
-    fp16 halves the bytes of float32 weights (`aei export` writes fp16 itself); int8 halves them again, with a
-    scale per output channel. The prior is integer already and stays. Speed stays too: see docs/guide/slim.md.
+    fp16 halves the bytes of float32 weights (`aei export` writes fp16 itself); int8 halves them
+    again, with a scale per output channel. The prior is integer already and stays. Speed stays too:
+    see docs/guide/slim.md.
 
     \b
     Examples:
@@ -125,8 +127,11 @@ def quantize(source: str | None, output: Path, kind: str, name: str | None, forc
 @OUTPUT
 @click.option("--keep", required=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Share of the work of the transforms' blocks to keep.")  # fmt: skip
-@click.option("--data", required=True,
-              help="Folder of photographs, to see what channels do and to train on; some dozens will do.")  # fmt: skip
+@click.option(
+    "--data",
+    required=True,
+    help="Folder of photographs, to see what channels do and to train on; some dozens will do.",
+)
 @click.option("--steps", default=0, show_default=True, type=click.IntRange(0),
               help="Steps of training afterwards, with prior and gains as they are.")  # fmt: skip
 @click.option("--lr", default=1e-4, show_default=True, help="Peak learning rate of that training.")
@@ -135,11 +140,20 @@ def quantize(source: str | None, output: Path, kind: str, name: str | None, forc
 @click.option(
     "--threads", default=2, show_default=True, type=click.IntRange(1), help="CPU threads."
 )
-@click.option("--device", default="cpu", show_default=True,
-              type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.")  # fmt: skip
-@click.option("--run", "folder", type=click.Path(file_okay=False, path_type=Path),
-              help="Folder for the checkpoint and the logs of the training, which `aei train --resume` "
-              "goes on from.  [default: not kept]")  # fmt: skip
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    help="Where to train.",
+)
+@click.option(
+    "--run",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the checkpoint and the logs of the training, which `aei train --resume` "
+    "goes on from.  [default: not kept]",
+)
 @NAME
 @FORCE
 def prune(
@@ -158,8 +172,9 @@ def prune(
 ) -> None:
     """Take hidden channels out of BUNDLE's transforms, so that they are smaller and faster.
 
-    The channels that cost least go, and the others' weights take over what they can; with --steps, training makes
-    up for some of the rest. The prior, its hyper-analysis and the gains stay as they are.
+    The channels that cost least go, and the others' weights take over what they can; with --steps,
+    training makes up for some of the rest. The prior, its hyper-analysis and the gains stay as they
+    are.
 
     \b
     Examples:
@@ -196,7 +211,8 @@ def _open(source: str | None):
 
 
 def _check_output(output: Path, source: Path, force: bool) -> None:
-    """Refuse to write over the source, over anything without --force, and over what is no bundle."""
+    """Refuse to write over the source, over anything without --force, and over what is no
+    bundle."""
     from ..codec.files.storage import OutputError
 
     if output.exists() and output.resolve() == source.resolve():

@@ -43,7 +43,8 @@ def reset() -> None:
 
 
 def configure() -> None:
-    """Send the log of aei to stderr: warnings, more with -v (INFO) and -vv (DEBUG), errors only with --quiet."""
+    """Send the log of aei to stderr: warnings, more with -v (INFO) and -vv (DEBUG), errors only
+    with --quiet."""
     log = logging.getLogger("aei")
     if not any(isinstance(handler, _Handler) for handler in log.handlers):
         log.addHandler(_Handler())
@@ -63,13 +64,31 @@ def _set(context: click.Context, option: click.Parameter, value: int | bool) -> 
 def common_options() -> list[click.Option]:
     """Options that every command has."""
     return [
-        click.Option(["-v", "--verbose"], count=True, expose_value=False, is_eager=True, callback=_set,
-                     help="Say more; -vv for everything."),
-        click.Option(["--quiet"], is_flag=True, expose_value=False, is_eager=True, callback=_set,
-                     help="Say nothing but errors."),
-        click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=_set,
-                     help="Results as JSON, one object a line, on stdout; messages too on stderr."),
-    ]  # fmt: skip
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_set,
+            help="Say more; -vv for everything.",
+        ),
+        click.Option(
+            ["--quiet"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_set,
+            help="Say nothing but errors.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_set,
+            help="Results as JSON, one object a line, on stdout; messages too on stderr.",
+        ),
+    ]
 
 
 def emit(**facts: object) -> None:

@@ -13,13 +13,18 @@ from . import output as out
 @click.argument("source", metavar="RESULTS|RUN", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Picture to write.  [default: RESULTS with .png, or RUN/loss.png]")  # fmt: skip
-@click.option("--kind", type=click.Choice(["rd", "time", "images"]), default="rd", show_default=True,
-              help="Rate-distortion curves, BD-rate against time, or BD-rate of each image.")  # fmt: skip
+@click.option(
+    "--kind",
+    type=click.Choice(["rd", "time", "images"]),
+    default="rd",
+    show_default=True,
+    help="Rate-distortion curves, BD-rate against time, or BD-rate of each image.",
+)
 @click.option("--codecs", metavar="NAMES", help="Only these, with commas between them.")
 @click.option("-f", "--force", is_flag=True, help="Replace the picture if it exists.")
 def command(source: Path, output: Path | None, kind: str, codecs: str | None, force: bool) -> None:
-    """Draw rate-distortion curves from the JSON file of `aei bench`, or loss curves from the folder of
-    `aei train`.
+    """Draw rate-distortion curves from the JSON file of `aei bench`, or loss curves from the folder
+    of `aei train`.
 
     \b
     Examples:

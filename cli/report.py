@@ -16,10 +16,18 @@ from .files import check_output, write_output
               help="Page to write.  [default: RESULTS with .html]")  # fmt: skip
 @click.option("--bpp", type=click.FloatRange(0.01, 24), default=0.25, show_default=True,
               help="Size of the pictures' files, in bits per pixel.")  # fmt: skip
-@click.option("--pictures", type=click.IntRange(0), metavar="N",
-              help="Show only the first N images as pictures; 0 for none.  [default: all, at most 24]")  # fmt: skip
-@click.option("--codecs", "names", metavar="NAMES",
-              help="Codecs of the pictures.  [default: aei, JPEG, WebP and AVIF, as far as RESULTS has them]")  # fmt: skip
+@click.option(
+    "--pictures",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Show only the first N images as pictures; 0 for none.  [default: all, at most 24]",
+)
+@click.option(
+    "--codecs",
+    "names",
+    metavar="NAMES",
+    help="Codecs of the pictures.  [default: aei, JPEG, WebP and AVIF, as far as RESULTS has them]",
+)
 @click.option("--images", metavar="kodak|cifar10|DIR", help="Where the images are, if they moved.")
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
 @click.option("-f", "--force", is_flag=True, help="Replace the page if it exists.")
@@ -33,10 +41,11 @@ def command(
     model: str | None,
     force: bool,
 ) -> None:
-    """Turn the JSON of aei bench into one HTML page: charts, sortable tables, and every image by any two
-    codecs at the same bytes with a slider.
+    """Turn the JSON of aei bench into one HTML page: charts, sortable tables, and every image by
+    any two codecs at the same bytes with a slider.
 
-    The page opens from disk and needs no network. The pictures are coded anew at the size asked for.
+    The page opens from disk and needs no network. The pictures are coded anew at the size asked
+    for.
 
     \b
     Examples:

@@ -37,10 +37,11 @@ def shared(function):
 def command(
     source: str, target: str, kind: str, bundle: str | None, page: str | None, force: bool
 ) -> None:
-    """Take noise, JPEG blocks or blur out of the image IN, and write it as OUT (PNG, JPEG, WebP, ...; - for stdout as PNG).
+    """Take noise, JPEG blocks or blur out of the image IN, and write it as OUT (PNG, JPEG, WebP,
+    ...; - for stdout as PNG).
 
-    Says on stderr what it did; where auto finds nothing to do, OUT is the image as it was. Transparency and metadata
-    are kept. Needs the networks: pip install aei-codec-restore.
+    Says on stderr what it did; where auto finds nothing to do, OUT is the image as it was.
+    Transparency and metadata are kept. Needs the networks: pip install aei-codec-restore.
 
     \b
     Examples:

@@ -11,20 +11,35 @@ from .train import data_folder
 
 
 @click.command("study")
-@click.option("--data", default="cifar10", show_default=True, help="CIFAR-10: a folder, or cifar10 for $AEI_DATA/cifar10.")  # fmt: skip
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the runs, the table and the plot.")  # fmt: skip
+@click.option(
+    "--data",
+    default="cifar10",
+    show_default=True,
+    help="CIFAR-10: a folder, or cifar10 for $AEI_DATA/cifar10.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the runs, the table and the plot.",
+)
 @click.option(
     "--epochs", default=5, show_default=True, help="Passes over the training images per run."
 )
-@click.option("--width", default=32, show_default=True, help="Channels of the first layer; 32 are the text's, 16 are faster.")  # fmt: skip
+@click.option(
+    "--width",
+    default=32,
+    show_default=True,
+    help="Channels of the first layer; 32 are the text's, 16 are faster.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def command(data: str, out: Path, epochs: int, width: int, seed: int, threads: int) -> None:
     """Measure which training choices matter for the convolutional autoencoder, and by how much.
 
     Changes loss, optimiser and learning rate, batch size and regularisation one at a time (and the
-    seed, to show what is chance), and writes study.csv and study.png. A stopped study goes on where it
-    was.
+    seed, to show what is chance), and writes study.csv and study.png. A stopped study goes on where
+    it was.
 
     \b
     Example:

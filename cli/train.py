@@ -15,9 +15,19 @@ KNOBS: dict[str, tuple] = {
     "steps": (int, "Steps in all; resuming with more extends a run."),
     "batch": (int, "Images per step: larger batches give steadier, fewer steps per pixel."),
     "patch": (int, "Side of a training crop in pixels, a multiple of 128 (aei)."),
-    "loss": (str, "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, ssimulacra2, or a sum like 0.8*mse+0.2*l1."),
-    "lmbda": (float, "Lagrangian weight of the distortion against bits; 0 trains every quality at once (aei)."),
-    "optimiser": (click.Choice(["sgd", "adam", "adamw", "soap", "muon"]), "How gradients become steps."),
+    "loss": (
+        str,
+        "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, ssimulacra2, or a sum like "
+        "0.8*mse+0.2*l1.",
+    ),
+    "lmbda": (
+        float,
+        "Lagrangian weight of the distortion against bits; 0 trains every quality at once (aei).",
+    ),
+    "optimiser": (
+        click.Choice(["sgd", "adam", "adamw", "soap", "muon"]),
+        "How gradients become steps.",
+    ),
     "lr": (float, "Peak learning rate: too high diverges, too low never arrives."),
     "momentum": (float, "Momentum of sgd: the share of the last step that is kept."),
     "precondition_every": (int, "Steps between renewals of soap's eigenbases."),
@@ -29,23 +39,56 @@ KNOBS: dict[str, tuple] = {
     "l2": (float, "Weight decay: keeps weights small, against overfitting."),
     "clip": (float, "Largest gradient norm; longer gradients are shortened to it."),
     "ema": (float, "Decay of the weight average that is validated and exported; 0 for none."),
-    "image_steps": (float, "Share of the steps at the start that look at the image only, not at its coding (--restore)."),
+    "image_steps": (
+        float,
+        "Share of the steps at the start that look at the image only, not at its coding "
+        "(--restore).",
+    ),
     "balance": (float, "How much low rates count: 0 plain loss, 0.5 every quality alike (aei)."),
-    "rounding": (float, "Choose symbols while training as the encoder does, a squared step being worth so many bits (14 does well); 0 rounds to the nearest (aei)."),
-    "trellis": (bool, "Quantise along the trellis that export adds while training, too (aei, with --rounding)."),
+    "rounding": (
+        float,
+        "Choose symbols while training as the encoder does, a squared step being worth so many "
+        "bits (14 does well); 0 rounds to the nearest (aei).",
+    ),
+    "trellis": (
+        bool,
+        "Quantise along the trellis that export adds while training, too (aei, with --rounding).",
+    ),
     "augment": (bool, "Mirror (and turn) training images at random."),
-    "graphics": (float, "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for photographs alone (aei)."),
-    "bf16": (bool, "Compute in bfloat16 where that is safe: about twice as fast on GPUs and CPUs that have it.  [default: where the device has it]"),
-    "quantise_prior": (bool, "Quantisation-aware training of the prior: int16 activations in the loop (aei)."),
-    "freeze_prior": (bool, "Train g_a and g_s only: files keep their meaning (aei, with --init-from); see export --keep-prior."),
-    "hold_out": (float, "Share of the training images, drawn by --seed, to validate on; 0 takes the data's own held-out images."),
+    "graphics": (
+        float,
+        "Share of the crops that is synthetic graphics (text, plots, interfaces); 0 for "
+        "photographs alone (aei).",
+    ),
+    "bf16": (
+        bool,
+        "Compute in bfloat16 where that is safe: about twice as fast on GPUs and CPUs that have "
+        "it.  [default: where the device has it]",
+    ),
+    "quantise_prior": (
+        bool,
+        "Quantisation-aware training of the prior: int16 activations in the loop (aei).",
+    ),
+    "freeze_prior": (
+        bool,
+        "Train g_a and g_s only: files keep their meaning (aei, with --init-from); see export "
+        "--keep-prior.",
+    ),
+    "hold_out": (
+        float,
+        "Share of the training images, drawn by --seed, to validate on; 0 takes the data's own "
+        "held-out images.",
+    ),
     "patience": (int, "Stop after so many validations without a better held-out loss; 0 never."),
     "validate_every": (int, "Steps between validations on the held-out images."),
     "checkpoint_every": (int, "Steps between checkpoints."),
     "seed": (int, "Seed of everything random."),
     "threads": (int, "CPU threads."),
-    "device": (click.Choice(["auto", "cpu", "cuda", "mps"]), "Where to compute; auto takes a GPU if there is one."),
-}  # fmt: skip
+    "device": (
+        click.Choice(["auto", "cpu", "cuda", "mps"]),
+        "Where to compute; auto takes a GPU if there is one.",
+    ),
+}
 
 
 def _knobs(function):
@@ -59,21 +102,70 @@ def _knobs(function):
 
 
 @click.command("train")
-@click.option("--arch", type=click.Choice(["aei", "cae"]), help="aei, the codec (default), or cae, the convolutional autoencoder for 32x32 images.")  # fmt: skip
-@click.option("--restore", "kind", metavar="KIND", help="Train a network that takes something out of images before they are coded, in front of the model of --init-from: denoise, deblock, deblur, low-light, contrast, colour or haze.")  # fmt: skip
-@click.option("--data", required=True, help="Folder of photographs, every 50th of them held out; for the cae cifar10 ($AEI_DATA/cifar10), a folder with CIFAR-10, or any folder of images.")  # fmt: skip
-@click.option("--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs.")  # fmt: skip
-@click.option("--config", "toml", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with [train] and [network] tables; options override it.")  # fmt: skip
+@click.option(
+    "--arch",
+    type=click.Choice(["aei", "cae"]),
+    help="aei, the codec (default), or cae, the convolutional autoencoder for 32x32 images.",
+)
+@click.option(
+    "--restore",
+    "kind",
+    metavar="KIND",
+    help="Train a network that takes something out of images before they are coded, in front of "
+    "the model of --init-from: denoise, deblock, deblur, low-light, contrast, colour or haze.",
+)
+@click.option(
+    "--data",
+    required=True,
+    help="Folder of photographs, every 50th of them held out; for the cae cifar10 "
+    "($AEI_DATA/cifar10), a folder with CIFAR-10, or any folder of images.",
+)
+@click.option(
+    "--out", required=True, type=FOLDER, help="Folder for the checkpoint, the config and the logs."
+)
+@click.option(
+    "--config",
+    "toml",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with [train] and [network] tables; options override it.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--init-from", metavar="BUNDLE", help="Transfer learning: start from the weights of a bundle, `shipped` being the package's own.")  # fmt: skip
-@click.option("--restorer-from", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path), help="Start from the weights of a restoring bundle, of this kind or another (--restore).")  # fmt: skip
+@click.option(
+    "--init-from",
+    metavar="BUNDLE",
+    help="Transfer learning: start from the weights of a bundle, `shipped` being the package's "
+    "own.",
+)
+@click.option(
+    "--restorer-from",
+    metavar="BUNDLE",
+    type=click.Path(exists=True, path_type=Path),
+    help="Start from the weights of a restoring bundle, of this kind or another (--restore).",
+)
 @click.option(
     "--epochs", type=int, help="Passes over the training images, instead of --steps (cae)."
 )
-@click.option("--width", type=int, help="Channels: of the first layer (cae), at 1/16 resolution (aei), or at 1/4 (--restore).")  # fmt: skip
-@click.option("--depth", type=int, help="Extra convolutions per stage (cae), blocks at 1/16 resolution (aei), or per stage (--restore). More than a bundle has make the network of --init-from deeper (aei).")  # fmt: skip
-@click.option("--quantise/--no-quantise", default=None, help="Code the latents, or train the plain autoencoder (cae).")  # fmt: skip
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs too (needs the tensorboard package).")  # fmt: skip
+@click.option(
+    "--width",
+    type=int,
+    help="Channels: of the first layer (cae), at 1/16 resolution (aei), or at 1/4 (--restore).",
+)
+@click.option(
+    "--depth",
+    type=int,
+    help="Extra convolutions per stage (cae), blocks at 1/16 resolution (aei), or per stage "
+    "(--restore). More than a bundle has make the network of --init-from deeper (aei).",
+)
+@click.option(
+    "--quantise/--no-quantise",
+    default=None,
+    help="Code the latents, or train the plain autoencoder (cae).",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write TensorBoard logs too (needs the tensorboard package).",
+)
 @_knobs
 def command(
     arch: str | None,
@@ -130,6 +222,7 @@ def command(
             from ..codec.models.bundle import Bundle, default_bundle
             from ..codec.training.export.export import restore_model
             from ..codec.training.networks.grow import LAMBDAS, stretched
+            from ..codec.training.networks.latent_codec import LatentCodec
 
             bundle = default_bundle() if init_from == "shipped" else Bundle(init_from)
             existing = bundle.manifest.get("arch", "aei"), bundle.manifest["network"]
@@ -163,7 +256,7 @@ def command(
             config.steps = epochs * _steps_per_epoch(config, folder)
         if init_from is not None and not restoring:
             init = restore_model(bundle)
-            if arch == "aei" and "lambda" in bundle.manifest:
+            if isinstance(init, LatentCodec) and "lambda" in bundle.manifest:
                 if config.freeze_prior and tuple(bundle.manifest["lambda"]) != LAMBDAS:
                     raise ValueError(
                         f"{bundle.path} was trained for other lambdas than {LAMBDAS[0]} to "
@@ -184,7 +277,8 @@ def command(
 
 
 def _grown_shape(arch: str, has_arch: str, has: dict, asked: dict):
-    """The configuration of a network `has` with the blocks that are asked for, where those are more; else None."""
+    """The configuration of a network `has` with the blocks that are asked for, where those are
+    more; else None."""
     from ..codec.training.networks.grow import can_grow
     from ..codec.training.tasks import network_from_dict
 
@@ -195,7 +289,8 @@ def _grown_shape(arch: str, has_arch: str, has: dict, asked: dict):
 
 
 def _in_front_of(bundle, config, shape: dict):
-    """An untrained restoring network in front of a bundle's model, and their configuration. Notes in `config` which."""
+    """An untrained restoring network in front of a bundle's model, and their configuration. Notes
+    in `config` which."""
     from dataclasses import asdict
 
     from ..codec.training.config import check

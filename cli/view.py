@@ -36,7 +36,8 @@ def command(
 ) -> None:
     """Show the .aei file FILE (- for stdin): the image, its header, and where the bits went.
 
-    Writes one web page that needs nothing else, with the heat map over the image and a slider to mix them.
+    Writes one web page that needs nothing else, with the heat map over the image and a slider to
+    mix them.
 
     \b
     Examples:

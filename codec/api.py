@@ -6,10 +6,10 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ..formats import (
     DEFAULT_LIMITS,
@@ -49,16 +49,23 @@ BAND_CELLS = 1024  # exact/synthesis.py's, which would load NumPy
 WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 115, in tiles 170
 BAND_BYTES = 60_000  # of the integer synthesis per cell of a band
 CELL_PIXELS = 256  # of the latents' grid
-# Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320 latents.
+# Memory of the prior per latent and per cell of a tile, measured: 52 to 58 bytes a pixel with 320
+# latents.
 LATENT_BYTES, CELL_BYTES = 60, 512
 PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
 
 
-def _few_threads(method):
+P = ParamSpec("P")
+Out = TypeVar("Out")
+
+
+def _few_threads(
+    method: Callable[Concatenate[Codec, P], Out],
+) -> Callable[Concatenate[Codec, P], Out]:
     """A method of Codec during which NumPy has no more threads than the codec."""
 
     @functools.wraps(method)
-    def limited(self, *arguments, **options):
+    def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
         with blas_threads(self.threads):
             return method(self, *arguments, **options)
 
@@ -67,7 +74,8 @@ def _few_threads(method):
 
 @dataclass(frozen=True)
 class Salvaged:
-    """What could be saved of a damaged file: the image, grey where tiles are lost, and those tiles."""
+    """What could be saved of a damaged file: the image, grey where tiles are lost, and those
+    tiles."""
 
     image: Image.Image
     lost: list[Box]
@@ -97,7 +105,7 @@ class Codec:
         self._lock = threading.Lock()
         self._transforms: Transforms | None = None
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickled and copied as what it was made from."""
         return type(self), (self._model, self.threads, self._restore_bundle)
 
@@ -138,16 +146,18 @@ class Codec:
     ) -> bytes:
         """The .aei file of an image.
 
-        image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H, W, 3) or
-        (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100, about the SSIMULACRA 2 to expect; gain_index, 0..255,
-        overrides it. metadata: keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's
-        orientation is applied instead. tile_side: side of tiles, a multiple of 64 up to 16384; by
-        default 1024 for images over 2048 pixels on a side, else none. effort: 0 (fastest) to 9 (smallest
-        files); tune: what small files are to keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes
-        effort 5 by default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which measures; enhance: low-light,
-        contrast, colour, haze or auto: done before coding, by a restoring bundle (see docs/guide/restoration.md); the file
-        is an ordinary one. Raises UnsupportedError for images this version cannot hold, ModelError where no such
-        restoring bundle is installed.
+        image: a Pillow image, or a uint8 array (H, W), (H, W, 1) grey, (H, W, 2) with alpha, (H,
+        W, 3) or (H, W, 4); or a torch tensor (see arrays.as_pixels). quality: 1..100, about the
+        SSIMULACRA 2 to expect; gain_index, 0..255, overrides it. metadata: keep the ICC profile,
+        Exif and XMP of a Pillow image; without, Exif's orientation is applied instead. tile_side:
+        side of tiles, a multiple of 64 up to 16384; by default 1024 for images over 2048 pixels on
+        a side, else none. effort: 0 (fastest) to 9 (smallest files); tune: what small files are to
+        keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes effort 5 by
+        default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
+        measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
+        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. Raises
+        UnsupportedError for images this version cannot hold, ModelError where no such restoring
+        bundle is installed.
         """
         from .exact.latents import grid_of, write
         from .pixels import images
@@ -175,9 +185,8 @@ class Codec:
             raise UnsupportedError(
                 f"cannot encode a {type(image).__name__}: give a Pillow image or array"
             )
-        if isinstance(
-            image.size, tuple
-        ):  # Pillow: refuse what cannot be before its pixels are read
+        # Pillow: refuse what cannot be before its pixels are read
+        if isinstance(image.size, tuple):
             check_size(*image.size)
         if restore is not None or enhance is not None:
             image = self.restorers.apply(image, restore, enhance, metadata).image
@@ -243,7 +252,7 @@ class Codec:
 
     def decode(
         self,
-        data: bytes | memoryview | str | os.PathLike,
+        data: bytes | memoryview | str | os.PathLike[str],
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
@@ -253,20 +262,21 @@ class Codec:
         image of mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where
         the file has them.
 
-        region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2, 4
-        or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes from
-        the latents by a linear map, without the network. limits: what the file may cost.
-        Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or UnknownModelError.
+        region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2,
+        4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
+        from the latents by a linear map, without the network. limits: what the file may cost.
+        Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or
+        UnknownModelError.
         """
         return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
 
     def salvage(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> Salvaged:
         """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
 
-        Raises the errors of `decode` where nothing can be saved: the start of the file is damaged, or it
-        is not cut into tiles.
+        Raises the errors of `decode` where nothing can be saved: the start of the file is damaged,
+        or it is not cut into tiles.
         """
         contents = parse(as_data(data), limits)
         lost: list[int] = []
@@ -282,7 +292,8 @@ class Codec:
         limits: Limits,
         lost: list[int] | None = None,
     ) -> Image.Image:
-        """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted there."""
+        """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted
+        there."""
         from PIL import Image
 
         from .exact.synthesis import to_levels
@@ -335,7 +346,8 @@ class Codec:
     def _tile_cache(
         self, contents: Contents, wanted: Box, lost: list[int] | None, limits: Limits
     ) -> tuple[TileCache, int]:
-        """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
+        """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are
+        zero."""
         import numpy as np
 
         from .exact.latents import grid_of
@@ -387,7 +399,7 @@ class Codec:
         )
 
     def latents(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Latents]:
         """The latents of each tile (a plain file has one): the part that is exact on every machine,
         without ONNX Runtime."""
@@ -407,7 +419,7 @@ class Codec:
         return each()
 
     def latents_sha256(
-        self, data: bytes | memoryview | str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS
+        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> str:
         """SHA-256 over each tile's z_hat, then its y_hat, as little-endian int32 in C order (row,
         column, channel): equal on every machine."""
@@ -418,8 +430,8 @@ class Codec:
         return digest.hexdigest()
 
     def pixels_sha256(self, data: bytes | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> str:
-        """SHA-256 of the decoded levels, a byte each, in C order (row, column, channel): equal on every machine where the
-        model has an integer synthesis."""
+        """SHA-256 of the decoded levels, a byte each, in C order (row, column, channel): equal on
+        every machine where the model has an integer synthesis."""
         return hashlib.sha256(self.decode(data, limits=limits).tobytes()).hexdigest()
 
     def _check_model(self, contents: Contents) -> None:
@@ -441,7 +453,7 @@ class Codec:
 
 
 def _whole_number(value: object) -> int:
-    number = int(value)  # type: ignore[call-overload]
+    number: int = int(value)  # type: ignore[call-overload]
     if number != value:
         raise ValueError
     return number
@@ -481,8 +493,8 @@ def _memory(
     capacity: int,
     m: int,
 ) -> int:
-    """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a tile or
-    the synthesis' (`window`), which come one after the other."""
+    """Estimated bytes that decoding takes: the image, the kept latents, and the prior's work on a
+    tile or the synthesis' (`window`), which come one after the other."""
     tile = contents.boxes[0].width * contents.boxes[0].height  # none is larger
     payload = max(contents.entries[i].end - contents.entries[i].start for i in touched)
     kept = min(capacity, len(contents.boxes)) * tile * m * 4 // CELL_PIXELS
@@ -528,7 +540,7 @@ def encode(
 
 
 def decode(
-    data: bytes | memoryview | str | os.PathLike,
+    data: bytes | memoryview | str | os.PathLike[str],
     *,
     region: tuple[int, int, int, int] | None = None,
     scale: int = 1,

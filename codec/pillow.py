@@ -9,14 +9,14 @@
 (40, 30)
 
 Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`,
-`target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and `enhance`
-as in Codec.encode; `icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of
-the image's own, None or nothing to leave one out; `metadata=False` for none. Of an animation the
-current frame is saved. What `getexif()` gives is written where it was edited.
-`info` of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp`
-where the file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
-`verify` looks at every checksum.
-imageio reads and writes .aei files through this plugin too, once it is imported.
+`target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and
+`enhance` as in Codec.encode; `icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str)
+in place of the image's own, None or nothing to leave one out; `metadata=False` for none. Of an
+animation the current frame is saved. What `getexif()` gives is written where it was edited. `info`
+of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where
+the file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
+`verify` looks at every checksum. imageio reads and writes .aei files through this plugin too, once
+it is imported.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class AeiImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Decode at 1/2, 1/4 or 1/8, the smallest that is no smaller than `size`; modes are left alone."""
+        """Decode at 1/2, 1/4 or 1/8, the smallest that is no smaller than `size`; modes are left
+        alone."""
         if not self.tile or self._scale != 1 or not size:
             return None
         width, height = self._size

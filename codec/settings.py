@@ -1,4 +1,5 @@
-"""What an image can be encoded with: the values that every face of the library and every command takes."""
+"""What an image can be encoded with: the values that every face of the library and every command
+takes."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ ENHANCING = ("low-light", "contrast", "colour", "haze")
 def gain_index_of_quality(quality: float, scores: Sequence[Sequence[float]] = ()) -> int:
     """Quality 1..100 (best) to the gain index 0..255 that files carry. Raises UnsupportedError.
 
-    scores: (gain index, SSIMULACRA 2) of a model, rising in both, so that quality N is a score of N,
-    as a median over photographs; between them, and to the ends, straight lines.
+    scores: (gain index, SSIMULACRA 2) of a model, rising in both, so that quality N is a score of
+    N, as a median over photographs; between them, and to the ends, straight lines.
     """
     if not is_number(quality) or not 1 <= quality <= 100:
         raise UnsupportedError(f"quality {quality!r}: choose a number from 1 to 100")

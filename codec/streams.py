@@ -42,16 +42,21 @@ def encode_many(
 ) -> Iterator[bytes]:
     """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
 
-    images: whatever Codec.encode takes, read no faster than the results are. target: a size or quality to meet
-    instead of `quality`. metadata, effort, tune, restore, enhance, model, restore_bundle: see Codec. An image that cannot be encoded raises when its turn comes, and ends
+    images: whatever Codec.encode takes, read no faster than the results are. target: a size or
+    quality to meet instead of `quality`. metadata, effort, tune, restore, enhance, model,
+    restore_bundle: see Codec. An image that cannot be encoded raises when its turn comes, and ends
     the iteration.
     """
     jobs = jobs or default_jobs()
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
     options: dict[str, Any] = {
-        "metadata": metadata, "effort": effort, "tune": tune, "restore": restore, "enhance": enhance,
-    }  # fmt: skip
+        "metadata": metadata,
+        "effort": effort,
+        "tune": tune,
+        "restore": restore,
+        "enhance": enhance,
+    }
 
     def one(image: Image.Image | NDArray[Any]) -> bytes:
         if target is None:
@@ -71,8 +76,9 @@ def decode_many(
 ) -> Iterator[Image.Image]:
     """The images of .aei files, in order, `jobs` at a time (by default one per CPU).
 
-    files: contents as bytes, or paths; read no faster than the results are. model: see Codec, needed only for files of
-    a model that is not installed. A file that cannot be decoded raises when its turn comes, and ends the iteration.
+    files: contents as bytes, or paths; read no faster than the results are. model: see Codec,
+    needed only for files of a model that is not installed. A file that cannot be decoded raises
+    when its turn comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
     decoders = Decoders(model, max(1, available_cpus() // jobs))

@@ -1,9 +1,10 @@
 """Say what you want, not a number: the gain index whose file has a given size or quality.
 
-Size and quality rise smoothly with the gain index (about 1.5 % of the bytes, 0.06 dB a step), so that about three
-encodings find it. Each probe is an ordinary encoding. Latents of one index quantised anew for another would save
-g_a, under half of a probe, but are no file of their own (features inside g_a depend on the index), and as an
-estimate were off by up to 1.5 % of the bytes 16 indexes higher and 4.5 % 16 lower, so that they save no probe.
+Size and quality rise smoothly with the gain index (about 1.5 % of the bytes, 0.06 dB a step), so
+that about three encodings find it. Each probe is an ordinary encoding. Latents of one index
+quantised anew for another would save g_a, under half of a probe, but are no file of their own
+(features inside g_a depend on the index), and as an estimate were off by up to 1.5 % of the bytes
+16 indexes higher and 4.5 % 16 lower, so that they save no probe.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ SCORE_TOLERANCE = 0.5  # of SSIMULACRA 2, above or below
 NEIGHBOURS = (1, -1, 2, -2, 3, -3)  # tried where a score jumps over what was asked
 PATIENCE = 6  # probes before bisection takes over
 
-# How quality runs with the gain index: the mean of 32 photographs (12 for scores) at these indexes, and the first principal
-# component of their differences. Only a first guess hangs on it. Natural logarithm of bits per pixel; dB of PSNR;
-# SSIM as -10 log10(1 - SSIM). Printed by benchmarks/target_curves.py.
+# How quality runs with the gain index: the mean of 32 photographs (12 for scores) at these indexes,
+# and the first principal component of their differences. Only a first guess hangs on it. Natural
+# logarithm of bits per pixel; dB of PSNR; SSIM as -10 log10(1 - SSIM). Printed by
+# benchmarks/target_curves.py.
 KNOTS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 RATE_CURVES = (
     (-3.66, -3.19, -2.67, -2.12, -1.58, -1.06, -0.61, -0.21, 0.12),
@@ -72,8 +74,8 @@ CURVES = {
 
 @dataclass(frozen=True)
 class Target:
-    """kind: SIZE (bytes of the whole file), BPP, PSNR (dB, of the colours), SSIM (of the luma, below 1) or
-    SSIMULACRA2 (below 100: 90 looks like the original, 70 is good)."""
+    """kind: SIZE (bytes of the whole file), BPP, PSNR (dB, of the colours), SSIM (of the luma,
+    below 1) or SSIMULACRA2 (below 100: 90 looks like the original, 70 is good)."""
 
     kind: str
     value: float
@@ -89,7 +91,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Reached:
-    """The file found: its bytes, gain index, the target's quantity as it is, and how many encodings it took."""
+    """The file found: its bytes, gain index, the target's quantity as it is, and how many encodings
+    it took."""
 
     data: bytes
     gain_index: int
@@ -107,14 +110,15 @@ def encode_to_target(
     restore: str | None = None,
     enhance: str | None = None,
 ) -> Reached:
-    """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where one of the 256 gain
-    indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and never below, else the next above; SSIMULACRA2
-    within 0.5 to either side, else the nearest above that was met with.
+    """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where
+    one of the 256 gain indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and
+    never below, else the next above; SSIMULACRA2 within 0.5 to either side, else the nearest above
+    that was met with.
 
-    image, metadata, effort, tune, restore, enhance: see Codec.encode; restored once, the target then being met for the
-    restored image. Raises UnsupportedError where even the smallest file is too large, or the best
-    not good enough, or for a score of an image with a side below 8 pixels; a size that the best file does not fill is no
-    error.
+    image, metadata, effort, tune, restore, enhance: see Codec.encode; restored once, the target
+    then being met for the restored image. Raises UnsupportedError where even the smallest file is
+    too large, or the best not good enough, or for a score of an image with a side below 8 pixels; a
+    size that the best file does not fill is no error.
     """
     image = as_pixels(image)
     if restore is not None or enhance is not None:
@@ -155,7 +159,8 @@ def encode_to_target(
     unit = UNITS[target.kind]
     if target.kind in RATES and values[index] > high:
         raise UnsupportedError(
-            f"even the smallest file has {reached:.6g} {unit}: ask for more, or scale the image down"
+            f"even the smallest file has {reached:.6g} {unit}: ask for more, or scale the image "
+            "down"
         )
     if target.kind not in RATES and values[index] < low:
         raise UnsupportedError(
@@ -165,8 +170,8 @@ def encode_to_target(
 
 
 def _window(target: Target, pixels: int) -> tuple[float, float]:
-    """The values that will do, as the search sees them: log of bits per pixel, dB of PSNR, dB of SSIM, a
-    score."""
+    """The values that will do, as the search sees them: log of bits per pixel, dB of PSNR, dB of
+    SSIM, a score."""
     if target.kind in RATES:
         bpp = target.value if target.kind == BPP else 8 * target.value / pixels
         return math.log(bpp * (1 - SIZE_TOLERANCE)), math.log(bpp)
@@ -179,8 +184,8 @@ def _window(target: Target, pixels: int) -> tuple[float, float]:
 def _seen(
     image: Image.Image | NDArray[Any], decoded: Image.Image, metadata: bool
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What a viewer sees of an image and of its decoded file: uint8 (H, W, C) without alpha; pixels that are fully
-    transparent are made equal."""
+    """What a viewer sees of an image and of its decoded file: uint8 (H, W, C) without alpha; pixels
+    that are fully transparent are made equal."""
     if not isinstance(image, np.ndarray):
         if not metadata:  # the file has its orientation applied
             from PIL import ImageOps
@@ -206,8 +211,9 @@ def _search(
     kind: str,
     window: tuple[float, float],
 ) -> tuple[int, dict[int, float]]:
-    """A gain index whose value lies in the window, else the nearest one on the safe side (rate below, quality
-    above), else the last one there is; and all values measured. `measure` rises with the index."""
+    """A gain index whose value lies in the window, else the nearest one on the safe side (rate
+    below, quality above), else the last one there is; and all values measured. `measure` rises with
+    the index."""
     low, high = window
     goal = (low + high) / 2
     mean, component = (np.interp(np.arange(GAIN_LEVELS), KNOTS, curve) for curve in CURVES[kind])
@@ -236,9 +242,9 @@ def _nearby(
     values: dict[int, float],
     window: tuple[float, float],
 ) -> int:
-    """The index, or where its value misses the window, a neighbour whose value does not: scores rise with
-    the gain index in the large, but from one to the next they jump up and down by a point in small
-    images."""
+    """The index, or where its value misses the window, a neighbour whose value does not: scores
+    rise with the gain index in the large, but from one to the next they jump up and down by a point
+    in small images."""
     low, high = window
     for step in (0, *NEIGHBOURS):
         at = index + step

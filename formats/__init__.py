@@ -1,4 +1,5 @@
-"""The bytes of .aei files. Knows nothing of networks; docs/format/specification.md is its specification."""
+"""The bytes of .aei files. Knows nothing of networks; docs/format/specification.md is its
+specification."""
 
 from .container import Contents, Header, pack, parse, parse_header
 from .errors import (

@@ -43,8 +43,9 @@ HEAD_BYTES = FIXED + 2 * MAX_VARINT_BYTES  # enough for parse_header
 class Header:
     """What a file says first.
 
-    width, height: pixels, 1..2^21. gain_index: 0..255. model: 4 bytes, the fingerprint of the prior.
-    grey: the image has one colour channel. alpha: it has an alpha channel. tiled: it is cut into tiles.
+    width, height: pixels, 1..2^21. gain_index: 0..255. model: 4 bytes, the fingerprint of the
+    prior. grey: the image has one colour channel. alpha: it has an alpha channel. tiled: it is cut
+    into tiles.
     """
 
     width: int
@@ -183,9 +184,9 @@ def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents
     tiles; of a tiled file, whose CRC lies behind the table of tiles, dimensions and limits come
     first.
 
-    Of a tiled file the CRCs of the tiles are left to `Contents.tile`, and bytes may be missing at the end:
-    so a part of it can be decoded by reading that part only. `limits`: pixels are checked here.
-    Raises NotAnAeiFileError, DamagedFileError, UnsupportedError or LimitError.
+    Of a tiled file the CRCs of the tiles are left to `Contents.tile`, and bytes may be missing at
+    the end: so a part of it can be decoded by reading that part only. `limits`: pixels are checked
+    here. Raises NotAnAeiFileError, DamagedFileError, UnsupportedError or LimitError.
     """
     data = memoryview(data).cast("B")
     _check_start(data)
@@ -200,7 +201,8 @@ def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents
         boxes = [Box(0, 0, header.width, header.height)]
         contents = Contents(header, data, boxes, entries, 0, sections)
     else:
-        # Where the CRC lies is known only after the table: it is checked before anything is believed.
+        # Where the CRC lies is known only after the table: it is checked before anything is
+        # believed.
         header, offset = parse_header(data)
         # but the size, by which the table's length is bounded
         limits.check_pixels(header.width, header.height)

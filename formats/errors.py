@@ -40,8 +40,8 @@ class ModelError(AeiError):
 
 
 def shown(name: object) -> str:
-    """A file name fit for a message: control characters and undecodable bytes escaped, so that it stays
-    on its line and cannot steer the terminal."""
+    """A file name fit for a message: control characters and undecodable bytes escaped, so that it
+    stays on its line and cannot steer the terminal."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in str(name)

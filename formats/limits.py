@@ -57,7 +57,8 @@ class Limits:
         if needed > most:
             raise LimitError(
                 f"decoding {tiles} tiles and {payload} bytes would be as much work as "
-                f"{needed} pixels: over the limit of {most}; raise Limits.work if you trust the file"
+                f"{needed} pixels: over the limit of {most}; raise Limits.work if you trust the "
+                "file"
             )
 
     def check_cancelled(self) -> None:

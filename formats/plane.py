@@ -12,7 +12,8 @@ NONE, SUB, UP = 0, 1, 2
 
 
 def encode_plane(plane: NDArray[np.uint8]) -> bytes:
-    """plane: uint8 (H, W). Per row the filter with the least sum of absolute differences is taken."""
+    """plane: uint8 (H, W). Per row the filter with the least sum of absolute differences is
+    taken."""
     height, width = plane.shape
     above = np.zeros_like(plane)
     above[1:] = plane[:-1]

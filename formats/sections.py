@@ -1,7 +1,8 @@
-"""Optional typed sections of a file: metadata, the alpha plane and the post-filter (docs/format/specification.md, section 1).
+"""Optional typed sections of a file: metadata, the alpha plane and the post-filter
+(docs/format/specification.md, section 1).
 
-A section list is: type byte, length as LEB128, content; ended by a zero byte. Types up to 127 may be
-skipped by a decoder that does not know them, types from 128 on may not.
+A section list is: type byte, length as LEB128, content; ended by a zero byte. Types up to 127 may
+be skipped by a decoder that does not know them, types from 128 on may not.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def pack_sections(sections: dict[int, bytes]) -> bytes:
 def read_sections(data: bytes | memoryview, offset: int) -> tuple[dict[int, bytes], int]:
     """Sections by type, unknown ones that may be skipped left out, and the offset after the list.
 
-    Raises DamagedFileError where the list is cut short, not in ascending order or repeats a type, and
-    UnsupportedError for a type that may not be skipped.
+    Raises DamagedFileError where the list is cut short, not in ascending order or repeats a type,
+    and UnsupportedError for a type that may not be skipped.
     """
     sections: dict[int, bytes] = {}
     last = END

@@ -1,7 +1,7 @@
 """Tiles of large images: where they lie, and the table that says where their bytes are.
 
-A tile table is: side / 64 - 1 in one byte, then for each tile, row by row, its length times two plus
-the flag `code_all` as LEB128, and the CRC-32 of its bytes, little-endian.
+A tile table is: side / 64 - 1 in one byte, then for each tile, row by row, its length times two
+plus the flag `code_all` as LEB128, and the CRC-32 of its bytes, little-endian.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# The kernels of training on a GPU run in Triton's interpreter; read when Triton is imported, which torch may do.
+# The kernels of training on a GPU run in Triton's interpreter; read when Triton is imported, which
+# torch may do.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import numpy as np

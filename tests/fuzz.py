@@ -1,16 +1,17 @@
 """Hostile files for the decoder: `python tests/fuzz.py --seconds 60 [--seed TEXT] [--jobs N]`.
 
 Golden files are taken apart, changed and put together again: bits, bytes, splices and truncations,
-dimensions and other numbers, sections, tile tables, payloads, alpha planes, deflate bombs. In nine of ten cases
-every checksum is right again, as an attacker would have it, so that what lies behind them is reached.
-Each input goes through the parser and the whole decoder with the tiny bundles under strict `Limits`, and,
-drawn at random, through regions and reduced sizes, salvage, `aei info`, Pillow, and the plain decoder of
-tests/plain_decoder.py, which has to agree.
+dimensions and other numbers, sections, tile tables, payloads, alpha planes, deflate bombs. In nine
+of ten cases every checksum is right again, as an attacker would have it, so that what lies behind
+them is reached. Each input goes through the parser and the whole decoder with the tiny bundles
+under strict `Limits`, and, drawn at random, through regions and reduced sizes, salvage, `aei info`,
+Pillow, and the plain decoder of tests/plain_decoder.py, which has to agree.
 
-A failure is: an exception other than AeiError (through Pillow UnidentifiedImageError or OSError), more than 2 s of
-processor time, memory that grows by more than 512 MiB, a disagreement, a hang (60 s by the clock), or the end of the
-process. It is saved to --out as SEED-NUMBER.aei, with the reason beside it. Input NUMBER of a seed is
-the same on every machine, whatever --jobs: `--only NUMBER` runs it again. Exit code 1 if anything failed.
+A failure is: an exception other than AeiError (through Pillow UnidentifiedImageError or OSError),
+more than 2 s of processor time, memory that grows by more than 512 MiB, a disagreement, a hang (60
+s by the clock), or the end of the process. It is saved to --out as SEED-NUMBER.aei, with the reason
+beside it. Input NUMBER of a seed is the same on every machine, whatever --jobs: `--only NUMBER`
+runs it again. Exit code 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -253,9 +254,22 @@ def change(rng: random.Random, parts: Parts) -> None:
         change_sections(rng, parts)
     elif kind == 10:
         size = (parts.width + 1) * parts.height if parts.side < 0 else 4160
-        plane = zlib.compress(rng.choice((
-            bytes(size), rng.randbytes(min(size, 9999)), b"\1" * size, b"\2" * size, bytes(size + 1),
-        )), 1) if size < 2**22 else bomb(2**22)  # fmt: skip
+        plane = (
+            zlib.compress(
+                rng.choice(
+                    (
+                        bytes(size),
+                        rng.randbytes(min(size, 9999)),
+                        b"\1" * size,
+                        b"\2" * size,
+                        bytes(size + 1),
+                    )
+                ),
+                1,
+            )
+            if size < 2**22
+            else bomb(2**22)
+        )
         plane = rng.choice((plane, mangled(rng, plane), bomb(2**26), b"", rng.randbytes(20)))
         parts.flags |= 8
         if parts.side < 0:
@@ -275,9 +289,14 @@ def change(rng: random.Random, parts: Parts) -> None:
         payload, code_all, alpha = parts.tiles[tile]
         parts.tiles = [[rng.choice((payload, b"")), code_all, alpha]] * count
     elif kind == 12:
-        parts.tiles = rng.choice((
-            parts.tiles[::-1], parts.tiles * 2, parts.tiles[:-1] or parts.tiles, parts.tiles[:1] * 16,
-        ))  # fmt: skip
+        parts.tiles = rng.choice(
+            (
+                parts.tiles[::-1],
+                parts.tiles * 2,
+                parts.tiles[:-1] or parts.tiles,
+                parts.tiles[:1] * 16,
+            )
+        )
     elif kind == 13:
         name = rng.choice((f"tile {tile}", f"alpha {tile}", "long", "no end"))
         parts.extra[name] = rng.choice((1, -1, 2, 3, 4, -9, 99, 2**27, 2**33))
@@ -291,10 +310,17 @@ def change(rng: random.Random, parts: Parts) -> None:
 
 def change_sections(rng: random.Random, parts: Parts) -> None:
     parts.flags |= 4
-    content = rng.choice((
-        b"", rng.randbytes(30), bomb(2**26), bomb(2**16), bomb(2**17)[:-1],
-        zlib.compress(rng.randbytes(rng.randrange(300))), zlib.compress(b"Exif\0\0MM\0*\0\0\0\x08\0\1"),
-    ))  # fmt: skip
+    content = rng.choice(
+        (
+            b"",
+            rng.randbytes(30),
+            bomb(2**26),
+            bomb(2**16),
+            bomb(2**17)[:-1],
+            zlib.compress(rng.randbytes(rng.randrange(300))),
+            zlib.compress(b"Exif\0\0MM\0*\0\0\0\x08\0\1"),
+        )
+    )
     place = rng.randrange(len(parts.sections) + 1)
     kind = rng.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 100, 127, 128, 255))
     parts.sections = [*parts.sections[:place], (kind, content), *parts.sections[place:]]
@@ -323,8 +349,8 @@ def make_input(seed: str, i: int) -> bytes:
 
 @cache
 def engine():
-    """Codecs by fingerprint, the Limits, and the plain decoder's bundles; installed bundles are the tiny
-    ones, for Pillow and `aei info`."""
+    """Codecs by fingerprint, the Limits, and the plain decoder's bundles; installed bundles are the
+    tiny ones, for Pillow and `aei info`."""
     sys.path.insert(0, str(HERE))
     import aei.codec.models.bundle
     import aei.codec.pillow
@@ -481,7 +507,8 @@ def work(seed: str, first: int, step: int, deadline: float, most: int, out: Path
 def fuzz(
     seed: str, seconds: float, jobs: int, start: int, most: int, out: Path
 ) -> tuple[Counter, int]:
-    """Run workers, and run them again where they die. Returns outcomes and the number of failures."""
+    """Run workers, and run them again where they die. Returns outcomes and the number of
+    failures."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     deadline = time.time() + seconds
@@ -551,7 +578,8 @@ def main() -> int:
         print(f"{count:9}  {outcome}")
     took = time.time() - begun
     print(
-        f"{total} inputs of seed {options.seed} in {took:.0f} s ({total / took:.0f}/s), {failures} failures"
+        f"{total} inputs of seed {options.seed} in {took:.0f} s ({total / took:.0f}/s), "
+        f"{failures} failures"
     )
     return bool(failures or not total)
 

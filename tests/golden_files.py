@@ -9,8 +9,8 @@ from pathlib import Path
 from aei.codec import Codec
 from aei.codec.exact.native import instruction_sets
 
-# What does the exact arithmetic, by the environment: NumPy with each range coder, the native core with each instruction
-# set that is at hand.
+# What does the exact arithmetic, by the environment: NumPy with each range coder, the native core
+# with each instruction set that is at hand.
 CORES: dict[str, dict[str, str]] = {
     "numpy": {"AEI_CORE": "numpy"},
     "numpy and the plain coder": {"AEI_CORE": "numpy", "AEI_CODER": "plain"},

@@ -1,4 +1,5 @@
-"""Scores of the reference programs, shared/data/perceptual_reference.csv, and the images they are of."""
+"""Scores of the reference programs, shared/data/perceptual_reference.csv, and the images they are
+of."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def rows() -> list[dict[str, str]]:
 
 
 def pair(row: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Original and distorted image, uint8 (H, W, 3); skips where this machine's pixels are others."""
+    """Original and distorted image, uint8 (H, W, 3); skips where this machine's pixels are
+    others."""
     with Image.open(Path(row["folder"]) / "kodak" / f"{row['image']}.png") as image:
         original = np.asarray(image.convert("RGB"))
     distorted = np.ascontiguousarray(_distort(original, row["distortion"]))

@@ -1,8 +1,8 @@
 """A second decoder of everything in an .aei file, written from docs/format/specification.md alone.
 
-Integers and the standard library only: no NumPy, no range coder library, nothing of the codec. It is
-slow, and it is plain: each function is a paragraph of that page. Images are lists of rows of positions
-of channels. `python plain_decoder.py BUNDLE FILE...` prints each file's latents_sha256
+Integers and the standard library only: no NumPy, no range coder library, nothing of the codec. It
+is slow, and it is plain: each function is a paragraph of that page. Images are lists of rows of
+positions of channels. `python plain_decoder.py BUNDLE FILE...` prints each file's latents_sha256
 and, where the bundle has an integer synthesis, its pixels_sha256; or what is wrong.
 """
 
@@ -166,7 +166,8 @@ def alpha_plane(content, width, height):
 
 
 class File:
-    """Header, sections and tiles: `tiles` has (width, height, code all?, alpha rows or None, payload)."""
+    """Header, sections and tiles: `tiles` has (width, height, code all?, alpha rows or None,
+    payload)."""
 
     def __init__(self, data):
         if data[:4] != b"\xaeaei":
@@ -256,7 +257,8 @@ class RangeDecoder:
         self.payload, self.position = payload, 0
         self.low, self.width = 0, MASK
         self.point = self.word() << 32 | self.word()
-        self.coded = []  # (sum of frequencies before, frequency) of every symbol, to code them again
+        # (sum of frequencies before, frequency) of every symbol, to code them again
+        self.coded = []
 
     def word(self):
         bytes4 = self.payload[self.position : self.position + 4]

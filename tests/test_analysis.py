@@ -1,4 +1,5 @@
-"""The integer analysis: NumPy and the native core make the same of an image, and a file has the same bytes on every machine."""
+"""The integer analysis: NumPy and the native core make the same of an image, and a file has the
+same bytes on every machine."""
 
 import copy
 import hashlib

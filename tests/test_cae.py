@@ -289,10 +289,16 @@ def test_validation_split_by_seed(folder):
 
 @pytest.mark.parametrize(
     ("arch", "values", "word"),
-    [("cae", {"width": 0}, "width"), ("cae", {"depth": -1}, "depth"), ("cae", {"heads": 8}, "heads"),
-     ("cae", {"quantise": 1}, "quantise"), ("aei", {"width16": "wide"}, "width16"),
-     ("aei", {"latents": 30}, "latents"), ("aei", {"quantise": False}, "quantise")],
-)  # fmt: skip
+    [
+        ("cae", {"width": 0}, "width"),
+        ("cae", {"depth": -1}, "depth"),
+        ("cae", {"heads": 8}, "heads"),
+        ("cae", {"quantise": 1}, "quantise"),
+        ("aei", {"width16": "wide"}, "width16"),
+        ("aei", {"latents": 30}, "latents"),
+        ("aei", {"quantise": False}, "quantise"),
+    ],
+)
 def test_networks_that_cannot_be_built_are_refused(arch, values, word):
     with pytest.raises(ValueError, match=word):
         network_from_dict(arch, values)
@@ -300,13 +306,24 @@ def test_networks_that_cannot_be_built_are_refused(arch, values, word):
 
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [({"lmbda": 0}, "lmbda"), ({"hold_out": 1.0}, "hold_out"), ({"threads": 0}, "threads"),
-     ({"seed": -1}, "seed"), ({"loss": "mse+huber"}, "huber"), ({"loss": "-1*mse"}, "loss"), ({"lr": 0}, "lr"),
-     ({"lr": 7}, "lr"), ({"batch": 0}, "batch"), ({"patience": -1}, "patience"),
-     ({"optimiser": "lion"}, "lion"), ({"arch": "aei", "loss": "bce"}, "sigmoid"),
-     ({"arch": "aei", "patch": 100}, "patch"), ({"quantise_prior": True}, "table"),
-     ({"arch": "aei", "optimiser": "adam", "lr": 0.5}, "diverge")],
-)  # fmt: skip
+    [
+        ({"lmbda": 0}, "lmbda"),
+        ({"hold_out": 1.0}, "hold_out"),
+        ({"threads": 0}, "threads"),
+        ({"seed": -1}, "seed"),
+        ({"loss": "mse+huber"}, "huber"),
+        ({"loss": "-1*mse"}, "loss"),
+        ({"lr": 0}, "lr"),
+        ({"lr": 7}, "lr"),
+        ({"batch": 0}, "batch"),
+        ({"patience": -1}, "patience"),
+        ({"optimiser": "lion"}, "lion"),
+        ({"arch": "aei", "loss": "bce"}, "sigmoid"),
+        ({"arch": "aei", "patch": 100}, "patch"),
+        ({"quantise_prior": True}, "table"),
+        ({"arch": "aei", "optimiser": "adam", "lr": 0.5}, "diverge"),
+    ],
+)
 def test_nonsense_is_refused(changes, word):
     with pytest.raises(ValueError, match=word):
         config.check(settings(**changes))
@@ -323,8 +340,12 @@ def test_toml_config_with_overrides(folder, tmp_path):
     used, shape = config.load_toml(tmp_path / "run" / "config.toml")
     assert (used["lr"], used["loss"], used["batch"], used["steps"]) == (0.002, "mse", 40, 2)
     assert shape == {"width": 8, "depth": 0, "quantise": True}
-    for text, word in [("[train]\nlearning_rate = 1", "learning_rate"), ("lr = 1", "tables"),
-                       ("[train]\nlr = 'high'", "float"), ("[train]\nbf16 = 1", "bool")]:  # fmt: skip
+    for text, word in [
+        ("[train]\nlearning_rate = 1", "learning_rate"),
+        ("lr = 1", "tables"),
+        ("[train]\nlr = 'high'", "float"),
+        ("[train]\nbf16 = 1", "bool"),
+    ]:
         toml.write_text(text)
         with pytest.raises(ValueError, match=word):
             config.load_toml(toml)
@@ -337,8 +358,12 @@ def test_weights_fit_their_own_network_only(bundle, folder, tmp_path):
 
     out = tmp_path / "run"
     start = ["--init-from", bundle, "--out", out]
-    for wrong, word in [(["--width", 16], "width 8, not 16"), (["--depth", 1], "depth 0, not 1"),
-                        (["--no-quantise"], "quantise"), (["--arch", "aei"], "arch cae")]:  # fmt: skip
+    for wrong, word in [
+        (["--width", 16], "width 8, not 16"),
+        (["--depth", 1], "depth 0, not 1"),
+        (["--no-quantise"], "quantise"),
+        (["--arch", "aei"], "arch cae"),
+    ]:
         result = train_with(*start, *wrong)
         assert isinstance(result.exception, AeiError), result.exception
         assert word in str(result.exception)
@@ -355,7 +380,9 @@ def test_weights_fit_their_own_network_only(bundle, folder, tmp_path):
 
 
 @pytest.mark.parametrize(("optimiser", "quantise"), [("adam", True), ("soap", False)])
-def test_checkpoints_from_before_the_prior_was_a_group(optimiser, quantise, folder, tmp_path, monkeypatch):  # fmt: skip
+def test_checkpoints_from_before_the_prior_was_a_group(
+    optimiser, quantise, folder, tmp_path, monkeypatch
+):
     def old_groups(model):
         ps = list(model.parameters())
         return {"matrices": [p for p in ps if p.dim() > 1], "rows": [p for p in ps if p.dim() == 1]}

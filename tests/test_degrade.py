@@ -15,9 +15,7 @@ def mse(a, b):
 
 
 @settings(max_examples=40)
-@given(
-    st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(17, 90), st.integers(17, 90)
-)  # fmt: skip
+@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(17, 90), st.integers(17, 90))
 def test_same_seed_same_image_of_the_same_form(kind, seed, height, width):
     image = synthetic_photo(height, width, seed % 5)
     before = image.copy()

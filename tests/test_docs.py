@@ -1,4 +1,5 @@
-"""Every command and snippet in docs/ runs, in the order in which it stands; the library page is new."""
+"""Every command and snippet in docs/ runs, in the order in which it stands; the library page is
+new."""
 
 import configparser
 import importlib.util

@@ -1,4 +1,5 @@
-"""Any part of a file decodes to the pixels it has in the whole, bit by bit, whatever the bands, tiles and threads."""
+"""Any part of a file decodes to the pixels it has in the whole, bit by bit, whatever the bands,
+tiles and threads."""
 
 import hashlib
 import json

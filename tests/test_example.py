@@ -1,4 +1,5 @@
-"""The example of docs/guide/training.md, from nothing to a benchmark, with its own commands and a tiny network."""
+"""The example of docs/guide/training.md, from nothing to a benchmark, with its own commands and a
+tiny network."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""Float layers as integers: what is exported is within the format's bounds, and near the float layer. Needs [train]."""
+"""Float layers as integers: what is exported is within the format's bounds, and near the float
+layer. Needs [train]."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
-"""Version 1 is pinned: golden files decode to the same latents for ever, and to the same pixels where the bundle has an
-integer synthesis, else within one level; and damage to them is always found."""
+"""Version 1 is pinned: golden files decode to the same latents for ever, and to the same pixels
+where the bundle has an integer synthesis, else within one level; and damage to them is always
+found."""
 
 import hashlib
 

@@ -1,4 +1,5 @@
-"""Training on a GPU, without one: Triton's interpreter runs the kernels, and steps are taken that a GPU would replay."""
+"""Training on a GPU, without one: Triton's interpreter runs the kernels, and steps are taken that a
+GPU would replay."""
 
 import csv
 

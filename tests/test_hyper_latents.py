@@ -1,4 +1,5 @@
-"""How z_hat is coded: what a place knows comes before it, a decoder finds what was coded, floats and integers agree."""
+"""How z_hat is coded: what a place knows comes before it, a decoder finds what was coded, floats
+and integers agree."""
 
 import numpy as np
 import pytest

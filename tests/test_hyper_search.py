@@ -1,4 +1,5 @@
-"""The search for hyper-latents: its gradient is right, what it finds is cheaper, and decoders take it."""
+"""The search for hyper-latents: its gradient is right, what it finds is cheaper, and decoders take
+it."""
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def test_what_it_finds_is_cheaper_and_decodes(kind):
         error = np.square(again.y_hat / 64 - y).sum()
         return again.bits(prior, row) + bits_of_z(prior, row, z_hat).sum() + 14 * error
 
-    # what the golden model with a context expects of z_hat was drawn at random: there is little to find
+    # what the golden model with a context expects of z_hat was drawn at random: there is little to
+    # find
     slack = 1.001 if kind == "context" else 1.0
     assert cost(found) < slack * cost(quantised.z_hat)
     better = quantise(prior, row, y, found, 14.0)

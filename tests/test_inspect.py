@@ -1,5 +1,5 @@
-"""`aei inspect`: every bit is counted, the linear path is what the weights say, attributions agree with each other,
-and the page works in a browser."""
+"""`aei inspect`: every bit is counted, the linear path is what the weights say, attributions agree
+with each other, and the page works in a browser."""
 
 import json
 import math
@@ -21,10 +21,21 @@ from conftest import synthetic_photo
 from PIL import Image
 
 NAMES = [
-    "rgb-1x1", "rgb-100x60-middle", "noise-48x32-high", "rgb-130x200-tiles", "grey-33x40", "grey-130x70-tiles",
-    "rgb-alpha-50x40", "rgb-alpha-130x100-tiles", "grey-alpha-33x40", "rgb-24x24-metadata", "unknown-section-16x16",
-    "text-96x80-tiles", "factorized-rgb", "factorized-grey-alpha",
-]  # fmt: skip
+    "rgb-1x1",
+    "rgb-100x60-middle",
+    "noise-48x32-high",
+    "rgb-130x200-tiles",
+    "grey-33x40",
+    "grey-130x70-tiles",
+    "rgb-alpha-50x40",
+    "rgb-alpha-130x100-tiles",
+    "grey-alpha-33x40",
+    "rgb-24x24-metadata",
+    "unknown-section-16x16",
+    "text-96x80-tiles",
+    "factorized-rgb",
+    "factorized-grey-alpha",
+]
 
 
 def codec_of(name):
@@ -38,7 +49,8 @@ def test_every_bit_is_counted(name):
     account, latents = heatmap.take_account(codec, contents)
     total = math.fsum(account.cells.ravel()) + math.fsum(account.rest.values())
     assert total == pytest.approx(8 * len(data), abs=1e-6)
-    # what closes the sum is small by itself: the coder's end of each tile, and nothing unaccounted for
+    # what closes the sum is small by itself: the coder's end of each tile, and nothing unaccounted
+    # for
     assert abs(account.rest["range coder"]) <= 40 * len(contents.entries)
     assert all(v > 0 for k, v in account.rest.items() if k != "range coder")
     assert account.channels.sum() + account.hyper == pytest.approx(account.cells.sum())
@@ -115,8 +127,8 @@ def seen(codec):
 
 
 def test_attributions_agree(seen, monkeypatch):
-    """The gradient of torch is that of the graph; relevance without epsilon is gradient times latents; and all of the
-    contrast comes from latents near the region."""
+    """The gradient of torch is that of the graph; relevance without epsilon is gradient times
+    latents; and all of the contrast comes from latents near the region."""
     pytest.importorskip("compressai", reason="needs the [train] extra")
     region = Box(50, 40, 40, 30)
     found = attribution.attribute(seen, region)

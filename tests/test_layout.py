@@ -35,7 +35,7 @@ ALLOWED = {
     "codec.reading": {"formats"},
     "codec.cpus": {"formats"},
     "codec.exact": EXACT,
-    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # windows.py: see CONTRIBUTING.md
+    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # see docs/reference/layering.md
     "codec.models": MODELS,
     "codec.search": SEARCH,
     "codec.restore": RESTORE,
@@ -65,8 +65,8 @@ MODULES = modules()
 
 
 def imports(name: str, *, at_import: bool) -> set[str]:
-    """Modules of ours that a module imports: all, or those loaded with it. What only type checkers see
-    does not count."""
+    """Modules of ours that a module imports: all, or those loaded with it. What only type checkers
+    see does not count."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     found: set[str] = set()

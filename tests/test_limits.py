@@ -91,8 +91,9 @@ def test_escapes_take_the_memory_that_is_charged(one):
         one.decode(data, limits=Limits(memory=charged // 4))
 
 
-@pytest.mark.parametrize("make", [lambda c: loud(c, 128), lambda c: thin(c, 64 * 40),
-                                  lambda c: empty(c, 256)])  # fmt: skip
+@pytest.mark.parametrize(
+    "make", [lambda c: loud(c, 128), lambda c: thin(c, 64 * 40), lambda c: empty(c, 256)]
+)
 def test_time_is_bounded_by_the_work_that_is_charged(one, make):
     """docs/FORMAT.md, section 8 states this; generous, for slow machines."""
     data = make(one)

@@ -1,4 +1,5 @@
-"""Many files in one command: what is found, where outputs go, bad files, and that nothing is lost."""
+"""Many files in one command: what is found, where outputs go, bad files, and that nothing is
+lost."""
 
 import json
 import os
@@ -232,8 +233,9 @@ def test_odd_names_in_messages_stay_on_one_line(tmp_path):
     (folder / "bad\n\x1b[31m.png").write_bytes(b"bad")
     result = subprocess.run(
         [sys.executable, "-m", "aei.cli.main", "encode", os.fsencode(folder), "-v"],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     assert result.returncode == 2
     assert b"\x1b" not in result.stderr
     assert rb"bad\n\x1b[31m.png" in result.stderr
@@ -261,8 +263,9 @@ def test_an_output_that_is_a_folder(run_aei, photos, tmp_path):
 
 def test_outputs_inside_the_input_folder_are_not_inputs(run_aei, photos):
     for _ in range(2):
-        result = run_aei("encode", photos, "-r", "-o", photos / "small", "-q", 90, "--keep-smaller",
-                         "--force")  # fmt: skip
+        result = run_aei(
+            "encode", photos, "-r", "-o", photos / "small", "-q", 90, "--keep-smaller", "--force"
+        )
         assert result.code == 0
     assert not (photos / "small" / "small").exists()
 
@@ -327,8 +330,9 @@ def test_unreadable_files_and_unwritable_folders(photos, tmp_path):
         assert "a.jpg: Permission denied" in result.stderr
         assert "trip: cannot be read: Permission denied" in result.stderr
         assert below(tmp_path / "small") == ["b.aei"]
-        result = subprocess.run([*command, "-o", str(closed)],
-                                capture_output=True, text=True, check=False)  # fmt: skip
+        result = subprocess.run(
+            [*command, "-o", str(closed)], capture_output=True, text=True, check=False
+        )
         assert result.returncode == 2
         assert "cannot be written: Permission denied" in result.stderr
     finally:
@@ -436,9 +440,20 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path, photo, codec):
     for i in range(300):
         save(folder / f"{i:03d}.png", photo)
     process = subprocess.Popen(
-        [sys.executable, "-m", "aei.cli.main", "encode", str(folder), "-o", str(out), "--jobs", "2"],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "aei.cli.main",
+            "encode",
+            str(folder),
+            "-o",
+            str(out),
+            "--jobs",
+            "2",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     end = time.monotonic() + 60
     while time.monotonic() < end and not (out.is_dir() and any(out.glob("*.aei"))):
         time.sleep(0.01)

@@ -188,9 +188,20 @@ def test_a_run_with_other_peoples_metrics(tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "images" / "0.png")
     command = f'{sys.executable} -c "{SUM}" {{original}} {{distorted}}'
     arguments = [
-        str(tmp_path / "images"), "-o", str(tmp_path / "r.json"), "--no-cache", "--codecs", "JPEG",
-        "--qualities", "JPEG=10,50,90", "--metrics", "ssimulacra2", "--error-command", "mad", command,
-    ]  # fmt: skip
+        str(tmp_path / "images"),
+        "-o",
+        str(tmp_path / "r.json"),
+        "--no-cache",
+        "--codecs",
+        "JPEG",
+        "--qualities",
+        "JPEG=10,50,90",
+        "--metrics",
+        "ssimulacra2",
+        "--error-command",
+        "mad",
+        command,
+    ]
     result = CliRunner().invoke(bench_cli.command, arguments)
     assert result.exit_code == 0, result.output
     facts, found = results.load(tmp_path / "r.json")

@@ -1,4 +1,5 @@
-"""`aei model`: what a bundle is made of, and smaller bundles whose files the old one reads, and theirs it."""
+"""`aei model`: what a bundle is made of, and smaller bundles whose files the old one reads, and
+theirs it."""
 
 import json
 import shutil

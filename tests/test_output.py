@@ -125,9 +125,16 @@ def test_completion_completes():
     env = os.environ | {"COMP_WORDS": "aei encode --target-", "COMP_CWORD": "2",
                         "_AEI_COMPLETE": "bash_complete"}  # fmt: skip
     result = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv[0] = 'aei'; from aei.cli.main import main; main()"],
-        capture_output=True, text=True, env=env, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv[0] = 'aei'; from aei.cli.main import main; main()",
+        ],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
     assert "plain,--target-size" in result.stdout.splitlines(), result.stderr
 
 
@@ -147,8 +154,10 @@ def test_progress_on_a_terminal(tmp_path, photo):
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "aei.cli.main", "encode", tmp_path, "-o", tmp_path / "small"],
-        stderr=slave, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
-    )  # fmt: skip
+        stderr=slave,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
+    )
     os.close(slave)
     shown = b""
     try:

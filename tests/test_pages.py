@@ -108,7 +108,8 @@ def test_data_cannot_end_its_element():
 
 
 def test_compare_of_photographs_as_cameras_write_them(tmp_path):
-    """Turned by Exif, larger than the page shows, with a place in the Exif that must not be passed on."""
+    """Turned by Exif, larger than the page shows, with a place in the Exif that must not be passed
+    on."""
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right
     exif[0x010E] = "secret place"
@@ -173,7 +174,8 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a page from disk; afterwards there must have been no errors and no requests elsewhere."""
+    """Opens a page from disk; afterwards there must have been no errors and no requests
+    elsewhere."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(60_000)
     problems, requests = [], []
@@ -199,7 +201,8 @@ def test_before_and_after_under_the_slider(open_page, restored_page):
     facts = page.locator("#facts").inner_text()
     assert facts.startswith("60 x 90 pixels: low-light.")
     sizes = page.evaluate(
-        "Promise.all([...document.images].map(i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])))"
+        "Promise.all([...document.images].map(i => i.decode().then(() => [i.naturalWidth, "
+        "i.naturalHeight])))"
     )
     assert sizes == [[60, 90]] * 2  # upright, both
 

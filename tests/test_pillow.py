@@ -58,9 +58,8 @@ def test_truncated_files_raise_oserror(aei_file):
 
 
 def test_every_truncation_and_every_flipped_bit_is_an_error_that_pillow_users_expect(monkeypatch):
-    monkeypatch.setattr(
-        "aei.codec.models.bundle.MODELS", GOLDEN
-    )  # so that flips of the payload are seen too
+    # so that flips of the payload are seen too
+    monkeypatch.setattr("aei.codec.models.bundle.MODELS", GOLDEN)
     data = read("rgb-24x24-metadata")
     Image.open(io.BytesIO(data)).load()
     broken = [data[:n] for n in range(len(data))]

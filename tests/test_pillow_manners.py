@@ -17,8 +17,9 @@ def with_exif() -> bytes:
     exif = Image.Exif()
     exif[MAKE] = "Maker"
     exif[GPS] = {1: "N", 2: (52.0, 31.0, 12.0)}
-    return saved(Image.new("RGB", (32, 24), "olive"), "JPEG", exif=exif, xmp=b"<x/>",
-                 icc_profile=b"profile")  # fmt: skip
+    return saved(
+        Image.new("RGB", (32, 24), "olive"), "JPEG", exif=exif, xmp=b"<x/>", icc_profile=b"profile"
+    )
 
 
 def saved(image, format_="AEI", **options) -> bytes:

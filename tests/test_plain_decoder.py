@@ -1,5 +1,5 @@
-"""The second decoder, written from docs/format/specification.md, agrees with the codec: on what files hold, and on
-what is no file."""
+"""The second decoder, written from docs/format/specification.md, agrees with the codec: on what
+files hold, and on what is no file."""
 
 import re
 import zlib
@@ -59,7 +59,8 @@ def sealed(head: bytes) -> bytes:
 def plain_file(
     middle: bytes, flags: int = 0, size: bytes = b"\x13\x13", bundle: str = "tiny"
 ) -> bytes:
-    """A file whose checksum is right: `size` are the dimensions' bytes, `middle` what follows them."""
+    """A file whose checksum is right: `size` are the dimensions' bytes, `middle` what follows
+    them."""
     head = b"\xaeaei" + bytes([1 << 5 | flags]) + bundle_of(bundle).fingerprint + b"\x78"
     return sealed(head + size + middle)
 
@@ -113,8 +114,8 @@ def wrong_check() -> bytes:
 
 
 def factorized(escape: list[int], value: int) -> bytes:
-    """A file of the factorized model: z_hat is `value` in its first place, coded as an escape with these
-    bits, and 0 elsewhere."""
+    """A file of the factorized model: z_hat is `value` in its first place, coded as an escape with
+    these bits, and 0 elsewhere."""
     bundle = bundle_of("factorized")
     coded = []
     indexes = sorted(bundle.arrays["rows.z_table"][0] * 16)

@@ -1,4 +1,5 @@
-"""The post-filter: what a file says of it, what it does to pixels, and that the encoder sends it only where it pays."""
+"""The post-filter: what a file says of it, what it does to pixels, and that the encoder sends it
+only where it pays."""
 
 import numpy as np
 import plain_decoder
@@ -199,7 +200,8 @@ def test_grey_pictures_and_the_fastest_effort(coded):
 
 
 def test_grey_pictures_have_no_filter_of_colours():
-    """The tiny model makes coloured noise of grey, which would be worth a filter if anybody saw it."""
+    """The tiny model makes coloured noise of grey, which would be worth a filter if anybody saw
+    it."""
     grey = synthetic_photo(130, 140).mean(2).astype(np.uint8)
     for side in (None, 64):
         file = codec_of("context").encode(grey, quality=40, tile_side=side, tune="psnr")

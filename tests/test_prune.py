@@ -1,4 +1,5 @@
-"""Structured pruning: which channels go, what the rest become, and that files keep their meaning."""
+"""Structured pruning: which channels go, what the rest become, and that files keep their
+meaning."""
 
 import json
 from pathlib import Path
@@ -109,8 +110,9 @@ def test_pruned_bundles(run_aei, folder, tmp_path):
     assert run_aei("model", "quantize", out, "--to", "int8", "-o", again).code == 0
     check_exchange(out, again, 0.5)
     assert [list(step) for step in Bundle(again).manifest["slimmed"]] == [
-        ["from", "kept"], ["from", "weights"]
-    ]  # fmt: skip
+        ["from", "kept"],
+        ["from", "weights"],
+    ]
     restored = restore_model(Bundle(again))
     assert restored.g_s.blocks16[0].up.out_channels == new["network"]["hidden_s"][1]
 

@@ -1,4 +1,5 @@
-"""Restoration at run time: bundles are found, images of every kind come out right, files stay ordinary."""
+"""Restoration at run time: bundles are found, images of every kind come out right, files stay
+ordinary."""
 
 import io
 import json

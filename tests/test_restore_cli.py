@@ -1,4 +1,5 @@
-"""`aei restore`, `aei enhance`, `aei encode --restore`, and the distribution that brings the networks."""
+"""`aei restore`, `aei enhance`, `aei encode --restore`, and the distribution that brings the
+networks."""
 
 import io
 import json
@@ -142,9 +143,13 @@ def test_enhance(tmp_path, run_aei):
         (["enhance", "noisy.png", "-", "--json"], 2, "stdout"),
         (["encode", "noisy.png", "--restore", "auto", "--keep-smaller"], 2, "--keep-smaller"),
         (["encode", "noisy.png", "--restore-bundle", "x"], 2, "--restore KIND"),
-        (["encode", "noisy.png", "--restore", "denoise", "--restore-bundle", "."], 1, "no restoring"),
+        (
+            ["encode", "noisy.png", "--restore", "denoise", "--restore-bundle", "."],
+            1,
+            "no restoring",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_in_a_sentence(noisy, run_aei, monkeypatch, arguments, code, word):
     from importlib import metadata
 

@@ -29,8 +29,12 @@ def tiny_codec():
 def tiny_network(kind: str):
     return network_from_dict(
         "restore",
-        {**vars(restorer.config_of(tiny_codec().config, kind)), "restorer_width": 8, "restorer_depth": 1},
-    )  # fmt: skip
+        {
+            **vars(restorer.config_of(tiny_codec().config, kind)),
+            "restorer_width": 8,
+            "restorer_depth": 1,
+        },
+    )
 
 
 def unsettled(model):
@@ -133,9 +137,25 @@ def test_run_from_the_command_line_to_a_bundle(folder, tmp_path, run_aei):
     assert result.code == 0, result.err
     assert "restores by denoise" in result.out
     assert Restorer(tmp_path / "denoise.bundle").kind == "denoise"
-    arguments = ["train", "--restore", "deblur", "--init-from", TINY, "--data", folder, "--out", tmp_path / "two",
-                 "--steps", 1, *options[:6], "--warmup", 1, "--no-bf16",
-                 "--restorer-from", tmp_path / "denoise.bundle"]  # fmt: skip
+    arguments = [
+        "train",
+        "--restore",
+        "deblur",
+        "--init-from",
+        TINY,
+        "--data",
+        folder,
+        "--out",
+        tmp_path / "two",
+        "--steps",
+        1,
+        *options[:6],
+        "--warmup",
+        1,
+        "--no-bf16",
+        "--restorer-from",
+        tmp_path / "denoise.bundle",
+    ]
     result = run_aei(*arguments)
     assert result.code == 1
     assert "another --width" in result.err
@@ -189,8 +209,9 @@ def test_settings_that_cannot_be_meant(tmp_path, run_aei, folder):
     result = run_aei("train", "--restore", "denoise", "--data", folder, "--out", tmp_path / "r")
     assert result.code == 2
     assert "--init-from" in result.err
-    result = run_aei("train", "--restore", "dust", "--init-from", TINY, "--data", folder,
-                     "--out", tmp_path / "r")  # fmt: skip
+    result = run_aei(
+        "train", "--restore", "dust", "--init-from", TINY, "--data", folder, "--out", tmp_path / "r"
+    )
     assert result.code == 1
     assert "denoise" in result.err
     assert "Traceback" not in result.err

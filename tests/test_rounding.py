@@ -26,7 +26,8 @@ def tiny(rounding: float | None = 14.0) -> networks.LatentCodec:
 
 @pytest.mark.parametrize("bits", [6.0, 14.0, 30.0])
 def test_training_and_the_encoder_choose_the_same_symbols(bits):
-    """torch on Gaussian masses against NumPy on the integer tables, with the offsets of the tiny model."""
+    """torch on Gaussian masses against NumPy on the integer tables, with the offsets of the tiny
+    model."""
     prior = codec_of("offset").bundle.prior
     frequencies, sizes = gaussian_tables()
     arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}

@@ -323,8 +323,10 @@ def test_the_preview_of_a_raw_photograph_is_not_the_photograph(tags):
 
 
 def test_extended_xmp_leaves_nothing_that_dangles(caplog):
-    xmp = (b'<x:xmpmeta><rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
-           b'xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF" a="b"/></x:xmpmeta>')  # fmt: skip
+    xmp = (
+        b'<x:xmpmeta><rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF" a="b"/></x:xmpmeta>'
+    )
     with caplog.at_level(logging.WARNING):
         kept = to_picture(opened(saved(Image.fromarray(PHOTO), "JPEG", xmp=xmp))).metadata["xmp"]
     assert b"HasExtendedXMP" not in kept

@@ -1,4 +1,5 @@
-"""Training along the trellis: the encoder's choice, the rate of its code words, and where their points lie."""
+"""Training along the trellis: the encoder's choice, the rate of its code words, and where their
+points lie."""
 
 import numpy as np
 import pytest
@@ -38,8 +39,9 @@ def test_training_and_the_encoder_choose_the_same_points():
     shape = (5, 10, 100)
     ours, low, high = Steering(14.0).steer(
         *(torch.from_numpy(a).view(shape) for a in (residual, scale)),
-        *(a.view(shape) for a in before), learn=False,
-    )  # fmt: skip
+        *(a.view(shape) for a in before),
+        learn=False,
+    )
     part = index >= FIRST
     np.testing.assert_array_equal(ours.flatten()[part], theirs[part].astype(np.float32))
     for new, old in zip((ours, low, high), before):
@@ -75,7 +77,8 @@ def test_points_move_to_where_the_residuals_lie():
     scale = torch.full((20_000,), levels()[12][0])
 
     def off_by(steering, learn):
-        """How far beyond the residuals the points of the plain quantiser's 1 lie, on average, in steps."""
+        """How far beyond the residuals the points of the plain quantiser's 1 lie, on average, in
+        steps."""
         residual = scale * torch.randn(len(scale), generator=torch.manual_seed(3))
         points, *_ = steering.steer(residual, scale, *rounded(residual.numpy()), learn=learn)
         one = (points.abs() > 0.9) & (points.abs() < 1.5)

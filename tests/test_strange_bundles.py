@@ -21,8 +21,8 @@ from golden_files import GOLDEN
 from safetensors.numpy import save_file
 
 # What a model without integer transforms is read from, and one with.
-FLOAT = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx", "h_a.onnx",
-         "g_s.onnx"]  # fmt: skip
+FLOAT = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx",
+         "h_a.onnx", "g_s.onnx"]  # fmt: skip
 INTEGER = ["manifest.json", "prior.json", "prior.safetensors", "analysis.json",
            "analysis.safetensors", "synthesis.json", "synthesis.safetensors"]  # fmt: skip
 FILES = [*(("offset", name) for name in FLOAT), *(("context", name) for name in INTEGER)]

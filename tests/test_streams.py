@@ -69,7 +69,11 @@ def test_tensors(photo):
 
 
 def test_torch_is_not_imported():
-    code = "import sys, numpy; from aei import codec\ncodec.encode(numpy.zeros((9, 9), 'u1'))\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys, numpy; from aei import codec\n"
+        "codec.encode(numpy.zeros((9, 9), 'u1'))\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

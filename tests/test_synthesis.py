@@ -1,4 +1,5 @@
-"""The integer synthesis: layers against Python integers, parts against the whole, bundles that are refused."""
+"""The integer synthesis: layers against Python integers, parts against the whole, bundles that are
+refused."""
 
 import copy
 import json
@@ -17,7 +18,8 @@ PRIOR = {"latents": LATENTS, "stride": STRIDE, "mean_bits": 6}
 
 
 def small_program(seed: int = 0) -> tuple[dict, dict[str, np.ndarray]]:
-    """A program with every kind of layer, whose numbers are random and large enough to saturate now and then."""
+    """A program with every kind of layer, whose numbers are random and large enough to saturate now
+    and then."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
 
@@ -189,22 +191,44 @@ def changed(path: list, value: object) -> dict:
 
 
 REFUSED = [
-    (["latents"], 6), (["stride"], 16), (["mean_bits"], None), (["synthesis"], []),
-    (["synthesis"], None), (["linear"], {}), (["linear"], [7]), (["previews"], {"3": []}),
-    (["previews"], []), (["synthesis"], [{}] * 1001), (["synthesis", 0, "op"], "conv1x1"),
-    (["synthesis", 0, "op"], "__class__"), (["synthesis", 0, "op"], ["row"]),
-    (["synthesis", 0, "in"], "d"), (["synthesis", 1, "in"], "nowhere"),
-    (["synthesis", 1, "in"], ["d", "d"]), (["synthesis", 1, "in"], {}), (["synthesis", 1, "in"], "y"),
-    (["synthesis", 1, "out"], "d"), (["synthesis", 1, "out"], 3), (["synthesis", 1, "shift"], 0),
-    (["synthesis", 1, "shift"], 31), (["synthesis", 1, "shift"], True),
-    (["synthesis", 1, "shift"], 1.5), (["synthesis", 1, "weight"], "k.b"),
-    (["synthesis", 1, "weight"], ["k.w"]), (["synthesis", 1, "bias"], ["k.b"]),
-    (["synthesis", 1, "bias"], "nothing"), (["synthesis", 2, "size"], 17),
-    (["synthesis", 2, "size"], 3), (["synthesis", 6, "slope"], 0),
-    (["synthesis", 6, "slope"], 16385), (["synthesis", 0, "multiplier"], "y.s"),
-    (["synthesis", -1, "in"], ["x", "p"]), (["synthesis", -1, "in"], ["x", "h"]),
-    (["synthesis", -1, "in"], "x"), (["synthesis", 1], KeyError),
-]  # fmt: skip
+    (["latents"], 6),
+    (["stride"], 16),
+    (["mean_bits"], None),
+    (["synthesis"], []),
+    (["synthesis"], None),
+    (["linear"], {}),
+    (["linear"], [7]),
+    (["previews"], {"3": []}),
+    (["previews"], []),
+    (["synthesis"], [{}] * 1001),
+    (["synthesis", 0, "op"], "conv1x1"),
+    (["synthesis", 0, "op"], "__class__"),
+    (["synthesis", 0, "op"], ["row"]),
+    (["synthesis", 0, "in"], "d"),
+    (["synthesis", 1, "in"], "nowhere"),
+    (["synthesis", 1, "in"], ["d", "d"]),
+    (["synthesis", 1, "in"], {}),
+    (["synthesis", 1, "in"], "y"),
+    (["synthesis", 1, "out"], "d"),
+    (["synthesis", 1, "out"], 3),
+    (["synthesis", 1, "shift"], 0),
+    (["synthesis", 1, "shift"], 31),
+    (["synthesis", 1, "shift"], True),
+    (["synthesis", 1, "shift"], 1.5),
+    (["synthesis", 1, "weight"], "k.b"),
+    (["synthesis", 1, "weight"], ["k.w"]),
+    (["synthesis", 1, "bias"], ["k.b"]),
+    (["synthesis", 1, "bias"], "nothing"),
+    (["synthesis", 2, "size"], 17),
+    (["synthesis", 2, "size"], 3),
+    (["synthesis", 6, "slope"], 0),
+    (["synthesis", 6, "slope"], 16385),
+    (["synthesis", 0, "multiplier"], "y.s"),
+    (["synthesis", -1, "in"], ["x", "p"]),
+    (["synthesis", -1, "in"], ["x", "h"]),
+    (["synthesis", -1, "in"], "x"),
+    (["synthesis", 1], KeyError),
+]
 
 
 @pytest.mark.parametrize(("path", "value"), REFUSED)
@@ -226,7 +250,7 @@ def test_programs_that_do_not_hold_are_refused(path, value):
         ("y.m", lambda a: a.__setitem__((3, 1), -1)),
         ("f2.s", lambda a: a.__setitem__(3, 31)),
     ],
-)  # fmt: skip
+)
 def test_numbers_that_do_not_hold_are_refused(name, change):
     description, arrays = small_program()
     change(arrays[name])

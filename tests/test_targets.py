@@ -1,4 +1,5 @@
-"""Target modes: sizes never above and within 2 %, quality never below, few probes, honest refusals."""
+"""Target modes: sizes never above and within 2 %, quality never below, few probes, honest
+refusals."""
 
 import json
 
@@ -215,8 +216,9 @@ def test_keep_smaller(run_aei, tmp_path, large):
     assert (tmp_path / "b" / "x.jpg").read_bytes() == source.read_bytes()
     assert (tmp_path / "b" / "x.jpg").stat().st_mtime_ns == source.stat().st_mtime_ns
     # a rerun knows the copy
-    result = run_aei("encode", source.parent, "-o", tmp_path / "b", "-q", 95, "--keep-smaller",
-                     "--skip-existing")  # fmt: skip
+    result = run_aei(
+        "encode", source.parent, "-o", tmp_path / "b", "-q", 95, "--keep-smaller", "--skip-existing"
+    )
     assert "0 encoded, 1 skipped" in result.err
     # beside the source there is nothing to copy
     result = run_aei("encode", source, "-q", 95, "--keep-smaller")

@@ -81,9 +81,8 @@ def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
     shutil.copytree(codec.bundle.path, tmp_path / "cut.bundle")
     (tmp_path / "cut.bundle" / "g_s.finish.onnx").unlink()
     data = codec.encode(PHOTO, 40)
-    assert Codec(tmp_path / "cut.bundle").decode(data) == codec.decode(
-        data
-    )  # integers need no graph
+    # integers need no graph
+    assert Codec(tmp_path / "cut.bundle").decode(data) == codec.decode(data)
     manifest = json.loads((codec.bundle.path / "manifest.json").read_text())
     (tmp_path / "cut.bundle" / "manifest.json").write_text(
         json.dumps(manifest | {"synthesis": None})
@@ -93,7 +92,8 @@ def test_a_bundle_without_its_end_is_not_decoded_without(codec, tmp_path):
 
 
 def test_windowed_analysis_is_that_of_the_whole_image(codec):
-    """But for what fades on its way: the margin is that which g_s needs, see codec/training/export/margins.py."""
+    """But for what fades on its way: the margin is that which g_s needs, see
+    codec/training/export/margins.py."""
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
     whole = analysed(codec, PHOTO)
     for box in tile_boxes(300, 200, 128):

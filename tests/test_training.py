@@ -253,8 +253,11 @@ def test_bf16_leaves_gains_and_the_linear_path_exact():
 
     def exact():
         return (
-            model.gain(index), model.scale_bias(index), model.g_a.klt(pixels), model.g_s.klt(latents),
-        )  # fmt: skip
+            model.gain(index),
+            model.scale_bias(index),
+            model.g_a.klt(pixels),
+            model.g_s.klt(latents),
+        )
 
     with torch.no_grad():
         wanted = exact()
@@ -275,7 +278,8 @@ def test_quantisation_aware_training_goes_on_from_the_same_rate(bundle, folder, 
             a, b = (m(x, torch.tensor([index]), noisy=False) for m in (model, aware))
         bits = [float(o["y_bits"] + o["z_bits"]) for o in (a, b)]
         assert bits[0] != bits[1]
-        # at the lowest rate of so small a picture a few values that round the other way are a per cent or two
+        # at the lowest rate of so small a picture a few values that round the other way are a per
+        # cent or two
         assert bits[1] == pytest.approx(bits[0], rel=3e-2 if index < 50 else 1e-2)
     aware(x, torch.tensor([130.0]))["y_bits"].sum().backward()
     gradients = [p.grad.abs().sum() for p in aware.context.parameters()]
@@ -330,8 +334,9 @@ def test_a_network_grows_and_computes_the_same(bundle, folder, tmp_path, run_aei
     state = torch.load(out / "last.pt", weights_only=True)
     assert state["network"]["blocks16"] == 3
     assert state["model"]["g_s.blocks16.2.down.weight"].abs().sum() > 0
-    result = run_aei("train", "--init-from", bundle, "--data", folder, "--out", tmp_path / "no",
-                     "--width", 64)  # fmt: skip
+    result = run_aei(
+        "train", "--init-from", bundle, "--data", folder, "--out", tmp_path / "no", "--width", 64
+    )
     assert result.code == 1
     assert "not 64" in result.err
 
@@ -366,7 +371,8 @@ def test_photographs_held_out_by_seed(folder):
 
 
 def test_processes_share_a_run(folder, tmp_path, monkeypatch):
-    """Two of them, started by torchrun: one log, one checkpoint, all pixels counted, weights alike."""
+    """Two of them, started by torchrun: one log, one checkpoint, all pixels counted, weights
+    alike."""
     (tmp_path / "tiny.toml").write_text(
         "[network]\n" + "\n".join(f"{k} = {v}" for k, v in asdict(TINY).items() if v != ()), "utf-8"
     )
@@ -379,7 +385,8 @@ def test_processes_share_a_run(folder, tmp_path, monkeypatch):
         "from aei.codec.training.train import train\n"
         "here = Path(sys.argv[1])\n"
         "network = NetworkConfig(**load_toml(here / 'tiny.toml')[1])\n"
-        "config = TrainConfig(steps=3, batch=4, patch=128, lr=2e-3, warmup=1, threads=1, graphics=0.0)\n"
+        "config = TrainConfig(steps=3, batch=4, patch=128, lr=2e-3, warmup=1, threads=1, "
+        "graphics=0.0)\n"
         "model = train(Path(sys.argv[2]), here / 'run', network, config)\n"
         "weights = torch.cat([p.flatten() for p in model.parameters()])\n"
         "torch.save(weights, here / f'weights{os.environ[\"RANK\"]}.pt')\n",

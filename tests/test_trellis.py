@@ -1,4 +1,5 @@
-"""Trellis-coded quantisation: the encoder finds the cheapest path, a decoder finds the same points, and it is worth it."""
+"""Trellis-coded quantisation: the encoder finds the cheapest path, a decoder finds the same points,
+and it is worth it."""
 
 import itertools
 from dataclasses import replace
@@ -29,7 +30,8 @@ def drawn(count: int, seed: int, spread: float = 3.0):
 
 
 def with_code(*code, **changes):
-    """The trellis with another code for a state machine; without one, with its own of four states."""
+    """The trellis with another code for a state machine; without one, with its own of four
+    states."""
     if code:
         following, shifted = state_machine(*code)
         changes |= {"next": np.array(following), "shifted": np.array(shifted)}
@@ -42,7 +44,8 @@ def test_four_states_of_the_code_are_those_of_vvc():
 
 
 def test_the_code_that_ships_keeps_its_checks():
-    """h0(D) s + h1(D) p = 0 for quantisers s and parities p along a random walk from state 0; two branches reach each state."""
+    """h0(D) s + h1(D) p = 0 for quantisers s and parities p along a random walk from state 0; two
+    branches reach each state."""
     following, shifted = state_machine(MEMORY, CHECK_SHIFTED, CHECK_PARITY)
     assert np.bincount(np.ravel(following)).tolist() == [2] * 2**MEMORY
     parities = np.random.default_rng(0).integers(0, 2, 500)

@@ -17,7 +17,8 @@ from PIL import Image
 
 
 def assert_adds_up(bits, data):
-    """The range coder ends each payload within 40 bits of the ideal length, either way; 8 bits are the check."""
+    """The range coder ends each payload within 40 bits of the ideal length, either way; 8 bits are
+    the check."""
     entries = parse(data).entries
     written = 8 * sum(entry.end - entry.start for entry in entries)
     ideal = bits.sum() + 8 * len(entries)

@@ -1,4 +1,5 @@
-"""`aei encode` and `aei decode` over a folder, as a user runs them: speed, memory, ratio, and AVIF at the same PSNR.
+"""`aei encode` and `aei decode` over a folder, as a user runs them: speed, memory, ratio, and AVIF
+at the same PSNR.
 
 python -m aei.benchmarks.studies.folder photos/ --limit 300 --jobs 1 --jobs 2 -o folder.json
 """
@@ -25,7 +26,8 @@ AVIF_QUALITIES = (30, 45, 60, 75, 88)
 
 
 def run_command(*args: str) -> dict:
-    """Run an `aei` command with --json: its summary, wall and CPU seconds, and peak resident memory in MB."""
+    """Run an `aei` command with --json: its summary, wall and CPU seconds, and peak resident memory
+    in MB."""
     start, load = time.perf_counter(), os.getloadavg()[0]
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
@@ -55,7 +57,8 @@ def run_command(*args: str) -> dict:
 
 
 def against_avif(source: Path, aei_file: Path, decoded: Path) -> dict:
-    """Bytes of an image as aei and as AVIF (Pillow's default speed) at the same PSNR; NaN beyond AVIF's range."""
+    """Bytes of an image as aei and as AVIF (Pillow's default speed) at the same PSNR; NaN beyond
+    AVIF's range."""
     from PIL import Image
 
     with Image.open(source) as image:

@@ -1,10 +1,12 @@
-"""An experiment: g_s computed in int8, not only stored so. Measured in docs/guide/slim.md, and not offered.
+"""An experiment: g_s computed in int8, not only stored so. Measured in docs/guide/slim.md, and not
+offered.
 
     python -m aei.benchmarks.studies.int8_execution base photos/ -o executed.bundle
     python -m aei.benchmarks.studies.slim base executed.bundle
 
-The 1x1 convolutions of the blocks, three quarters of the work, run on ONNX Runtime's int8 kernels (static
-quantisation: uint8 activations per tensor, int8 weights per channel), calibrated on photographs at several qualities.
+The 1x1 convolutions of the blocks, three quarters of the work, run on ONNX Runtime's int8 kernels
+(static quantisation: uint8 activations per tensor, int8 weights per channel), calibrated on
+photographs at several qualities.
 """
 
 from __future__ import annotations
@@ -72,9 +74,10 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
     for i, node in enumerate(graph.graph.node):
         node.name = f"{node.op_type}_{i}"
     chosen = [
-        n.name for n in graph.graph.node
+        n.name
+        for n in graph.graph.node
         if n.op_type == "Conv" and n.input[1].endswith((".up.weight", ".down.weight"))
-    ]  # fmt: skip
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         plain = Path(temporary) / "g_s.onnx"
         onnx.save(graph, plain)

@@ -1,13 +1,16 @@
-"""What restoration saves: noisy, blocky, blurred, dark or pale photographs coded as they are, after a classical method,
-and after a restoring network, judged by real file bytes and by PSNR against the clean original.
+"""What restoration saves: noisy, blocky, blurred, dark or pale photographs coded as they are, after
+a classical method, and after a restoring network, judged by real file bytes and by PSNR against the
+clean original.
 
-    python -m aei.benchmarks.studies.restoration --bundle denoise.bundle --images 4 -o restoration.json
+    python -m aei.benchmarks.studies.restoration --bundle denoise.bundle --images 4 -o
+    restoration.json
 
-Classical methods where their packages are installed (pip install opencv-python-headless scikit-image PyWavelets):
-OpenCV's non-local means (Buades et al. 2005) and scikit-image's wavelets (BayesShrink, Chang et al. 2000), and for blur
-scikit-image's Wiener filter, which is told the true kernel. For light and colour Pillow's autocontrast, and OpenCV's CLAHE
-(contrast limited adaptive histogram equalisation, Zuiderveld 1994) of the lightness. Every method is given the degraded
-image alone, but non-local means and the wavelets, which are told sigma where there is one.
+Classical methods where their packages are installed (pip install opencv-python-headless
+scikit-image PyWavelets): OpenCV's non-local means (Buades et al. 2005) and scikit-image's wavelets
+(BayesShrink, Chang et al. 2000), and for blur scikit-image's Wiener filter, which is told the true
+kernel. For light and colour Pillow's autocontrast, and OpenCV's CLAHE (contrast limited adaptive
+histogram equalisation, Zuiderveld 1994) of the lightness. Every method is given the degraded image
+alone, but non-local means and the wavelets, which are told sigma where there is one.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ from ..environment import environment
 
 QUALITIES = (1, 6, 12, 20, 28, 36, 50, 75, 95)
 PLAIN, RESTORED = "plain", "aei restore"
-# Strengths that were best on crops of two Kodak images: of non-local means h as a share of sigma (of 0.3 to 1.3), and
-# for JPEG in levels (of 2 to 8); of the Wiener filter its balance (of 0.0005 to 0.2).
+# Strengths that were best on crops of two Kodak images: of non-local means h as a share of sigma
+# (of 0.3 to 1.3), and for JPEG in levels (of 2 to 8); of the Wiener filter its balance (of 0.0005
+# to 0.2).
 NLM_SHARE = 0.7
 NLM_JPEG_H = 5.0
 CUTOFF = 0.5  # per cent of the pixels at either end that autocontrast clips
@@ -46,8 +50,8 @@ Image = np.ndarray  # uint8 (H, W, 3)
 
 @dataclass(frozen=True)
 class Case:
-    """A degradation: its name, the kind that mends it, and what does it: noise of `sigma` levels; JPEG of a `quality`;
-    a blur `kernel`, with noise of `sigma`; or `other`."""
+    """A degradation: its name, the kind that mends it, and what does it: noise of `sigma` levels;
+    JPEG of a `quality`; a blur `kernel`, with noise of `sigma`; or `other`."""
 
     name: str
     kind: str
@@ -68,8 +72,9 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Gaussian noise, JPEG as Pillow writes it (4:2:0), and Gaussian blur with noise of one level; a third of the light, deep
-    shadows and noise; two fifths of the contrast; two fifths of the colour, with a tint; haze that halves what is seen."""
+    """Gaussian noise, JPEG as Pillow writes it (4:2:0), and Gaussian blur with noise of one level;
+    a third of the light, deep shadows and noise; two fifths of the contrast; two fifths of the
+    colour, with a tint; haze that halves what is seen."""
     return [
         *(Case(f"noise {sigma}", "denoise", sigma) for sigma in (15, 25, 50)),
         *(Case(f"JPEG q {q}", "deblock", quality=q) for q in (10, 20, 40)),
@@ -176,10 +181,11 @@ def measure(
     say: Callable[[str], None] = print,
     jobs: int = 1,
 ) -> dict:
-    """Every case: by method the PSNR of the image before coding, and mean bits per pixel and PSNR of files per quality.
+    """Every case: by method the PSNR of the image before coding, and mean bits per pixel and PSNR
+    of files per quality.
 
-    restorers: of the kinds that are to be measured, or None. Kinds without a bundle are left out and said so. jobs:
-    images at a time.
+    restorers: of the kinds that are to be measured, or None. Kinds without a bundle are left out
+    and said so. jobs: images at a time.
     """
     found = {}
     pool = ThreadPoolExecutor(jobs)
@@ -229,12 +235,13 @@ def _points(
 def summary(
     curves: dict[str, list[list[float]]], qualities: tuple[float, ...] = QUALITIES
 ) -> dict[str, dict[str, float | None]]:
-    """By method, against coding the degraded image plainly: bytes at the best PSNR that has, at half a decibel and a
-    whole one below it, and at the PSNR it has at the default quality, each as a share; BD-rate in per cent over the common
-    range; and the best PSNR of all.
+    """By method, against coding the degraded image plainly: bytes at the best PSNR that has, at
+    half a decibel and a whole one below it, and at the PSNR it has at the default quality, each as
+    a share; BD-rate in per cent over the common range; and the best PSNR of all.
 
-    At the default quality the bytes are the fewest that reach that PSNR: where every file of a method is better, those of the
-    smallest. None where a method does not reach a PSNR, or ranges do not overlap.
+    At the default quality the bytes are the fewest that reach that PSNR: where every file of a
+    method is better, those of the smallest. None where a method does not reach a PSNR, or ranges do
+    not overlap.
     """
     bpp, quality = curves[PLAIN]
     best = max(quality)
@@ -261,7 +268,9 @@ def _number(value: float) -> float | None:
 def table(found: dict) -> str:
     """A Markdown table of `measure`'s result."""
     lines = [
-        "| degraded by | method | PSNR before coding | best PSNR of files | bytes at plain coding's best PSNR | 0.5 dB below | 1 dB below | at the PSNR of plain coding at quality 50 | BD-rate |",
+        "| degraded by | method | PSNR before coding | best PSNR of files | bytes at plain "
+        "coding's best PSNR | 0.5 dB below | 1 dB below | at the PSNR of plain coding at quality "
+        "50 | BD-rate |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
 
@@ -281,7 +290,8 @@ def table(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Bytes and PSNR of degraded photographs: coded plainly, after a classical method, and restored."
+        description="Bytes and PSNR of degraded photographs: coded plainly, after a classical "
+        "method, and restored."
     )
     parser.add_argument("--bundle", help="restoring bundle, or a folder of several")
     parser.add_argument("--model", help="coding model instead of the one shipped")

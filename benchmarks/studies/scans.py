@@ -1,11 +1,13 @@
-"""Scanned pages that no model was trained on, to show what training on images of one's own kind gains.
+"""Scanned pages that no model was trained on, to show what training on images of one's own kind
+gains.
 
     python -m aei.benchmarks.studies.scans pages/ --count 500
     python -m aei.benchmarks.studies.scans others/ --count 24 --seed 1
 
-Pages of text, tables and plots are drawn by aei.codec.training.graphics (hence the [train] extra), then go through a
-scanner: uneven paper, a turn of up to 1.5 degrees, the blur of a lens, light that falls off, the other side
-shining through, noise. Nothing is read from disk but fonts. Equal seeds give equal pages on one machine.
+Pages of text, tables and plots are drawn by aei.codec.training.graphics (hence the [train] extra),
+then go through a scanner: uneven paper, a turn of up to 1.5 degrees, the blur of a lens, light that
+falls off, the other side shining through, noise. Nothing is read from disk but fonts. Equal seeds
+give equal pages on one machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Slim bundles against the one they were made from: bytes, speed, BD-rate, and files of one read by the other.
+"""Slim bundles against the one they were made from: bytes, speed, BD-rate, and files of one read by
+the other.
 
     python -m aei.benchmarks.studies.slim base int8.bundle half.bundle --limit 6 -o slim.json
 
@@ -30,7 +31,8 @@ PAIRS = ("own", "read_by_base", "reads_base")  # who wrote and who read
 def curves(codecs: list[Codec], dataset: str, limit: int | None, qualities: tuple[float, ...]):
     """Mean bits per pixel and mean PSNR per quality: for every codec by PAIRS, (rates, dB).
 
-    The first codec is the base. Every file is read by its writer and by the base, the base's by all.
+    The first codec is the base. Every file is read by its writer and by the base, the base's by
+    all.
     """
     data = load_dataset(dataset, limit)
     sums = np.zeros((len(codecs), len(PAIRS), 2, len(qualities)))
@@ -49,8 +51,8 @@ def curves(codecs: list[Codec], dataset: str, limit: int | None, qualities: tupl
 
 
 def times(codecs: list[Codec], dataset: str, repeats: int, quality: float) -> list[dict]:
-    """CPU milliseconds of encoding and decoding one photograph on one thread, the codecs in turn, and the median over
-    the rounds of their ratio to the first codec's."""
+    """CPU milliseconds of encoding and decoding one photograph on one thread, the codecs in turn,
+    and the median over the rounds of their ratio to the first codec's."""
     image = load_dataset(dataset, 1).image(0)[1]
     files = [codec.encode(image, quality) for codec in codecs]
     seconds = np.zeros((repeats + 1, len(codecs), 2))
@@ -79,7 +81,8 @@ def times(codecs: list[Codec], dataset: str, repeats: int, quality: float) -> li
 def compare(
     paths: list[Path], dataset: str, limit: int | None, qualities: tuple[float, ...], repeats: int
 ) -> dict:
-    """The measurements of some bundles, the first being the base. Raises AeiError for several fingerprints."""
+    """The measurements of some bundles, the first being the base. Raises AeiError for several
+    fingerprints."""
     codecs = [Codec(path, threads=1) for path in paths]
     if len({codec.bundle.fingerprint for codec in codecs}) > 1:
         raise AeiError("the bundles have several priors: only slim ones of one model compare")
@@ -115,13 +118,15 @@ def compare(
 def table(results: dict) -> str:
     """The rows as Markdown."""
     lines = [
-        "| bundle | MB | encode, CPU ms | decode, CPU ms | against base | BD-rate | its files read by base | base's files read by it |",
+        "| bundle | MB | encode, CPU ms | decode, CPU ms | against base | BD-rate | its files "
+        "read by base | base's files read by it |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in results["bundles"]:
         rates = " | ".join(f"{row['bd_rate'][pair]:+.1f} %" for pair in PAIRS)
         lines.append(
-            f"| {row['name']} | {row['bytes'] / 1e6:.2f} | {row['encode_ms']:.0f} | {row['decode_ms']:.0f} | "
+            f"| {row['name']} | {row['bytes'] / 1e6:.2f} | {row['encode_ms']:.0f} | "
+            f"{row['decode_ms']:.0f} | "
             f"{row['decode_ratio']:.2f} | {rates} |"
         )
     return "\n".join(lines)

@@ -3,9 +3,9 @@
     python -m aei.benchmarks.target_curves DIR [--model BUNDLE] [--limit N] [--effort E]
 
 Codes every image of DIR at the indexes `targets.KNOTS` and prints, for each quantity, the mean over
-images and the first principal component of their differences, its sign such that better or larger is
-positive. Run it after a change of the model; a target's first probe hangs on these figures, nothing
-else does.
+images and the first principal component of their differences, its sign such that better or larger
+is positive. Run it after a change of the model; a target's first probe hangs on these figures,
+nothing else does.
 """
 
 from __future__ import annotations

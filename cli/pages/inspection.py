@@ -66,8 +66,8 @@ def _picture(seen: Look, pixels: np.ndarray) -> Image.Image:
 
 
 def over_grey(seen: Look, cells: Image.Image, box: Box, share: float) -> Image.Image:
-    """Colours of cells, one pixel each and the first at the corner of a box of the image, over that box in grey;
-    no larger than MAX_SHOWN."""
+    """Colours of cells, one pixel each and the first at the corner of a box of the image, over that
+    box in grey; no larger than MAX_SHOWN."""
     from PIL import Image
 
     n = seen.account.side
@@ -109,7 +109,8 @@ def network_part(seen: Look) -> tuple[Image.Image, int]:
 
 
 def around_grey(change: np.ndarray) -> tuple[np.ndarray, float]:
-    """Differences in levels, (h, w, 3), as uint8 around grey, and the factor: the largest fills the range."""
+    """Differences in levels, (h, w, 3), as uint8 around grey, and the factor: the largest fills the
+    range."""
     factor = 127 / max(float(np.abs(change).max()), 1e-6)
     return np.rint(GREY + factor * change).astype(np.uint8), factor
 
@@ -121,7 +122,8 @@ def _font(size: int):
 
 
 def contact_sheet(seen: Look) -> Image.Image:
-    """The responses of all channels that were tried, each with the part of the image that hangs on it."""
+    """The responses of all channels that were tried, each with the part of the image that hangs on
+    it."""
     from PIL import Image, ImageDraw
 
     columns, gap, line = 4, 10, 20
@@ -154,7 +156,12 @@ def contact_sheet(seen: Look) -> Image.Image:
 def region_pictures(seen: Look, found: Attribution) -> dict[str, Image.Image]:
     """The region in its surroundings, and the maps over them, by title."""
     n = seen.account.side
-    window = Box(*(n * v for v in (found.window.left, found.window.top, found.window.width, found.window.height)))  # fmt: skip
+    window = Box(
+        *(
+            n * v
+            for v in (found.window.left, found.window.top, found.window.width, found.window.height)
+        )
+    )
     inner = window.intersection(_whole(seen))
     plain = _fitted(_picture(seen, seen.image[inner.top : inner.bottom, inner.left : inner.right]))
     made = {"the region, and what g_s looks at for it": plain}
@@ -178,7 +185,12 @@ def _boxed(image: Image.Image, region: Box, shown: Box) -> Image.Image:
 
     image = image.copy()
     ratio = image.width / shown.width
-    edges = region.left - shown.left, region.top - shown.top, region.right - shown.left, region.bottom - shown.top  # fmt: skip
+    edges = (
+        region.left - shown.left,
+        region.top - shown.top,
+        region.right - shown.left,
+        region.bottom - shown.top,
+    )
     outline = [round(v * ratio) - (i > 1) for i, v in enumerate(edges)]
     draw, thick = ImageDraw.Draw(image), 1 + image.width // 500
     for colour, grown in (("black", thick), ("white", 0)):
@@ -255,7 +267,8 @@ def _channel(seen: Look, k: int, tried: Response | None) -> dict:
 
 
 def region_numbers(seen: Look, found: Attribution) -> dict:
-    """Shares of the region's contrast by map: in all, from the region's own cells, and of the first channels."""
+    """Shares of the region's contrast by map: in all, from the region's own cells, and of the first
+    channels."""
     facts: dict = {
         "region": list(_tuple(found.region)),
         "cells_seen": found.window.width * found.window.height,

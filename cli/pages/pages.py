@@ -1,4 +1,5 @@
-"""Self-contained HTML pages: one file with its style, scripts, data and pictures, and no network."""
+"""Self-contained HTML pages: one file with its style, scripts, data and pictures, and no
+network."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def page(
     scripts: tuple[str, ...],
     styles: tuple[str, ...] = ("page.css",),
 ) -> str:
-    """The page with a body from web/ in the shell that all share: styles and scripts put in, `data` as JSON for them."""
+    """The page with a body from web/ in the shell that all share: styles and scripts put in, `data`
+    as JSON for them."""
 
     def read(name: str) -> str:
         return (files(__package__) / "web" / name).read_text(encoding="utf-8")
@@ -59,8 +61,8 @@ def lossless_uri(image: np.ndarray) -> str:
 
 
 def small_uri(image: np.ndarray) -> tuple[str, float]:
-    """A picture for a page of many pictures, and the PSNR of it against the pixels: AVIF 4:4:4 at quality
-    75, or WebP at quality 90 where Pillow has no AVIF."""
+    """A picture for a page of many pictures, and the PSNR of it against the pixels: AVIF 4:4:4 at
+    quality 75, or WebP at quality 90 where Pillow has no AVIF."""
     from PIL import Image, features
 
     out = io.BytesIO()
@@ -75,8 +77,8 @@ def small_uri(image: np.ndarray) -> tuple[str, float]:
 
 
 def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = False) -> dict:
-    """What the viewer shows of one coded picture: the file itself where browsers read the format, else a
-    copy of the decoded pixels."""
+    """What the viewer shows of one coded picture: the file itself where browsers read the format,
+    else a copy of the decoded pixels."""
     back = codec.decode(match.data)
     # the plain package makes pages too, without scipy and so without MS-SSIM
     structural = ms_ssim(image, back) if find_spec("scipy") else float("nan")
@@ -96,7 +98,8 @@ def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = Fal
 
 
 def before_after(before: np.ndarray, after: np.ndarray, name: str, done: str, note: str) -> str:
-    """The page of an image before and after, uint8 (H, W, 3) each, under a slider. done: what was done, in words."""
+    """The page of an image before and after, uint8 (H, W, 3) each, under a slider. done: what was
+    done, in words."""
     height, width = before.shape[:2]
     data = {
         "done": done,
@@ -121,10 +124,12 @@ def compare(
     step: Callable[[str], None],
     note: str = "",
 ) -> tuple[str, list[dict]]:
-    """The page of one photograph, uint8 (H, W, 3), by several codecs at the same bytes; and its table.
+    """The page of one photograph, uint8 (H, W, 3), by several codecs at the same bytes; and its
+    table.
 
-    The first codec codes it at `quality`, or as well as fits `size` bytes; each of the others gets the
-    smallest file that is no smaller. `step` is called with a codec's name as its picture is done.
+    The first codec codes it at `quality`, or as well as fits `size` bytes; each of the others gets
+    the smallest file that is no smaller. `step` is called with a codec's name as its picture is
+    done.
     """
     first, *others = codecs
     if size is None:

@@ -1,4 +1,5 @@
-"""The page of a benchmark's results: charts, tables, and every image by every codec at equal bytes."""
+"""The page of a benchmark's results: charts, tables, and every image by every codec at equal
+bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MAX_SINGLE = 60  # datasets of more images are shown by their means only
 
 
 def report(facts: dict, points: list[Point], pictures: dict | None) -> str:
-    """The page as text. facts, points: as `results.load` gives them; pictures: of `coded_pictures`."""
+    """The page as text. facts, points: as `results.load` gives them; pictures: of
+    `coded_pictures`."""
     data = {
         key: facts[key]
         for key in (
@@ -74,7 +76,8 @@ def coded_pictures(
     step: Callable[[], None],
     jobs: int = 1,
 ) -> dict:
-    """Every image of the dataset by every codec at the file size nearest to `bpp`, for the page's slider.
+    """Every image of the dataset by every codec at the file size nearest to `bpp`, for the page's
+    slider.
 
     `step` is called once per image.
     """
@@ -103,8 +106,8 @@ def coded_pictures(
 
 
 def for_pictures(codecs: list[PeerCodec]) -> list[PeerCodec]:
-    """aei, and the first lossy codec of each family that browsers show: the others' pictures would need
-    large copies of the pixels, so they are shown when asked for."""
+    """aei, and the first lossy codec of each family that browsers show: the others' pictures would
+    need large copies of the pixels, so they are shown when asked for."""
     chosen: dict[str, PeerCodec] = {}
     for codec in codecs:
         if not codec.slow and not codec.lossless and (codec.mime or codec.family == "aei"):

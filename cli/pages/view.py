@@ -1,4 +1,5 @@
-"""An .aei file made visible: a web page with image, header and heat map of the bits, or the same in a terminal."""
+"""An .aei file made visible: a web page with image, header and heat map of the bits, or the same in
+a terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def facts(data: bytes, codec: Codec, bits: np.ndarray, side: int) -> dict[str, s
 
 
 def heat_image(bits: np.ndarray) -> Image.Image:
-    """A picture of the bits, one pixel per block; the scale is a square root, so that quiet places differ too."""
+    """A picture of the bits, one pixel per block; the scale is a square root, so that quiet places
+    differ too."""
     return coloured(np.sqrt(bits / max(float(bits.max()), 1e-9)))
 
 
@@ -59,7 +61,8 @@ def coloured(share: np.ndarray, colours: tuple[tuple[int, int, int], ...] = COLO
 
 
 def page(data: bytes, codec: Codec, name: str) -> str:
-    """One HTML file that needs nothing else: image, header, and the heat map over it with a slider."""
+    """One HTML file that needs nothing else: image, header, and the heat map over it with a
+    slider."""
     image = codec.decode(data)
     bits, side = bit_map(codec, data)
     rows = "".join(
@@ -130,15 +133,19 @@ th { text-align: left; padding-right: 1.5rem; font-weight: 600; vertical-align: 
 output { font-variant-numeric: tabular-nums }
 </style>
 <h1>@NAME@</h1>
-<figure id="figure"><img src="@IMAGE@" width="@WIDTH@" height="@HEIGHT@" alt="the decoded image"><img id="heat" src="@HEAT@" alt="heat map of the bits"></figure>
+<figure id="figure"><img src="@IMAGE@" width="@WIDTH@" height="@HEIGHT@"
+  alt="the decoded image"><img id="heat" src="@HEAT@" alt="heat map of the bits"></figure>
 <div class="bar"><label for="mix">Where the bits went</label>
 <input id="mix" type="range" min="0" max="100" value="0">
-<span class="scale" title="few bits to many"></span><output id="here">point at the image</output></div>
+<span class="scale" title="few bits to many"></span><output
+  id="here">point at the image</output></div>
 <table>@ROWS@</table>
 <script>
 const bits = @BITS@, side = @SIDE@;
 const heat = document.getElementById('heat'), figure = document.getElementById('figure');
-document.getElementById('mix').addEventListener('input', e => { heat.style.opacity = e.target.value / 100 });
+document.getElementById('mix').addEventListener('input', e => {
+  heat.style.opacity = e.target.value / 100;
+});
 figure.addEventListener('pointermove', e => {
   const box = figure.getBoundingClientRect();
   const x = Math.floor((e.clientX - box.left) / box.width * @WIDTH@ / side);

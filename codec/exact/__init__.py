@@ -1,1 +1,2 @@
-"""What a file means: integers only, the same on every machine. Imports formats, nothing else of codec."""
+"""What a file means: integers only, the same on every machine. Imports formats, nothing else of
+codec."""

@@ -1,7 +1,7 @@
 """The integer analysis: levels to latents and z_hat, the same on every machine (docs/ENCODER.md).
 
-This is the definition in NumPy, on whole registers: windows of an image are small enough. The native core does the
-same, faster.
+This is the definition in NumPy, on whole registers: windows of an image are small enough. The
+native core does the same, faster.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from . import hyper_latents, synthesis
-from .analysis_program import KNOTS, LATENT_BITS, LATENT_MOST, Analysis, Layer, Layers
+from .analysis_program import KNOTS, LATENT_BITS, LATENT_MOST, Analysis, Layers
 from .native import analysis as native
-from .program import DEPTHWISE
+from .program import DEPTHWISE, Layer
 
 
 def latents(analysis: Analysis, levels: np.ndarray, gain_index: int) -> np.ndarray:
-    """g_a. levels: uint8 (H, W, 3), sides multiples of the stride. Returns y, int32 (h, w, M), in quantisation steps with
-    LATENT_BITS fractional bits."""
+    """g_a. levels: uint8 (H, W, 3), sides multiples of the stride. Returns y, int32 (h, w, M), in
+    quantisation steps with LATENT_BITS fractional bits."""
     block = native.block_of(analysis.g_a)
     if block is not None and max(levels.shape[:2]) <= native.MOST_SIDE:
         h, w = (n // analysis.stride for n in levels.shape[:2])
@@ -105,7 +105,8 @@ def _asinh(layer: Layer, y: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(x: np.ndarray) -> np.ndarray:
-    """(h, w, C) -> (ceil(h / 2), ceil(w / 2), 9 C): what is around every other place, row by row; zeros outside."""
+    """(h, w, C) -> (ceil(h / 2), ceil(w / 2), 9 C): what is around every other place, row by row;
+    zeros outside."""
     h, w, c = x.shape
     rows, columns = -(-h // 2), -(-w // 2)
     padded = np.zeros((2 * rows + 1, 2 * columns + 1, c), x.dtype)

@@ -1,7 +1,8 @@
-"""A bundle's integer analysis as data: the programs of g_a and h_a, read and checked (docs/ENCODER.md).
+"""A bundle's integer analysis as data: the programs of g_a and h_a, read and checked
+(docs/ENCODER.md).
 
-They are no part of the format: an encoder may choose latents as it likes. With them, one release chooses the same on
-every machine. Layers are those of the synthesis (program.py), and a few more.
+They are no part of the format: an encoder may choose latents as it likes. With them, one release
+chooses the same on every machine. Layers are those of the synthesis (program.py), and a few more.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class _AnalysisReader(Reader):
 
 @dataclass(frozen=True)
 class Layers:
-    """A program: its layers in order, the last of which makes the result; `given`: the register that is its input."""
+    """A program: its layers in order, the last of which makes the result; `given`: the register
+    that is its input."""
 
     layers: tuple[Layer, ...]
     given: str
@@ -102,7 +104,8 @@ class Layers:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The integer analysis of a bundle: g_a, from levels to latents, and h_a, from latents to z_hat."""
+    """The integer analysis of a bundle: g_a, from levels to latents, and h_a, from latents to
+    z_hat."""
 
     g_a: Layers
     h_a: Layers
@@ -113,7 +116,8 @@ class Analysis:
 def read_analysis(description: dict, arrays: Arrays, prior: dict) -> Analysis:
     """A bundle's analysis, checked: no sum leaves int32, and shapes fit.
 
-    description: of analysis.json; arrays: of analysis.safetensors; prior: the prior's program. Raises ModelError.
+    description: of analysis.json; arrays: of analysis.safetensors; prior: the prior's program.
+    Raises ModelError.
     """
     if not isinstance(description, dict):
         raise ModelError("the analysis is no object")

@@ -1,9 +1,11 @@
-"""How z_hat is coded: each place knows the four that come before it, left and above, and expects something.
+"""How z_hat is coded: each place knows the four that come before it, left and above, and expects
+something.
 
-A small program of the prior turns those four into a mean and a scale of every channel (a causal context, as Minnen et al. 2018
-have for latents). z_hat stays whole numbers: a symbol is what is beyond the mean's whole part, and the mean's
-fraction, in `phases`, picks its table beside the scale. Places whose four are known are decoded together: those of a step lie
-on a line that falls two columns a row. A model without this context codes z_hat in one step, with a table per channel.
+A small program of the prior turns those four into a mean and a scale of every channel (a causal
+context, as Minnen et al. 2018 have for latents). z_hat stays whole numbers: a symbol is what is
+beyond the mean's whole part, and the mean's fraction, in `phases`, picks its table beside the
+scale. Places whose four are known are decoded together: those of a step lie on a line that falls
+two columns a row. A model without this context codes z_hat in one step, with a table per channel.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
     from .prior import Prior
 
 MEAN_MOST = 4096  # whole part of an expectation
-MOST = (
-    32767 - MEAN_MOST
-)  # of a value: an expectation, in the other direction perhaps, is taken off it
+# Of a value: an expectation, in the other direction perhaps, is taken off it
+MOST = 32767 - MEAN_MOST
 # rows, columns from a place to what it knows
 ABOVE_AND_LEFT = ((-1, 0), (0, -1), (-1, -1), (-1, 1))
 
@@ -40,7 +41,8 @@ def steps(prior: Prior, h: int, w: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def decode(
     prior: Prior, row: int, shape: tuple[int, int, int], read: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """z_hat, int32 of a shape (hz, wz, Z). read: gives the symbols of a step, int (n,), from their tables, int64 (n,)."""
+    """z_hat, int32 of a shape (hz, wz, Z). read: gives the symbols of a step, int (n,), from their
+    tables, int64 (n,)."""
     z_hat = np.zeros(shape)
     seen = _Seen(prior, row, shape)
     for rows, columns in steps(prior, *shape[:2]):
@@ -67,7 +69,8 @@ def coded(prior: Prior, row: int, z_hat: np.ndarray) -> list[tuple[np.ndarray, n
 
 
 def bits_of_symbols(prior: Prior, symbols: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """Code length of each symbol: float32 of their shape. Those beyond the tables are out of the question."""
+    """Code length of each symbol: float32 of their shape. Those beyond the tables are out of the
+    question."""
     bits, centre, reach = prior.costs
     inside = np.abs(symbols) <= reach[tables]
     return np.where(inside, bits[centre[tables] + np.where(inside, symbols, 0)], np.float32(1e6))
@@ -97,7 +100,8 @@ class _Seen:
             self.known[rows + 1, columns + 1] = scaled[:, 0]
 
     def expected(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of places: whole numbers that symbols are counted from, float64 (n, Z), and their tables, int64 (n, Z)."""
+        """Of places: whole numbers that symbols are counted from, float64 (n, Z), and their tables,
+        int64 (n, Z)."""
         arrays, context = self.prior.weights, self.context
         if context is None:
             shape = len(rows), self.channels

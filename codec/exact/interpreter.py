@@ -1,8 +1,10 @@
-"""The integer interpreter: runs a prior, which is data (docs/format/specification.md, "The prior"), exactly.
+"""The integer interpreter: runs a prior, which is data (docs/format/specification.md, "The prior"),
+exactly.
 
 Every array holds integers in float64. Each product and sum stays below 2^52, which the exporter
-proves per layer, so the results are exact whatever the order of summation, thread count, BLAS or CPU.
-Images are (rows, columns, channels). Layers run over slabs of rows that fit the processor's cache.
+proves per layer, so the results are exact whatever the order of summation, thread count, BLAS or
+CPU. Images are (rows, columns, channels). Layers run over slabs of rows that fit the processor's
+cache.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def conv1x1(x: np.ndarray, weight: np.ndarray, shift: int, bias: np.ndarray) -> 
 
 
 def depthwise3x3(x: np.ndarray, weight: np.ndarray, shift: int, bias: np.ndarray) -> np.ndarray:
-    """x: (h, w, C); weight: (3, 3, C), zeros outside; bias: (C,) -> (h, w, C), rescaled and clamped."""
+    """x: (h, w, C); weight: (3, 3, C), zeros outside; bias: (C,) -> (h, w, C), rescaled and
+    clamped."""
     h, w, c = x.shape
     out = np.empty_like(x)
     product = np.empty_like(x[next(slabs(h, w * c))])
@@ -87,7 +90,8 @@ def leaky(x: np.ndarray) -> np.ndarray:
 
 
 def shuffle(x: np.ndarray) -> np.ndarray:
-    """Pixel shuffle by 2: channel 4 c + 2 i + j of (y, x) goes to channel c of (2 y + i, 2 x + j)."""
+    """Pixel shuffle by 2: channel 4 c + 2 i + j of (y, x) goes to channel c of (2 y + i, 2 x +
+    j)."""
     h, w, c = x.shape
     return np.ascontiguousarray(
         x.reshape(h, w, c // 4, 2, 2).transpose(0, 3, 1, 4, 2).reshape(2 * h, 2 * w, c // 4)

@@ -1,8 +1,8 @@
 """Latents to payload and back: the order of steps, the symbols, the escapes, the check.
 
 A payload holds, in one range-coder stream: z_hat; then for each of the four steps the residuals of
-the step grouped by table, those that trellis.py quantises last; escapes after each group of symbols; at the end an
-8-bit check of y_hat.
+the step grouped by table, those that trellis.py quantises last; escapes after each group of
+symbols; at the end an 8-bit check of y_hat.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ class SymbolReader:
 
 
 def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """Places whose table index is `first` or more, sorted by it (stable), and (table, start, end) of each table
-    among them."""
+    """Places whose table index is `first` or more, sorted by it (stable), and (table, start, end)
+    of each table among them."""
     order = np.argsort(index, kind="stable")
     counts = np.bincount(index)
     if first:
@@ -169,7 +169,8 @@ def group(index: np.ndarray, first: int) -> tuple[np.ndarray, list[tuple[int, in
 
 
 def exp_golomb(u: int) -> list[int]:
-    """Order-0 Exp-Golomb bits of u >= 0: as many zeros as u + 1 has bits after its first, then u + 1."""
+    """Order-0 Exp-Golomb bits of u >= 0: as many zeros as u + 1 has bits after its first, then
+    u + 1."""
     n = u + 1
     size = n.bit_length()
     return [0] * (size - 1) + [n >> i & 1 for i in range(size - 1, -1, -1)]
@@ -189,11 +190,11 @@ def to_hyper_symbols(z: np.ndarray) -> np.ndarray:
 def reconstruct(
     prior: Prior, values: np.ndarray, index: np.ndarray, tables: np.ndarray | None = None
 ) -> np.ndarray:
-    """What residuals stand for, float64 (n,) in fixed point: the integer, less the model's offset for small ones, or a
-    point of the trellis.
+    """What residuals stand for, float64 (n,) in fixed point: the integer, less the model's offset
+    for small ones, or a point of the trellis.
 
-    values: int (n,); index: uint8 (n,), the scale index of each; tables: int (n,), the table of each, another one only
-    under the shifted quantiser of a trellis.
+    values: int (n,); index: uint8 (n,), the scale index of each; tables: int (n,), the table of
+    each, another one only under the shifted quantiser of a trellis.
     """
     points = values * float(1 << prior.program["mean_bits"])
     offsets = prior.offsets
@@ -216,8 +217,8 @@ def choose_symbols(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Residuals to symbols: values, int32 (n,), and the table of each, int (n,).
 
-    exact: float (n,); index: uint8 (n,), scale indexes; error_bits: what a squared error of one quantisation step is
-    worth in bits, of all or float (n,) of each; None to round to the nearest.
+    exact: float (n,); index: uint8 (n,), scale indexes; error_bits: what a squared error of one
+    quantisation step is worth in bits, of all or float (n,) of each; None to round to the nearest.
     """
     values = to_symbols(exact)
     trellis = prior.trellis
@@ -253,11 +254,12 @@ def optimise_rounding(
     index: np.ndarray,
     error_bits: float | np.ndarray,
 ) -> None:
-    """Rate-distortion optimised rounding: move values towards zero by one, in place, where that saves
-    more bits than it costs in squared error.
+    """Rate-distortion optimised rounding: move values towards zero by one, in place, where that
+    saves more bits than it costs in squared error.
 
     exact: float (n,), residuals before rounding; values: int32 (n,), after; index: table of each.
-    error_bits: what a squared error of one quantisation step is worth in bits, of all or float (n,) of each.
+    error_bits: what a squared error of one quantisation step is worth in bits, of all or float (n,)
+    of each.
     """
     bits, centre, reach = prior.costs
     places = np.flatnonzero(values)
@@ -286,11 +288,12 @@ def _walk(
     grid: tuple[int, int],
     residuals: Residuals,
 ) -> np.ndarray:
-    """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's residuals: what they stand for.
+    """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's
+    residuals: what they stand for.
 
     mean: float64 (n,), fixed point; index: uint8 (n,); places: the slices of y that the step fills,
-    one per cell, whose entries follow each other in C order. The residuals: float64 (n,), fixed point. Returns y_hat,
-    float64 (h, w, M).
+    one per cell, whose entries follow each other in C order. The residuals: float64 (n,), fixed
+    point. Returns y_hat, float64 (h, w, M).
     """
     program, arrays = prior.program, prior.weights
     m, one = program["latents"], float(1 << program["mean_bits"])
@@ -336,9 +339,9 @@ def _walk(
 
 @dataclass
 class Step:
-    """What one step codes. values: int32 (n,), residuals; index: uint8 (n,), their scale indexes; tables: int (n,), the
-    tables they are coded with; places: the slices of y they belong to, one per cell, whose entries follow each
-    other in C order."""
+    """What one step codes. values: int32 (n,), residuals; index: uint8 (n,), their scale indexes;
+    tables: int (n,), the tables they are coded with; places: the slices of y they belong to, one
+    per cell, whose entries follow each other in C order."""
 
     values: np.ndarray
     index: np.ndarray
@@ -350,8 +353,8 @@ class Step:
 class Quantised:
     """Latents as a decoder will see them, and the symbols that say so.
 
-    z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), fixed point; code_all: whether the surest symbols
-    are coded too.
+    z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), fixed point; code_all: whether the surest
+    symbols are coded too.
     """
 
     z_hat: np.ndarray
@@ -376,9 +379,9 @@ def quantise(
 ) -> Quantised:
     """Round latents step by step.
 
-    y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); row: gain index; error_bits: what a
-    squared error of one quantisation step is worth in rate-distortion optimised rounding, everywhere or
-    float32 (h, w) of each cell of the grid, or None to round to the nearest.
+    y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); row: gain index; error_bits:
+    what a squared error of one quantisation step is worth in rate-distortion optimised rounding,
+    everywhere or float32 (h, w) of each cell of the grid, or None to round to the nearest.
     """
     core = core_of(prior, y.shape[:2]) if prior.program["steps"] else None
     if core is not None and y.dtype == np.float32 and _exact_worth(error_bits):
@@ -425,7 +428,8 @@ def quantise(
 
 
 def _exact_worth(error_bits: float | np.ndarray | None) -> bool:
-    """Whether the native core computes with it as NumPy does, whatever NumPy's rules of promotion."""
+    """Whether the native core computes with it as NumPy does, whatever NumPy's rules of
+    promotion."""
     if isinstance(error_bits, np.ndarray):
         return error_bits.dtype == np.float32
     return error_bits is None or type(error_bits) in (int, float)
@@ -436,9 +440,9 @@ def encode_latents(
 ) -> tuple[bytes, bool, Latents]:
     """Quantise and code latents.
 
-    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index; optimise: round
-    for rate and distortion, not to the nearest. Returns the payload, whether all symbols were coded
-    (`code_all`), and the latents as a decoder will see them.
+    y: float32 (h, w, M), scaled by the gain; z: float32 (hz, wz, Z); row: gain index; optimise:
+    round for rate and distortion, not to the nearest. Returns the payload, whether all symbols were
+    coded (`code_all`), and the latents as a decoder will see them.
     """
     quantised = quantise(
         prior, row, y, to_hyper_symbols(z), prior.rounding_bits if optimise else None
@@ -452,7 +456,8 @@ class _NotSkippableError(Exception):
 
 
 def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
-    """The payload, and its ideal code length in bits (whose last digits depend on the order of a sum)."""
+    """The payload, and its ideal code length in bits (whose last digits depend on the order of a
+    sum)."""
     core = core_of(prior, quantised.y_hat.shape[:2])
     if core is not None:
         return core.write(
@@ -500,7 +505,8 @@ def decode_latents(
     y_hat = _walk(prior, row, z_hat, (h, w), residuals).astype(np.int32)
     if reader.raw(1, BYTE)[0] != _check_byte(y_hat):
         raise DamagedFileError(
-            "the decoded data fails its check: the file is damaged, or this machine computes wrongly"
+            "the decoded data fails its check: the file is damaged, or this machine computes "
+            "wrongly"
         )
     # A payload is valid only if it is exactly what an encoder writes for these symbols, so bytes
     # left over, or not in their shortest form, are found out.

@@ -1,7 +1,9 @@
-"""The range coder in plain Python integers: the reference, and the coder where constriction has no wheel.
+"""The range coder in plain Python integers: the reference, and the coder where constriction has no
+wheel.
 
 A range coder after Martin (1979) in the arrangement of constriction's `stream.queue`: `low` and
-`width` have 64 bits, 32-bit words leave whenever `width` falls below 2^32, probabilities have 24 bits.
+`width` have 64 bits, 32-bit words leave whenever `width` falls below 2^32, probabilities have 24
+bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The integer prior of a model: its program, its arrays, and the fingerprint that files name it by."""
+"""The integer prior of a model: its program, its arrays, and the fingerprint that files name it
+by."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from .interpreter import known_answer
 from .tables import Table
 from .trellis import Trellis
 
-# What a squared quantisation step of error is worth in bits to the encoder, unless a bundle says otherwise. At high
-# rate theory has 6 / ln 2 = 8.7; but values also serve as context, and a model that was trained with rounding to the
-# nearest codes best where little is changed: -0.8 % of rate at 24, 0 at 17, +1.5 at 12 (ten photographs).
+# What a squared quantisation step of error is worth in bits to the encoder, unless a bundle says
+# otherwise. At high rate theory has 6 / ln 2 = 8.7; but values also serve as context, and a model
+# that was trained with rounding to the nearest codes best where little is changed: -0.8 % of rate
+# at 24, 0 at 17, +1.5 at 12 (ten photographs).
 ROUNDING_BITS = 24.0
 
 Costs = tuple[np.ndarray, np.ndarray, np.ndarray]  # see `costs_of_tables`
@@ -46,8 +48,8 @@ class Prior:
     """The integer prior of a bundle: what turns a payload into latents.
 
     program: dict with `latents`, `hyper_latents`, `mean_bits`, `skip_below`, `order`, `hyper`,
-    `view`, `steps`. arrays: as stored (int16, int32, uint8). rounding_bits: what the encoder takes a squared
-    quantisation step of error to be worth.
+    `view`, `steps`. arrays: as stored (int16, int32, uint8). rounding_bits: what the encoder takes
+    a squared quantisation step of error to be worth.
     """
 
     program: dict
@@ -82,14 +84,15 @@ class Prior:
 
     @cached_property
     def offsets(self) -> np.ndarray | None:
-        """How much nearer to the mean than the integer the symbols of magnitude 1, 2, ... stand for: float64
-        (scales, N), fixed point; None for a model without."""
+        """How much nearer to the mean than the integer the symbols of magnitude 1, 2, ... stand
+        for: float64 (scales, N), fixed point; None for a model without."""
         name = self.program.get("offsets")
         return None if name is None else self.arrays[name].astype(np.float64)
 
     @cached_property
     def trellis(self) -> Trellis | None:
-        """How residuals of larger scales are quantised; None for a model that rounds each by itself."""
+        """How residuals of larger scales are quantised; None for a model that rounds each by
+        itself."""
         return Trellis.of(self.program, self.arrays)
 
     @cached_property
@@ -115,6 +118,7 @@ def costs_of_tables(frequencies: np.ndarray, sizes: np.ndarray) -> Costs:
     bits[centre[k] + v] where |v| <= reach[k]."""
     sizes = sizes.astype(np.int64)
     reach = (sizes - 2) // 2
-    # by double numbers: NumPy's logarithm of single ones differs from machine to machine in the last bit
+    # by double numbers: NumPy's logarithm of single ones differs from machine to machine in the
+    # last bit
     bits = (24 - np.log2(frequencies.astype(np.float64))).astype(np.float32)
     return bits, np.cumsum(sizes) - sizes + reach, reach

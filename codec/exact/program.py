@@ -1,6 +1,8 @@
-"""A bundle's integer synthesis as data: its layers, read and checked (docs/format/specification.md, section 6).
+"""A bundle's integer synthesis as data: its layers, read and checked (docs/format/specification.md,
+section 6).
 
-What passes is safe to run: registers are written before they are read, shapes fit, and no sum leaves int32.
+What passes is safe to run: registers are written before they are read, shapes fit, and no sum
+leaves int32.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: `op`, the registers it reads and the one it writes, and its numbers as they are stored.
+    """One layer: `op`, the registers it reads and the one it writes, and its numbers as they are
+    stored.
 
-    weight: int16, of `conv1x1` (D, C), of `depthwise3x3` (C, 3, 3). bias: int32 (D,). multiplier: int16
-    (256, C). shifts: uint8 (256, C) or (256,). number: the shift of a convolution, the slope of a `leaky`, the
-    size of a shuffle. left, table: of the analysis (analysis_program.py).
+    weight: int16, of `conv1x1` (D, C), of `depthwise3x3` (C, 3, 3). bias: int32 (D,). multiplier:
+    int16 (256, C). shifts: uint8 (256, C) or (256,). number: the shift of a convolution, the slope
+    of a `leaky`, the size of a shuffle. left, table: of the analysis (analysis_program.py).
     """
 
     op: str
@@ -75,7 +78,8 @@ class Shape:
 class Reader:
     """Layers of a program, checked. Everything it raises is a ModelError."""
 
-    first: tuple[str, ...] = ("dequantise",)  # kinds that read the register that is given, and no others
+    # kinds that read the register that is given, and no others
+    first: tuple[str, ...] = ("dequantise",)
     pairs: tuple[str, ...] = ("add",)  # kinds that read two
 
     def __init__(self, arrays: Arrays, given: str, shape: Shape):
@@ -212,7 +216,8 @@ def bounds(
 
 @dataclass(frozen=True)
 class Program:
-    """Layers in order, the last of which makes pixel units. rate: rows of pixels it makes of a row of cells."""
+    """Layers in order, the last of which makes pixel units. rate: rows of pixels it makes of a row
+    of cells."""
 
     layers: tuple[Layer, ...]
     rate: int

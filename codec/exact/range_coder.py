@@ -1,8 +1,9 @@
 """Entropy coding of symbols under 24-bit integer frequency tables: one interface, two coders.
 
-The bytes are those of constriction's range coder (words of 32 bits, state of 64), written big-endian
-and cut to the shortest string that still decodes the same when zeros follow it. Where constriction has
-no wheel, or with AEI_CODER=plain in the environment, `plain_coder` makes and reads the same bytes.
+The bytes are those of constriction's range coder (words of 32 bits, state of 64), written
+big-endian and cut to the shortest string that still decodes the same when zeros follow it. Where
+constriction has no wheel, or with AEI_CODER=plain in the environment, `plain_coder` makes and reads
+the same bytes.
 """
 
 from __future__ import annotations

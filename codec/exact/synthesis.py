@@ -1,9 +1,10 @@
-"""The integer synthesis: y_hat to pixel units by a program of layers (docs/format/specification.md, section 6).
+"""The integer synthesis: y_hat to pixel units by a program of layers (docs/format/specification.md,
+section 6).
 
 This is the definition in NumPy. Registers are int16 images (rows, columns, channels). Products with
-matrices run in float64, in which every sum below 2^53 is exact; all else is int32. Rows go through the
-program band by band, and a register keeps the few rows that are still wanted, so that memory does
-not grow with a picture's height and no pixel is worked out twice.
+matrices run in float64, in which every sum below 2^53 is exact; all else is int32. Rows go through
+the program band by band, and a register keeps the few rows that are still wanted, so that memory
+does not grow with a picture's height and no pixel is worked out twice.
 """
 
 from __future__ import annotations
@@ -180,7 +181,8 @@ def run_layer(layer: Layer, x: list[np.ndarray], gain_index: int) -> np.ndarray:
 
 
 def needed(program: Program, first: int, last: int, cells: int) -> tuple[int, int]:
-    """Which cells, of rows or of columns, the pixels from `first` to `last` depend on, within `cells`."""
+    """Which cells, of rows or of columns, the pixels from `first` to `last` depend on, within
+    `cells`."""
     spans: dict[str, tuple[int, int]] = {program.result: (first, last)}
     for layer in reversed(program.layers):
         if layer.out not in spans:
@@ -229,7 +231,8 @@ def run_numpy(
         if "y" not in registers:
             registers["y"], step = _Register(rows, band[:0]), max(1, len(band))
         registers["y"].append(band)
-        # Once for a band, but for the last, after which all that had to wait goes on, as much at a time.
+        # Once for a band, but for the last, after which all that had to wait goes on, as much at a
+        # time.
         while _pass(program, registers, last, step / rows, gain_index):
             result = registers[program.result]
             if len(result.rows):
@@ -244,8 +247,8 @@ def _pass(
     share: float,
     gain_index: int,
 ) -> bool:
-    """Let each layer work out a share of its rows, if its sources are there; whether any did. last: the last layer that
-    reads a register."""
+    """Let each layer work out a share of its rows, if its sources are there; whether any did. last:
+    the last layer that reads a register."""
     busy = False
     for layer in program.layers:
         busy |= _advance(layer, registers, share, gain_index)
@@ -260,7 +263,8 @@ def _pass(
 def _advance(
     layer: Layer, registers: dict[str, _Register], share: float, gain_index: int
 ) -> bool:
-    """Work out rows of a layer, a share of all at most, whose sources are there; whether there were any."""
+    """Work out rows of a layer, a share of all at most, whose sources are there; whether there were
+    any."""
     sources = [registers[name] for name in layer.sources]
     source = sources[0]
     end, total = min(s.end for s in sources), source.total

@@ -1,15 +1,17 @@
-"""Trellis-coded quantisation of the residuals that take bits: two quantisers, and a state that says whose turn it is.
+"""Trellis-coded quantisation of the residuals that take bits: two quantisers, and a state that says
+whose turn it is.
 
-Both have steps that are wider than one; the points of one lie between those of the other. Which of them quantises a residual
-follows from the parities of the values before it, so an encoder can steer, by the cheapest path through a trellis
-(Viterbi), to the point that suits: the points are packed more densely in the space of many residuals than
-along one (Marcellin and Fischer 1990; in video coding dependent quantisation, Schwarz et al. 2019). At equal error 256
-states save 0.15 to 0.19 bits of each Gaussian residual whose scale is 0.43 steps or more (four states 0.07 to 0.13), and nothing
-where nearly all are zero. States cost the encoder time, a decoder none.
+Both have steps that are wider than one; the points of one lie between those of the other. Which of
+them quantises a residual follows from the parities of the values before it, so an encoder can
+steer, by the cheapest path through a trellis (Viterbi), to the point that suits: the points are
+packed more densely in the space of many residuals than along one (Marcellin and Fischer 1990; in
+video coding dependent quantisation, Schwarz et al. 2019). At equal error 256 states save 0.15
+to 0.19 bits of each Gaussian residual whose scale is 0.43 steps or more (four states 0.07 to 0.13),
+and nothing where nearly all are zero. States cost the encoder time, a decoder none.
 
-Residuals of one step of the prior that take part are sorted by scale index and cut into `length` slices; the n-th of each
-slice make a lane, which has a state of its own. A slice is coded at once, so that the order stays
-a few long vectors, however long the sequence of states.
+Residuals of one step of the prior that take part are sorted by scale index and cut into `length`
+slices; the n-th of each slice make a lane, which has a state of its own. A slice is coded at once,
+so that the order stays a few long vectors, however long the sequence of states.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# What a squared error is worth among these residuals, as a share of what it is worth elsewhere: freedom to choose
-# between paths does what leaning towards zero does for others.
+# What a squared error is worth among these residuals, as a share of what it is worth elsewhere:
+# freedom to choose between paths does what leaning towards zero does for others.
 ERROR_SHARE = 0.9
 STATES_AT_ONCE = 1 << 17  # of all lanes, that the search for a path works on: bounds its memory
 
@@ -29,11 +31,12 @@ STATES_AT_ONCE = 1 << 17  # of all lanes, that the search for a path works on: b
 class Trellis:
     """How a model's residuals take part.
 
-    first: least scale index that does. length: slices. next: int (S, 2), the state after a value of even or odd
-    parity; every lane starts in state 0. shifted: int (S,), 1 where the state quantises with the shifted points.
-    half_step: distance between a point and the next of the other quantiser, in fixed point. tables: table of
-    scale index `first` under the shifted quantiser, those of the following ones come behind it. offsets: float64
-    (2, scales - first, N), how much nearer to the mean values of magnitude 1..N are, of the plain and the shifted quantiser.
+    first: least scale index that does. length: slices. next: int (S, 2), the state after a value of
+    even or odd parity; every lane starts in state 0. shifted: int (S,), 1 where the state quantises
+    with the shifted points. half_step: distance between a point and the next of the other
+    quantiser, in fixed point. tables: table of scale index `first` under the shifted quantiser,
+    those of the following ones come behind it. offsets: float64 (2, scales - first, N), how much
+    nearer to the mean values of magnitude 1..N are, of the plain and the shifted quantiser.
     """
 
     first: int
@@ -56,18 +59,21 @@ class Trellis:
         )  # fmt: skip
 
     def slices(self, index: np.ndarray) -> list[np.ndarray]:
-        """Places of the residuals that take part, slice by slice. index: uint8 (n,), scale index of each residual."""
+        """Places of the residuals that take part, slice by slice. index: uint8 (n,), scale index of
+        each residual."""
         places = np.flatnonzero(index >= self.first)
         places = places[np.argsort(index[places], kind="stable")]
         lanes = -(-len(places) // self.length)
         return [places[i : i + lanes] for i in range(0, len(places), max(lanes, 1))]
 
     def tables_of(self, index: np.ndarray, shifted: np.ndarray) -> np.ndarray:
-        """Table of each value: int16 (n,). index: scale indexes, `first` or more; shifted: 1 under the shifted quantiser."""
+        """Table of each value: int16 (n,). index: scale indexes, `first` or more; shifted: 1 under
+        the shifted quantiser."""
         return (index + shifted * (self.tables - self.first)).astype(np.int16)
 
     def points(self, values: np.ndarray, index: np.ndarray, shifted: np.ndarray) -> np.ndarray:
-        """What values stand for, float64 (n,) in fixed point. values: int (n,); index, shifted: see `tables_of`."""
+        """What values stand for, float64 (n,) in fixed point. values: int (n,); index, shifted: see
+        `tables_of`."""
         sign = np.sign(values)
         points = (2.0 * values - shifted * sign) * self.half_step
         size = np.abs(values)
@@ -80,8 +86,9 @@ class Trellis:
     def walk(
         self, index: np.ndarray, value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Go through the slices: `value(places, tables, shifted)` gives the values of one. Returns all values, int32 (n,),
-        0 where a residual takes no part, and the tables, int16 (n,), there the scale index."""
+        """Go through the slices: `value(places, tables, shifted)` gives the values of one. Returns
+        all values, int32 (n,), 0 where a residual takes no part, and the tables, int16 (n,), there
+        the scale index."""
         values = np.zeros(len(index), np.int32)
         tables = index.astype(np.int16)
         state = None
@@ -96,7 +103,8 @@ class Trellis:
         return values, tables
 
     def values_at(self, points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and tables of residuals from what they stand for, the inverse of `points`: see `walk`."""
+        """Values and tables of residuals from what they stand for, the inverse of `points`: see
+        `walk`."""
 
         def value(places: np.ndarray, tables: np.ndarray, shifted: np.ndarray) -> np.ndarray:
             at, scale = points[places], index[places].astype(np.int64)
@@ -118,11 +126,12 @@ class Trellis:
         error_bits: float | np.ndarray | None,
         one: float,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values, int32 (n,), of the cheapest path, and 1 where the shifted quantiser makes them, int64 (n,).
+        """Values, int32 (n,), of the cheapest path, and 1 where the shifted quantiser makes them,
+        int64 (n,).
 
-        costs: Prior.costs. exact: float (n,), residuals, all of which take part, in quantisation steps; index: their scale indexes.
-        error_bits: what a squared error of one step is worth in bits; None: only errors count. one: a step in
-        fixed point.
+        costs: Prior.costs. exact: float (n,), residuals, all of which take part, in quantisation
+        steps; index: their scale indexes. error_bits: what a squared error of one step is worth in
+        bits; None: only errors count. one: a step in fixed point.
         """
         order = np.argsort(index, kind="stable")
         count = len(order)
@@ -157,7 +166,8 @@ class Trellis:
         quantiser: int,
         parity: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best magnitude of a parity under a quantiser, int32 (n,), and its cost: the nearest, or the next towards zero."""
+        """The best magnitude of a parity under a quantiser, int32 (n,), and its cost: the nearest,
+        or the next towards zero."""
         bits, centre, reach = costs
         step = np.float32(2 * self.half_step / one)
         place = (size + np.float32(quantiser / 2) * step) / step
@@ -181,15 +191,15 @@ class Trellis:
         return np.where(other < least, closer, nearest), np.minimum(least, other)
 
     def branches(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two branches that lead to each state: the states they come from, and their rows among costs by
-        2 * quantiser + parity; int (2, S) both."""
+        """The two branches that lead to each state: the states they come from, and their rows among
+        costs by 2 * quantiser + parity; int (2, S) both."""
         state, parity = np.divmod(np.argsort(self.next, axis=None, kind="stable"), 2)
         state, parity = state.reshape(-1, 2).T, parity.reshape(-1, 2).T
         return state, 2 * self.shifted[state] + parity
 
     def _cheapest_path(self, cost: np.ndarray) -> np.ndarray:
-        """Viterbi's algorithm in every lane. cost: float32 (4, length, lanes), by 2 * quantiser + parity. Returns the
-        row of `cost` that the path takes: int64 (length, lanes)."""
+        """Viterbi's algorithm in every lane. cost: float32 (4, length, lanes), by 2 * quantiser +
+        parity. Returns the row of `cost` that the path takes: int64 (length, lanes)."""
         _, length, lanes = cost.shape
         taken = np.empty((length, lanes), np.int64)
         width = -(-STATES_AT_ONCE // len(self.next))

@@ -1,4 +1,5 @@
-"""Many files at a time: which files are meant, where their outputs go, and workers that go on past bad ones."""
+"""Many files at a time: which files are meant, where their outputs go, and workers that go on past
+bad ones."""
 
 from __future__ import annotations
 
@@ -38,9 +39,9 @@ class Task:
 class Outcome:
     """What became of one file.
 
-    status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun). Sizes in bytes, width and
-    height in pixels, seconds of work; zero where nothing was made. message: why, where it is not DONE.
-    details: as in Converted. reason: as in AeiError.
+    status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun).
+    Sizes in bytes, width and height in pixels, seconds of work; zero where nothing was made.
+    message: why, where it is not DONE. details: as in Converted. reason: as in AeiError.
     """
 
     source: Path
@@ -58,8 +59,9 @@ class Outcome:
 
 @dataclass
 class Plan:
-    """tasks: to do; settled: files that need or allow no work, with the reason; ignored: how many files in folders
-    are of other kinds; unentered: subfolders left out because the search was not recursive."""
+    """tasks: to do; settled: files that need or allow no work, with the reason; ignored: how many
+    files in folders are of other kinds; unentered: subfolders left out because the search was not
+    recursive."""
 
     tasks: list[Task] = field(default_factory=list)
     settled: list[Outcome] = field(default_factory=list)
@@ -90,11 +92,12 @@ def make_plan(
 ) -> Plan:
     """Decide what to do with files, folders and patterns; reads folders, writes nothing.
 
-    names: files, folders, and patterns with * ? [] (** with subfolders). listed: files only; relative ones keep
-    their folders below `output`. suffixes: lower case, of the files wanted from folders. new_suffix: of the outputs, which
-    go below `output`, or beside their sources. keep_extension: name them photo.jpg.aei. copies: the
-    source's own name counts as an output that exists.
-    Inputs that map to one output are all refused, hidden files and links to folders are left out.
+    names: files, folders, and patterns with * ? [] (** with subfolders). listed: files only;
+    relative ones keep their folders below `output`. suffixes: lower case, of the files wanted from
+    folders. new_suffix: of the outputs, which go below `output`, or beside their sources.
+    keep_extension: name them photo.jpg.aei. copies: the source's own name counts as an output that
+    exists. Inputs that map to one output are all refused, hidden files and links to folders are
+    left out.
     """
     plan = Plan()
     found = list(_find(list(names), plan, suffixes, recursive, output))
@@ -238,7 +241,8 @@ def convert_task(
     overwrite: bool = False,
     make_folders: bool = False,
 ) -> Outcome:
-    """Read, convert and write one file; the output gets the source's times. Raises AeiError and OSError."""
+    """Read, convert and write one file; the output gets the source's times. Raises AeiError and
+    OSError."""
     start = time.perf_counter()
     data = read_regular(task.source)
     status = os.stat(task.source)
@@ -253,13 +257,22 @@ def convert_task(
             target, made.data, overwrite=overwrite, times=(status.st_atime_ns, status.st_mtime_ns)
         )
     return Outcome(
-        task.source, target, KEPT if made.kept else DONE, len(data), len(made.data), made.width,
-        made.height, time.perf_counter() - start, "smaller as it is" if made.kept else made.said, made.details,
-    )  # fmt: skip
+        task.source,
+        target,
+        KEPT if made.kept else DONE,
+        len(data),
+        len(made.data),
+        made.width,
+        made.height,
+        time.perf_counter() - start,
+        "smaller as it is" if made.kept else made.said,
+        made.details,
+    )
 
 
 def _copy_name(task: Task) -> Path:
-    """The target's name with the source's suffix: photo.aei and photo.jpg.aei both give photo.jpg."""
+    """The target's name with the source's suffix: photo.aei and photo.jpg.aei both give
+    photo.jpg."""
     suffix = task.source.suffix
     stem = task.target.with_suffix("")
     if stem.suffix == suffix and stem.name == task.source.name:

@@ -1,4 +1,5 @@
-"""Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the codec.
+"""Image files to .aei files and back, bytes in and bytes out: what a file tool decides around the
+codec.
 
 Images are opened with Pillow; HEIC too where pillow-heif is installed. Nothing is lost silently:
 animations, transparency that an output format cannot hold and, unless they are to be converted,
@@ -42,11 +43,12 @@ NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 class EncodeOptions:
     """How to encode.
 
-    quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never up, so that neither side is longer (pixels). strip: no metadata;
-    Exif's orientation is applied to the pixels. keep_smaller: give the source's own bytes back where
-    they are no more than the result; never with strip, nor where the image was scaled or restored. effort,
-    tune, restore, enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit
-    RGB or grey, which are refused otherwise.
+    quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never
+    up, so that neither side is longer (pixels). strip: no metadata; Exif's orientation is applied
+    to the pixels. keep_smaller: give the source's own bytes back where they are no more than the
+    result; never with strip, nor where the image was scaled or restored. effort, tune, restore,
+    enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit RGB or grey,
+    which are refused otherwise.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -63,8 +65,8 @@ class EncodeOptions:
 
 @dataclass(frozen=True)
 class Converted:
-    """The bytes of an output file; width, height of the image in pixels; kept: they are the source's;
-    details: how a target was met; said: what restoration did, for people."""
+    """The bytes of an output file; width, height of the image in pixels; kept: they are the
+    source's; details: how a target was met; said: what restoration did, for people."""
 
     data: bytes
     width: int
@@ -111,7 +113,8 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
 def _restored(
     image: Image.Image, scaled: bool, codec: Codec, options: EncodeOptions
 ) -> tuple[Image.Image, str]:
-    """The image restored as asked, once for all the encodings a target takes; and what was done, in words."""
+    """The image restored as asked, once for all the encodings a target takes; and what was done, in
+    words."""
     if options.restore is None and options.enhance is None:
         return image, ""
     if scaled:
@@ -260,7 +263,8 @@ def output_format(suffix: str) -> str:
 def load_codec(
     model: str | Path | None, threads: int | None, restore_bundle: str | Path | None = None
 ) -> Codec:
-    """A codec with all that encoding needs read at once, so that threads need not wait for each other."""
+    """A codec with all that encoding needs read at once, so that threads need not wait for each
+    other."""
     codec = Codec(model, threads, restore_bundle)
     bundle = codec.bundle
     _ = bundle.prior.tables, bundle.prior.costs, bundle.rows, bundle.analysis, codec.transforms
@@ -295,7 +299,8 @@ class Decoders:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged file."""
+    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged
+    file."""
 
     region: tuple[int, int, int, int] | None = None
     scale: int = 1
@@ -308,7 +313,8 @@ def decode_file(
     format_: str = "PNG",
     options: DecodeOptions = DecodeOptions(),
 ) -> Converted:
-    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can write.
+    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can
+    write.
 
     Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
     Codec.decode, or of Codec.salvage.

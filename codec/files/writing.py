@@ -56,7 +56,8 @@ def _held(image: Image.Image, format_: str) -> Image.Image:
     if image.mode in ("RGBA", "LA") and format_ not in ALPHA_FORMATS:
         if any(image.getchannel("A").histogram()[:255]):
             raise UnsupportedError(
-                f"the image has transparency, which {format_} files do not keep: choose .png, .webp or .tif"
+                f"the image has transparency, which {format_} files do not keep: choose .png, "
+                ".webp or .tif"
             )
         image = image.convert(image.mode[:-1])  # opaque everywhere: nothing is lost
     if format_ == "GIF" and image.mode != "L":
@@ -101,8 +102,9 @@ def _refusal(format_: str, error: BaseException) -> BaseException:
 
 
 def _say(name: str, format_: str, why: Exception) -> None:
-    log.warning("the image's %s cannot be written as %s and is left out (%s)",
-                NAMES[name], format_, why)  # fmt: skip
+    log.warning(
+        "the image's %s cannot be written as %s and is left out (%s)", NAMES[name], format_, why
+    )
 
 
 def _save(image: Image.Image, format_: str, pieces: dict[str, bytes]) -> bytes:

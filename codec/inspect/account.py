@@ -1,5 +1,5 @@
-"""Where the bits of a file went: ideal code lengths, summed over what stands for each block of the image,
-over channels, and over the parts of the file that stand for no place."""
+"""Where the bits of a file went: ideal code lengths, summed over what stands for each block of the
+image, over channels, and over the parts of the file that stand for no place."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ CHECK_BITS = 8  # of each tile, see latents.py
 class Account:
     """Every bit of a file.
 
-    cells: float64 (h, w), bits of each cell of the latents' grid, hyper-latents included, each shared by the
-    cells it stands for; side: of a cell in pixels. channels: float64 (M,), bits of each channel of y, without
-    the hyper-latents, whose are `hyper`. energy, magnitude: float64 (M,), mean square of each channel of y_hat, and
-    mean magnitude where it is half a quantisation step or more, both in quantisation steps.
-    rest: bits that belong to no place, by what they are; cells and rest sum to the file. "range coder"
-    is what the coder took beyond the ideal length, and may be negative by a few bits.
+    cells: float64 (h, w), bits of each cell of the latents' grid, hyper-latents included, each
+    shared by the cells it stands for; side: of a cell in pixels. channels: float64 (M,), bits of
+    each channel of y, without the hyper-latents, whose are `hyper`. energy, magnitude: float64
+    (M,), mean square of each channel of y_hat, and mean magnitude where it is half a quantisation
+    step or more, both in quantisation steps. rest: bits that belong to no place, by what they are;
+    cells and rest sum to the file. "range coder" is what the coder took beyond the ideal length,
+    and may be negative by a few bits.
     """
 
     cells: np.ndarray
@@ -41,9 +42,9 @@ class Account:
 
 
 def bit_map(codec: Codec, data: bytes) -> tuple[np.ndarray, int]:
-    """Bits per block of a file: float64 (rows, columns), and the side of a block in pixels (the stride of the
-    latents). The bits of a hyper-latent are shared by the blocks it stands for. Without the container, metadata and
-    alpha. Raises the errors of Codec.decode.
+    """Bits per block of a file: float64 (rows, columns), and the side of a block in pixels (the
+    stride of the latents). The bits of a hyper-latent are shared by the blocks it stands for.
+    Without the container, metadata and alpha. Raises the errors of Codec.decode.
     """
     account, _ = take_account(codec, parse(data), keep=False)
     return account.cells, account.side
@@ -91,7 +92,8 @@ def take_account(
 
 
 def file_parts(contents: Contents) -> dict[str, int]:
-    """Bytes of the parts of a file by name; they sum to the file. "payload" is the coded latents."""
+    """Bytes of the parts of a file by name; they sum to the file. "payload" is the coded
+    latents."""
     data, entries = contents.data, contents.entries
     _, offset = parse_header(data)
     parts = {"header": offset, "payload": 0, "alpha": len(contents.sections.get(ALPHA, b""))}
@@ -116,7 +118,8 @@ def file_parts(contents: Contents) -> dict[str, int]:
 
 
 def spread(bits: np.ndarray, shape: tuple[int, ...], block: int) -> np.ndarray:
-    """Bits of hyper-latents, float64 (hz, wz), shared equally by the cells that each stands for: (h, w)."""
+    """Bits of hyper-latents, float64 (hz, wz), shared equally by the cells that each stands for:
+    (h, w)."""
     h, w = shape[:2]
     # edge hyper-latents stand for fewer cells
     counts = np.add.reduceat(
@@ -128,8 +131,8 @@ def spread(bits: np.ndarray, shape: tuple[int, ...], block: int) -> np.ndarray:
 def symbol_bits(
     prior: Prior, row: int, latents: Latents, code_all: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The code lengths of y, float64 (h, w, M), and of z, float64 (hz, wz, Z). A factorized prior codes y as it
-    codes z: there, (h, w, M) and (h, w, 0)."""
+    """The code lengths of y, float64 (h, w, M), and of z, float64 (hz, wz, Z). A factorized prior
+    codes y as it codes z: there, (h, w, M) and (h, w, 0)."""
     program = prior.program
     symbols, tables = symbols_of(prior, row, latents.z_hat)
     z_bits = code_lengths(prior, symbols.ravel(), tables.ravel()).reshape(symbols.shape)
@@ -157,8 +160,8 @@ def symbol_bits(
 def symbols_at(
     prior: Prior, points: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of latents.reconstruct: int32 (n,), and the table of each. Offsets are below a step, so it is the nearest
-    integer or the next."""
+    """The inverse of latents.reconstruct: int32 (n,), and the table of each. Offsets are below a
+    step, so it is the nearest integer or the next."""
     nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
     values = nearest
     if prior.offsets is not None:
@@ -171,7 +174,8 @@ def symbols_at(
 
 
 def code_lengths(prior: Prior, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Bits of symbols under the tables of their indexes, escapes included. values, index: int (n,)."""
+    """Bits of symbols under the tables of their indexes, escapes included. values, index: int
+    (n,)."""
     bits, centre, reach = prior.costs
     centre, reach = centre[index], reach[index]
     magnitude = np.abs(values)

@@ -1,7 +1,9 @@
-"""Which latents the pixels of a region depend on: gradient times activation, Grad-CAM, layer-wise relevance.
+"""Which latents the pixels of a region depend on: gradient times activation, Grad-CAM, layer-wise
+relevance.
 
-What is explained is the region's contrast, S = 1/2 sum (x - m)^2 over its pixels and colours, m the mean of
-each colour: brightness alone would put everything on one channel. The gradient of S by the pixels is x - m.
+What is explained is the region's contrast, S = 1/2 sum (x - m)^2 over its pixels and colours, m the
+mean of each colour: brightness alone would put everything on one channel. The gradient of S by the
+pixels is x - m.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ EPSILON = 0.1  # of layer-wise relevance, in root mean squares of a layer's outp
 class Attribution:
     """Shares of a region's contrast, 1 for all of it.
 
-    region: in pixels. window: the cells that g_s looks at for it. gradient: float32 (h, w, M) over the window,
-    latents times the gradient of S by them, over 2 S. grad_cam: float32 (rows, columns) of the whole image,
-    0 to 1 (Selvaraju et al. 2017): positive part of the sum over channels of latents times their mean gradient
-    in the window, over its maximum. relevance: float32 (h, w, M), layer-wise relevance by the epsilon rule (Bach
-    et al. 2015), None without torch; why says then what is missing. contrast: the root mean square
-    of x - m, in levels.
+    region: in pixels. window: the cells that g_s looks at for it. gradient: float32 (h, w, M) over
+    the window, latents times the gradient of S by them, over 2 S. grad_cam: float32 (rows, columns)
+    of the whole image, 0 to 1 (Selvaraju et al. 2017): positive part of the sum over channels of
+    latents times their mean gradient in the window, over its maximum. relevance: float32 (h, w, M),
+    layer-wise relevance by the epsilon rule (Bach et al. 2015), None without torch; why says then
+    what is missing. contrast: the root mean square of x - m, in levels.
     """
 
     region: Box
@@ -40,7 +42,8 @@ class Attribution:
     why: str = ""
 
     def inside(self, shares: np.ndarray, stride: int) -> float:
-        """How much of the magnitude of shares, float (h, w, M), lies in the cells that the region touches."""
+        """How much of the magnitude of shares, float (h, w, M), lies in the cells that the region
+        touches."""
         cells = cells_of(self.region, stride)
         top, left = cells.top - self.window.top, cells.left - self.window.left
         magnitude = np.abs(shares.sum(2))
@@ -67,8 +70,8 @@ def check_region(region: Box, seen_size: tuple[int, int]) -> Box:
 def attribute(seen: Look, region: Box) -> Attribution:
     """Explain a region of an image that was looked into.
 
-    The gradient needs the bundle's graph of it, or torch; layer-wise relevance needs torch. Raises ImportError where the
-    gradient can be had by neither, and UnsupportedError as check_region.
+    The gradient needs the bundle's graph of it, or torch; layer-wise relevance needs torch. Raises
+    ImportError where the gradient can be had by neither, and UnsupportedError as check_region.
     """
     codec, header = seen.codec, seen.contents.header
     check_region(region, (header.width, header.height))
@@ -103,11 +106,12 @@ def attribute(seen: Look, region: Box) -> Attribution:
     grad_cam = _grad_cam(seen, gradient.mean((0, 1)), whole, stride)
     return Attribution(
         region, window, shares / np.float32(total), grad_cam, relevance, contrast, why
-    )  # fmt: skip
+    )
 
 
 def _direction(x: np.ndarray, region: Box, window: Box) -> tuple[np.ndarray, float]:
-    """The gradient of S by the window's pixels, float32 as x, (h, w, 3); and the contrast in levels."""
+    """The gradient of S by the window's pixels, float32 as x, (h, w, 3); and the contrast in
+    levels."""
     side = x.shape[0] // window.height
     top, left = region.top - window.top * side, region.left - window.left * side
     place = slice(top, top + region.height), slice(left, left + region.width)

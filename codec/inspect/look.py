@@ -1,5 +1,6 @@
-"""A look inside a coded image: where its bits are, what each channel of the latents draws, where it errs, and
-what the linear path alone would give. Without torch; what a region depends on is in attribution.py."""
+"""A look inside a coded image: where its bits are, what each channel of the latents draws, where it
+errs, and what the linear path alone would give. Without torch; what a region depends on is in
+attribution.py."""
 
 from __future__ import annotations
 
@@ -32,10 +33,10 @@ LEVELS = np.float32(255)
 class Response:
     """What one channel of y_hat draws through g_s.
 
-    bits: of the channel. amplitude: of the impulse in quantisation steps, the channel's mean magnitude where it is
-    not zero. impulse: float32 (n, n, 3), g_s of the impulse in the central cell less g_s of zeros, in levels
-    of 0..255. present: float32 (h, w, 3), the image less the image without the channel, in the
-    look's window. loss: mean square of that, in levels squared.
+    bits: of the channel. amplitude: of the impulse in quantisation steps, the channel's mean
+    magnitude where it is not zero. impulse: float32 (n, n, 3), g_s of the impulse in the central
+    cell less g_s of zeros, in levels of 0..255. present: float32 (h, w, 3), the image less the
+    image without the channel, in the look's window. loss: mean square of that, in levels squared.
     """
 
     channel: int
@@ -50,9 +51,10 @@ class Response:
 class Look:
     """What `look` finds.
 
-    image, linear, original: uint8 (H, W, C), C 1 or 3, without alpha; linear is what the linear path alone gives,
-    None for a model without one; original is None where it is not known. visible: bool (H, W), where alpha
-    is above 0. window: the pixels where channels were left out. tiles: the latents.
+    image, linear, original: uint8 (H, W, C), C 1 or 3, without alpha; linear is what the linear
+    path alone gives, None for a model without one; original is None where it is not known. visible:
+    bool (H, W), where alpha is above 0. window: the pixels where channels were left out. tiles: the
+    latents.
     """
 
     codec: Codec
@@ -80,14 +82,16 @@ class Look:
 
     @cached_property
     def error(self) -> np.ndarray | None:
-        """float32 (H, W): mean absolute error over the colour channels in levels; 0 where nothing is visible."""
+        """float32 (H, W): mean absolute error over the colour channels in levels; 0 where nothing
+        is visible."""
         if self.original is None:
             return None
         error = np.abs(self.image.astype(np.int16) - self.original)
         return error.mean(2, dtype=np.float32) * self.visible
 
     def psnr(self, image: np.ndarray | None) -> float | None:
-        """Of a picture against the original, in dB, over what is visible; None where either is not there."""
+        """Of a picture against the original, in dB, over what is visible; None where either is not
+        there."""
         if image is None or self.original is None or not self.visible.any():
             return None
         total = 0.0
@@ -109,9 +113,10 @@ def look(
 ) -> Look:
     """Look inside an .aei file.
 
-    original: the image it was made from, to know the error. channels: how many of those with the most bits to try.
-    region: try them there instead of where most bits are. Raises the errors of Codec.decode, LimitError for images of more
-    than MAX_PIXELS, and UnsupportedError where the original is another image.
+    original: the image it was made from, to know the error. channels: how many of those with the
+    most bits to try. region: try them there instead of where most bits are. Raises the errors of
+    Codec.decode, LimitError for images of more than MAX_PIXELS, and UnsupportedError where the
+    original is another image.
     """
     contents = parse(data)
     header, program = contents.header, codec.bundle.prior.program
@@ -131,9 +136,7 @@ def look(
     if header.alpha:
         visible = read_alpha(contents, whole, None) > 0
     window = _window(account, whole, region)
-    result = Look(
-        codec, contents, data, account, tiles, image, linear, source, visible, window
-    )  # fmt: skip
+    result = Look(codec, contents, data, account, tiles, image, linear, source, visible, window)
     order = np.argsort(-account.channels, kind="stable")[:channels]
     halo, stride = codec.bundle.halo, program["stride"]
     cells = cells_of(window, stride).grown(halo, cells_of(whole, stride))
@@ -182,7 +185,8 @@ def _synthesised(
 
 
 def _window(account: Account, whole: Box, region: Box | None) -> Box:
-    """The square of WINDOW cells with the most bits, or that around a region's middle; in pixels."""
+    """The square of WINDOW cells with the most bits, or that around a region's middle; in
+    pixels."""
     h, w = account.cells.shape
     rows, columns = min(WINDOW, h), min(WINDOW, w)
     if region is None:
@@ -229,9 +233,7 @@ def _response(seen: Look, channel: int, cells: Box) -> Response:
     present = (synthesis(y_hat) - synthesis(without))[inside]
     drawn, present = (_shown(a, header.grey) for a in (drawn, present))
     loss = float(np.square(present).mean(dtype=np.float64))
-    return Response(
-        channel, float(account.channels[channel]), amplitude, drawn, present, loss
-    )  # fmt: skip
+    return Response(channel, float(account.channels[channel]), amplitude, drawn, present, loss)
 
 
 def _shown(x: np.ndarray, grey: bool) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Model bundles: folders with a manifest, the integer prior, and ONNX graphs of the float transforms."""
+"""Model bundles: folders with a manifest, the integer prior, and ONNX graphs of the float
+transforms."""
 
 from __future__ import annotations
 
@@ -107,8 +108,8 @@ class Bundle:
 
     @cached_property
     def analysis(self) -> Analysis | None:
-        """The integer analysis; None for a bundle without, whose latents ONNX Runtime makes. Raises ModelError as
-        `synthesis` does."""
+        """The integer analysis; None for a bundle without, whose latents ONNX Runtime makes. Raises
+        ModelError as `synthesis` does."""
         return self._program("analysis", read_analysis)
 
     def _program(self, name: str, read: Callable[[dict, dict, dict], T]) -> T | None:
@@ -133,15 +134,17 @@ class Bundle:
             raise ModelError(f"{self.path}: {error}") from None
 
     def bits_per_error(self, row: int) -> float | None:
-        """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is worth in bits at a
-        gain index: lambda 255^2 / 3. None for a model that does not say its lambdas, or has no graph of the gradient."""
+        """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is
+        worth in bits at a gain index: lambda 255^2 / 3. None for a model that does not say its
+        lambdas, or has no graph of the gradient."""
         if self._lambda is None or not (self.path / "g_s_gradient.onnx").exists():
             return None
         least, most = self._lambda
         return least * (most / least) ** (row / 255) * 255**2 / 3
 
     def gain_index_of_quality(self, quality: float) -> int:
-        """As settings.gain_index_of_quality, by this model's scores. Raises UnsupportedError, ModelError."""
+        """As settings.gain_index_of_quality, by this model's scores. Raises UnsupportedError,
+        ModelError."""
         scores = self.manifest.get("scores", [])
         ends = [[0, 1], *scores, [GAIN_LEVELS - 1, 100]] if isinstance(scores, list) else []
         try:
@@ -156,8 +159,8 @@ class Bundle:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """Float gains, one row per gain index: float32 (256, C) by name. Stored as rows, or as `anchors`, their
-        logarithms at a few evenly spaced gain indexes."""
+        """Float gains, one row per gain index: float32 (256, C) by name. Stored as rows, or as
+        `anchors`, their logarithms at a few evenly spaced gain indexes."""
         path = self.path / "rows.safetensors"
         rows = {}
         for name, a in read_arrays(path).items():

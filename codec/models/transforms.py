@@ -10,8 +10,8 @@ from ...formats import ModelError
 from ...formats.tiles import Box
 from .runtime import Session, onnxruntime
 
-# The input of g_s by which its network can be told from its linear path: the gain of the features at an eighth of the
-# resolution.
+# The input of g_s by which its network can be told from its linear path: the gain of the features
+# at an eighth of the resolution.
 LAST_GAIN = "gain8"
 FINISH = "g_s.finish"  # the end of g_s at half the resolution, a graph of its own
 BAND = 64  # rows of pixels that it takes at once, so that its features stay in a processor's caches
@@ -21,8 +21,8 @@ PREVIEW_CELL = 4  # pixels of the finest preview in a cell of the latents' grid,
 class Transforms:
     """Sessions for one bundle, each created when first used.
 
-    rows: float32 (256, C) arrays by name, the bundle's gain rows. threads: of one run; by default one per core.
-    margin: pixels around one that the end of g_s sees; 0: it has none.
+    rows: float32 (256, C) arrays by name, the bundle's gain rows. threads: of one run; by default
+    one per core. margin: pixels around one that the end of g_s sees; 0: it has none.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class Transforms:
         return self._sessions[name]
 
     def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:
-        """Run a graph on its one image input; its other inputs are rows of gains, or those given."""
+        """Run a graph on its one image input; its other inputs are rows of gains, or those
+        given."""
         session = self._session(graph)
         inputs = {name: value, **gains}
         for other in session.get_inputs():
@@ -71,7 +72,8 @@ class Transforms:
         return _channels_last(y)
 
     def hyper_analysis(self, y: np.ndarray, row: int) -> np.ndarray:
-        """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without h_a codes y as z."""
+        """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without
+        h_a codes y as z."""
         if "z_gain" not in self._rows and not (self._path / "h_a.onnx").exists():
             return y
         z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), row)
@@ -83,10 +85,11 @@ class Transforms:
     def synthesis(
         self, y_hat: np.ndarray, row: int, mean_bits: int, wanted: Box | None = None
     ) -> np.ndarray:
-        """g_s. y_hat: int32 (h, w, M), fixed point with `mean_bits` fractional bits; wanted: the pixels to return, by
-        default all.
+        """g_s. y_hat: int32 (h, w, M), fixed point with `mean_bits` fractional bits; wanted: the
+        pixels to return, by default all.
 
-        Returns float32 (stride h, stride w, 3), or of `wanted`'s size, about -0.5..0.5, not clipped.
+        Returns float32 (stride h, stride w, 3), or of `wanted`'s size, about -0.5..0.5, not
+        clipped.
         """
         x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)
         self._expect("g_s", x, (1, 3, *x.shape[2:]))
@@ -101,8 +104,8 @@ class Transforms:
         return x.transpose(1, 2, 0)
 
     def _finished(self, x: np.ndarray, row: int, wanted: Box) -> np.ndarray:
-        """The end of g_s, band by band. x: float32 (3, H, W), even sides, all that g_s has made, beyond which the network
-        sees zeros. Returns float32 (3, h, w) of what is wanted."""
+        """The end of g_s, band by band. x: float32 (3, H, W), even sides, all that g_s has made,
+        beyond which the network sees zeros. Returns float32 (3, h, w) of what is wanted."""
         whole = Box(0, 0, x.shape[2], x.shape[1])
         out = np.empty((3, wanted.height, wanted.width), np.float32)
         for top in range(wanted.top, wanted.bottom, BAND):
@@ -131,10 +134,12 @@ class Transforms:
         return LAST_GAIN in {given.name for given in self._session("g_s").get_inputs()}
 
     def linear_synthesis(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
-        """What the linear path of g_s alone makes of latents; arguments and result as of `synthesis`.
+        """What the linear path of g_s alone makes of latents; arguments and result as of
+        `synthesis`.
 
-        With its features times zero, the network adds what its biases make of nothing, and so it does
-        to latents that are zero: the difference is the linear path. The end of g_s is left out.
+        With its features times zero, the network adds what its biases make of nothing, and so it
+        does to latents that are zero: the difference is the linear path. The end of g_s is left
+        out.
         """
         y = self._dequantised(y_hat, row, mean_bits)
         nothing = {LAST_GAIN: np.zeros_like(self._row(f"g_s.{LAST_GAIN}", row))}
@@ -147,10 +152,10 @@ class Transforms:
     ) -> tuple[float, np.ndarray]:
         """How far g_s is from a target, and which way the latents should move.
 
-        y_hat: float32 (h, w, M), in quantisation steps; target: float32 (1, 3, H, W) in -0.5..0.5; weight: float32
-        (1, 1, H, W), of each pixel. Returns the weighted sum of squared errors over pixels and channels, and
-        its gradient by y_hat, float32 (h, w, M); where x leaves -0.5..0.5 on the target's far side, the gradient
-        still pulls it back.
+        y_hat: float32 (h, w, M), in quantisation steps; target: float32 (1, 3, H, W) in -0.5..0.5;
+        weight: float32 (1, 1, H, W), of each pixel. Returns the weighted sum of squared errors over
+        pixels and channels, and its gradient by y_hat, float32 (h, w, M); where x leaves -0.5..0.5
+        on the target's far side, the gradient still pulls it back.
         """
         session = self._session("g_s_gradient")
         gain = self._rows["inverse_gain"][row]
@@ -164,7 +169,8 @@ class Transforms:
 
     @staticmethod
     def _give_memory_back():
-        """Run options under which a session keeps nothing of what a run took: the gradient's tape is large."""
+        """Run options under which a session keeps nothing of what a run took: the gradient's tape
+        is large."""
         options = onnxruntime().RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
@@ -176,10 +182,11 @@ class Transforms:
     def pull_back(
         self, y_hat: np.ndarray, row: int, mean_bits: int, direction: np.ndarray
     ) -> np.ndarray:
-        """The gradient by the latents of the sum of direction * g_s(latents): float32 (h, w, M), per quantisation step.
+        """The gradient by the latents of the sum of direction * g_s(latents): float32 (h, w, M),
+        per quantisation step.
 
-        y_hat: as in `synthesis`; direction: float32 (h', w', 3), held constant. From the graph of the error's gradient, by a
-        target that is half of `direction` away from what g_s gives.
+        y_hat: as in `synthesis`; direction: float32 (h', w', 3), held constant. From the graph of
+        the error's gradient, by a target that is half of `direction` away from what g_s gives.
         """
         x = np.clip(self.synthesis(y_hat, row, mean_bits), -0.5, 0.5)
         target = np.ascontiguousarray((x - direction / 2).transpose(2, 0, 1)[None], np.float32)

@@ -1,5 +1,5 @@
-"""Pictures in and out: which image modes are accepted, their alpha and metadata, and the padded float
-array that g_a works on."""
+"""Pictures in and out: which image modes are accepted, their alpha and metadata, and the padded
+float array that g_a works on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Picture:
     """An image to be encoded, read a rectangle at a time so that a huge one is never copied whole.
 
-    source: a Pillow image of mode L, LA, RGB or RGBA, or a uint8 array (H, W, C) with 1 to 4 channels.
-    metadata: `icc_profile`, `exif` (without its "Exif" prefix) and `xmp`, those there are, as bytes.
+    source: a Pillow image of mode L, LA, RGB or RGBA, or a uint8 array (H, W, C) with 1 to 4
+    channels. metadata: `icc_profile`, `exif` (without its "Exif" prefix) and `xmp`, those there
+    are, as bytes.
     """
 
     source: Image.Image | np.ndarray
@@ -58,11 +59,12 @@ class Picture:
 def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Picture:
     """An image in one of the four modes of files, and its metadata.
 
-    Pillow modes: RGB, L, RGBA and LA as they are; 1 as L; P as RGB (as L if the colours used are grey),
-    or as RGBA where it has transparency; RGB and L with a transparent colour as RGBA and LA. Arrays:
-    uint8 (H, W), or (H, W, C) with 1 to 4 channels. With `metadata` false none is kept, and Exif's
-    orientation is applied to the pixels instead. Of several frames the current one is taken. Raises
-    UnsupportedError for all else, since this version would lose something: 16-bit depth, CMYK inks.
+    Pillow modes: RGB, L, RGBA and LA as they are; 1 as L; P as RGB (as L if the colours used are
+    grey), or as RGBA where it has transparency; RGB and L with a transparent colour as RGBA and LA.
+    Arrays: uint8 (H, W), or (H, W, C) with 1 to 4 channels. With `metadata` false none is kept, and
+    Exif's orientation is applied to the pixels instead. Of several frames the current one is taken.
+    Raises UnsupportedError for all else, since this version would lose something: 16-bit depth,
+    CMYK inks.
     """
     if isinstance(image, np.ndarray):
         return Picture(_checked_array(image))
@@ -110,17 +112,18 @@ def _checked_array(a: np.ndarray) -> np.ndarray:
         return a[..., None]
     if a.ndim != 3 or not 1 <= a.shape[2] <= 4:
         raise UnsupportedError(
-            f"an array of shape {a.shape} is not an image: give (H, W), or (H, W, C) with 1 to 4 channels"
+            f"an array of shape {a.shape} is not an image: give (H, W), or (H, W, C) with 1 to 4 "
+            "channels"
         )
     return a
 
 
 def fill_transparent(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The image with what nobody sees (alpha 0) replaced by a smooth continuation of what is seen, so that
-    it costs hardly any bits.
+    """The image with what nobody sees (alpha 0) replaced by a smooth continuation of what is seen,
+    so that it costs hardly any bits.
 
-    Averages of the visible pixels over ever larger squares; each hidden pixel takes the smallest square
-    that sees any.
+    Averages of the visible pixels over ever larger squares; each hidden pixel takes the smallest
+    square that sees any.
     """
     hidden = alpha == 0
     if not hidden.any():
@@ -145,8 +148,8 @@ def _sum2x2(a: np.ndarray) -> np.ndarray:
 
 
 def padded_levels(pixels: np.ndarray, multiple: int) -> np.ndarray:
-    """uint8 (H', W', 3), right and bottom edges repeated to multiples of `multiple` pixels; grey becomes three equal
-    channels. pixels: uint8 (H, W, 3) or (H, W, 1)."""
+    """uint8 (H', W', 3), right and bottom edges repeated to multiples of `multiple` pixels; grey
+    becomes three equal channels. pixels: uint8 (H, W, 3) or (H, W, 1)."""
     h, w, channels = pixels.shape
     if h % multiple or w % multiple:
         pixels = np.pad(pixels, ((0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
@@ -173,8 +176,8 @@ def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
 def joined(
     colour: np.ndarray, alpha: np.ndarray | None, scale: int = 1, small: bool = False
 ) -> Image.Image:
-    """A Pillow image of colour, uint8 (h, w) or (h, w, 3), and alpha, (h, w), at 1/scale of its size, rounded
-    up: means of squares, weighted by alpha. small: the colour is reduced already."""
+    """A Pillow image of colour, uint8 (h, w) or (h, w, 3), and alpha, (h, w), at 1/scale of its
+    size, rounded up: means of squares, weighted by alpha. small: the colour is reduced already."""
     from PIL import Image
 
     if alpha is None:

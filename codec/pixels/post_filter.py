@@ -1,10 +1,13 @@
-"""The post-filter: a small symmetric filter fitted to one image and sent in its file, which takes back some of what coding did.
+"""The post-filter: a small symmetric filter fitted to one image and sent in its file, which takes
+back some of what coding did.
 
-g_s is one network for all images; what it leaves of this one still depends, a little, on what lies around each pixel, and
-more or less so where much happens. The encoder knows the original, fits a Wiener filter to each of three colour planes and
-sends its weights where they save more than they cost. The idea, and the choice by local activity, are those of the
-adaptive loop filter of VVC (Tsai et al. 2013, Karczewicz et al. 2021); here it is outside of any loop: latents are the same
-without. What a filter does is integers alone (docs/format/specification.md, section 6); how the encoder finds one is its own affair.
+g_s is one network for all images; what it leaves of this one still depends, a little, on what lies
+around each pixel, and more or less so where much happens. The encoder knows the original, fits a
+Wiener filter to each of three colour planes and sends its weights where they save more than they
+cost. The idea, and the choice by local activity, are those of the adaptive loop filter of VVC (Tsai
+et al. 2013, Karczewicz et al. 2021); here it is outside of any loop: latents are the same without.
+What a filter does is integers alone (docs/format/specification.md, section 6); how the encoder
+finds one is its own affair.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ from ...formats import DamagedFileError
 from ..exact.native import pixels as native_pixels
 
 MARGIN = 3  # pixels beyond a pixel that a filter may see
-LEAST_PIXELS = (
-    128 * 128
-)  # of images for which a filter is looked for: smaller ones never pay for it
+# Of images for which a filter is looked for: smaller ones never pay for it
+LEAST_PIXELS = 128 * 128
 MOST_PIXELS = 1 << 22  # about, of the part of large images that is decoded to fit it
 ENOUGH_PIXELS = 1 << 17  # of a tile: for 48 weights, a part of its rows is
 STRIP = 32  # rows at a time: their arrays stay in the processor's caches
@@ -34,24 +36,23 @@ KNOTS = (1, 2, 4, 8)
 LEAST_SHIFT = 5
 # Squared errors of red, green and blue are these times those of the planes, see `to_planes`.
 PLANE_WORTH = 3.0, 2.0, 6.0
-# (knots, radius) that the encoder tries, and the finest of them: chosen on Kodak, where more knots and wider filters gain
-# little more than they cost.
+# (knots, radius) that the encoder tries, and the finest of them: chosen on Kodak, where more knots
+# and wider filters gain little more than they cost.
 SHAPES = ((1, 1), (1, 2), (4, 1), (4, 2))
 
 
 @dataclass(frozen=True)
 class PlaneFilter:
-    """Of one plane. mantissas: int8 (knots, 2 r (r + 1)), weights times 2^shift of the second differences in the order of
-    `offsets`; radius: r, 1 to 3."""
+    """Of one plane. mantissas: int8 (knots, 2 r (r + 1)), weights times 2^shift of the second
+    differences in the order of `offsets`; radius: r, 1 to 3."""
 
     mantissas: np.ndarray
     radius: int
     shift: int
 
 
-Filter = tuple[
-    "PlaneFilter | None", ...
-]  # of the planes of `to_planes`, the last ones perhaps left out
+# Of the planes of `to_planes`, the last ones perhaps left out
+Filter = tuple["PlaneFilter | None", ...]
 
 
 def pack(planes: Filter) -> bytes:
@@ -98,7 +99,8 @@ def offsets(radius: int) -> list[tuple[int, int]]:
 
 
 def to_planes(x: np.ndarray) -> list[np.ndarray]:
-    """Sums and differences of red, green and blue that are orthogonal: r + g + b, r - b, 2g - r - b; of x's type."""
+    """Sums and differences of red, green and blue that are orthogonal: r + g + b, r - b, 2g - r -
+    b; of x's type."""
     r, g, b = x[..., 0], x[..., 1], x[..., 2]
     return [r + g + b, r - b, 2 * g - r - b]
 
@@ -113,7 +115,8 @@ def add_planes(x: np.ndarray, changes: list[np.ndarray | None]) -> None:
 
 
 def apply(planes: Filter, x: np.ndarray) -> np.ndarray:
-    """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; at the sides the last pixels repeat."""
+    """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; at the sides the last pixels
+    repeat."""
     filtered = native_pixels.apply(planes, x)
     return apply_numpy(planes, x) if filtered is None else filtered
 
@@ -157,8 +160,8 @@ def _mixed(sums: np.ndarray, activity: np.ndarray, shift: int) -> np.ndarray:
 
 
 class Fit:
-    """Normal equations of the filters, of as much of an image as is added. grey: of the plane of means alone, which is all
-    that grey pictures show."""
+    """Normal equations of the filters, of as much of an image as is added. grey: of the plane of
+    means alone, which is all that grey pictures show."""
 
     def __init__(self, grey: bool = False) -> None:
         self.pixels = 0
@@ -188,8 +191,8 @@ class Fit:
                 self._products[k] += terms @ error.ravel()
 
     def best(self, bits_per_error: float, pixels: int) -> Filter | None:
-        """The filter that saves most; None where none pays. bits_per_error: what a squared error of 1 is worth, of one
-        channel of one pixel; pixels: of the image."""
+        """The filter that saves most; None where none pays. bits_per_error: what a squared error of
+        1 is worth, of one channel of one pixel; pixels: of the image."""
         planes: list[PlaneFilter | None] = []
         total = -8.0 * 3  # the section's type, its length, and the end of the list
         share = pixels / max(1, self.pixels)
@@ -207,7 +210,8 @@ class Fit:
         return tuple(planes) if planes and total > 0 else None
 
     def _solved(self, k: int, knots: int, radius: int) -> tuple[PlaneFilter, float]:
-        """The best filter of a shape for plane k, and by how much it makes the sum of squared errors less."""
+        """The best filter of a shape for plane k, and by how much it makes the sum of squared
+        errors less."""
         chosen = [i for i, at in enumerate(self._taps) if max(map(abs, at)) <= radius]
         every = (self._knots, len(self._taps))
         squares = self._squares[k].reshape(*every, *every)[:, chosen][:, :, :, chosen]
@@ -230,8 +234,8 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Strip:
-    """rows: of the image; pixels: int32, of these rows, limited; planes: int32, of these rows and MARGIN pixels around;
-    activity: int32 (h, w), of the rows."""
+    """rows: of the image; pixels: int32, of these rows, limited; planes: int32, of these rows and
+    MARGIN pixels around; activity: int32 (h, w), of the rows."""
 
     rows: slice
     pixels: np.ndarray
@@ -254,8 +258,8 @@ def _strips(x: np.ndarray, active: bool, every: int = 1) -> Iterator[_Strip]:
 
 
 def _second_differences(padded: np.ndarray, radius: int, margin: int) -> np.ndarray:
-    """What the neighbours on either side of a pixel have more than it, summed: int32 (taps, h, w) of a plane with a
-    margin around it."""
+    """What the neighbours on either side of a pixel have more than it, summed: int32 (taps, h, w)
+    of a plane with a margin around it."""
     h, w = (n - 2 * margin for n in padded.shape)
     near = offsets(radius)
     out = np.empty((len(near), h, w), np.int32)
@@ -269,8 +273,8 @@ def _second_differences(padded: np.ndarray, radius: int, margin: int) -> np.ndar
 
 
 def _activity(padded: np.ndarray) -> np.ndarray:
-    """About 2^FINE log2(1 + a mean of second differences), 0 to TOP_ACTIVITY 2^FINE: int32 (h, w), of the sum of
-    the four of radius 1 over 3x3 pixels."""
+    """About 2^FINE log2(1 + a mean of second differences), 0 to TOP_ACTIVITY 2^FINE: int32 (h, w),
+    of the sum of the four of radius 1 over 3x3 pixels."""
     around = MARGIN - 1  # a pixel more on each side, for the sum
     size = np.abs(_second_differences(padded, 1, around)).sum(0, dtype=np.int32)
     size = size[:-2] + size[1:-1] + size[2:]

@@ -91,10 +91,24 @@ def make_profile(
         table += kind + struct.pack(">II", seen[content], len(content))
     head = struct.pack(
         ">I4sI4s4s4s12s4s4sI4s4sQI12s4s44s",
-        start + len(body), b"\0\0\0\0", 0x04200000, b"mntr", b"GRAY" if grey else b"RGB ", b"XYZ ",
-        struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp", b"\0\0\0\0", 0, b"\0\0\0\0", b"\0\0\0\0", 0,
-        0, _fixed(D50), b"\0\0\0\0", bytes(44),
-    )  # fmt: skip
+        start + len(body),
+        b"\0\0\0\0",
+        0x04200000,
+        b"mntr",
+        b"GRAY" if grey else b"RGB ",
+        b"XYZ ",
+        struct.pack(">6H", 2026, 1, 1, 0, 0, 0),
+        b"acsp",
+        b"\0\0\0\0",
+        0,
+        b"\0\0\0\0",
+        b"\0\0\0\0",
+        0,
+        0,
+        _fixed(D50),
+        b"\0\0\0\0",
+        bytes(44),
+    )
     return head + struct.pack(">I", len(tags)) + table + body
 
 

@@ -19,8 +19,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Mean SSIM of the luma of two uint8 images (H, W) or (H, W, 3), at most 1.
 
-    Wang, Bovik, Sheikh and Simoncelli 2004: 11-pixel Gaussian window of sigma 1.5, where it fits (edges of smaller
-    images are repeated); luma as in JPEG (BT.601).
+    Wang, Bovik, Sheikh and Simoncelli 2004: 11-pixel Gaussian window of sigma 1.5, where it fits
+    (edges of smaller images are repeated); luma as in JPEG (BT.601).
     """
     x, y = _luma(a), _luma(b)
     t = np.arange(WINDOW) - WINDOW // 2

@@ -2,10 +2,10 @@
 
 Charalampidis, "Recursive implementation of the Gaussian filter using truncated cosine functions",
 2016: three resonators, each with one cosine as its response, which a second input cancels after ten
-samples. So the filter has nine taps. What rounding adds is never cancelled, though: the poles lie on
-the unit circle, so that an error made in the first sample still rings in the last. Where an image is
-flat that noise is most of a variance, and SSIMULACRA 2, whose weights were fitted with it, moves by a
-point near a score of 90. Hence every rounding of the reference is made here too: a fused
+samples. So the filter has nine taps. What rounding adds is never cancelled, though: the poles lie
+on the unit circle, so that an error made in the first sample still rings in the last. Where an
+image is flat that noise is most of a variance, and SSIMULACRA 2, whose weights were fitted with it,
+moves by a point near a score of 90. Hence every rounding of the reference is made here too: a fused
 multiply-add is a product and a sum in float64, both exact enough, rounded once.
 
 Two scans, since the reference has two: along rows it takes four samples at a time, with the
@@ -29,8 +29,8 @@ ALIGNED = 8  # samples before the first group
 
 @dataclass(frozen=True)
 class Coefficients:
-    """float64 that float32 can hold: `previous` and `input` (3, 1) of a single step; of a group, with
-    one row for every output, `by_y1`, `by_y2` and `by_input` (4, 3, 1)."""
+    """float64 that float32 can hold: `previous` and `input` (3, 1) of a single step; of a group,
+    with one row for every output, `by_y1`, `by_y2` and `by_input` (4, 3, 1)."""
 
     previous: np.ndarray
     input: np.ndarray
@@ -117,8 +117,8 @@ class ScanDown:
         self._seen: np.ndarray | None = None
 
     def feed(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (n, m) -> (n, m), the outputs DELAY rows earlier, or fewer at the start. After the
-        last row come DELAY rows of zeros."""
+        """float32 (n, m) -> (n, m), the outputs DELAY rows earlier, or fewer at the start. After
+        the last row come DELAY rows of zeros."""
         m = rows.shape[1]
         if self._seen is None:
             self._seen = np.zeros((SPAN, m), np.float32)

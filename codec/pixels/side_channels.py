@@ -57,7 +57,8 @@ def read_metadata(sections: dict[int, bytes], limits: Limits) -> dict[str, bytes
 
 
 def with_alpha(plane: bytes, payload: bytes) -> bytes:
-    """A tile's bytes in a file with an alpha channel: length of the plane, 0 if opaque; plane; payload."""
+    """A tile's bytes in a file with an alpha channel: length of the plane, 0 if opaque; plane;
+    payload."""
     return varint(len(plane)) + plane + payload
 
 
@@ -106,9 +107,11 @@ def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.nda
 
 
 class AlphaRows:
-    """Alpha of a picture that is shown from the top, a part at a time, whose tiles have been decoded by then.
+    """Alpha of a picture that is shown from the top, a part at a time, whose tiles have been
+    decoded by then.
 
-    wanted: the box that parts are of. A plane is inflated once for all parts of its row of tiles, or nearly so.
+    wanted: the box that parts are of. A plane is inflated once for all parts of its row of tiles,
+    or nearly so.
     """
 
     def __init__(self, contents: Contents, wanted: Box, lost: list[int] | None):

@@ -1,14 +1,15 @@
 """SSIMULACRA 2 with NumPy alone: how alike two images look, 100 where they are identical.
 
-The metric is Jon Sneyers' (version 2.1, https://github.com/cloudinary/ssimulacra2; thresholds there:
-90 visually lossless, 70 high quality, 50 medium, 30 low). Both images are taken to XYB at six scales,
-each half the one before. Per scale and channel three maps of errors are made: of structure (1 - SSIM
-without its luminance denominator), of edges that only the distorted image has, and of edges that
-only the original has. Their means and 4-norms, 108 numbers, are weighted, summed and bent.
+The metric is Jon Sneyers' (version 2.1, https://github.com/cloudinary/ssimulacra2; thresholds
+there: 90 visually lossless, 70 high quality, 50 medium, 30 low). Both images are taken to XYB at
+six scales, each half the one before. Per scale and channel three maps of errors are made: of
+structure (1 - SSIM without its luminance denominator), of edges that only the distorted image has,
+and of edges that only the original has. Their means and 4-norms, 108 numbers, are weighted, summed
+and bent.
 
 Everything runs in bands of rows, so that memory beside the images is that of a quarter of their
-pixels in float32. Borders are as in the reference program: blurring takes what lies outside as zero,
-halving repeats an odd last row or column. Held against scores of the reference program in
+pixels in float32. Borders are as in the reference program: blurring takes what lies outside as
+zero, halving repeats an odd last row or column. Held against scores of the reference program in
 tests/test_ssimulacra2.py.
 """
 
@@ -33,17 +34,23 @@ WEIGHTS = np.array(
     [
         [
             [0, 0.0007376606707406586, 0, 0, 0.0007793481682867309, 0],
-            [0, 0.0004371155730107379, 0, 1.1041726426657346, 0.00066284834129271, 0.00015231632783718752],
+            [0, 0.0004371155730107379, 0,
+             1.1041726426657346, 0.00066284834129271, 0.00015231632783718752],
             [0, 0.0016406437456599754, 0, 1.8422455520539298, 11.441172603757666, 0],
-            [0.0007989109436015163, 0.000176816438078653, 0, 1.8787594979546387, 10.94906990605142, 0],
-            [0.0007289346991508072, 0.9677937080626833, 0, 0.00014003424285435884, 0.9981766977854967, 0.00031949755934435053],
+            [0.0007989109436015163, 0.000176816438078653, 0,
+             1.8787594979546387, 10.94906990605142, 0],
+            [0.0007289346991508072, 0.9677937080626833, 0,
+             0.00014003424285435884, 0.9981766977854967, 0.00031949755934435053],
             [0.0004550992113792063, 0, 0, 0.0013648766163243398, 0, 0],
         ],
         [
             [0, 0, 0, 7.466890328078848, 0, 17.445833984131262],
-            [0.0006235601634041466, 0, 0, 6.683678146179332, 0.00037724407979611296, 1.027889937768264],
-            [225.20515300849274, 0, 0, 19.213238186143016, 0.0011401524586618361, 0.001237755635509985],
-            [176.39317598450694, 0, 0, 24.43300999870476, 0.28520802612117757, 0.0004485436923833408],
+            [0.0006235601634041466, 0, 0,
+             6.683678146179332, 0.00037724407979611296, 1.027889937768264],
+            [225.20515300849274, 0, 0,
+             19.213238186143016, 0.0011401524586618361, 0.001237755635509985],
+            [176.39317598450694, 0, 0,
+             24.43300999870476, 0.28520802612117757, 0.0004485436923833408],
             [0, 0, 0, 34.77906344483772, 44.835625328877896, 0],
             [0, 0, 0, 0, 0, 0],
         ],
@@ -52,7 +59,8 @@ WEIGHTS = np.array(
             [0, 0.0005313191874358747, 0, 0.00016533814161379112, 0, 0],
             [0, 0, 0, 0.0004179171803251336, 0.0017290828234722833, 0],
             [0.0020827005846636437, 0, 0, 8.826982764996862, 23.19243343998926, 0],
-            [95.1080498811086, 0.9863978034400682, 0.9834382792465353, 0.0012286405048278493, 171.2667255897307, 0.9807858872435379],
+            [95.1080498811086, 0.9863978034400682, 0.9834382792465353,
+             0.0012286405048278493, 171.2667255897307, 0.9807858872435379],
             [0, 0, 0, 0.0005130064588990679, 0, 0.00010854057858411537],
         ],
     ]
@@ -60,7 +68,8 @@ WEIGHTS = np.array(
 
 
 def ssimulacra2(original: np.ndarray, distorted: np.ndarray) -> float:
-    """The score of `distorted`, both sRGB uint8 (H, W, 3) or (H, W): at most 100, without lower bound.
+    """The score of `distorted`, both sRGB uint8 (H, W, 3) or (H, W): at most 100, without lower
+    bound.
 
     NaN for images with a side below 8 pixels, for which the metric is not defined.
     """
@@ -111,8 +120,8 @@ def _linear(image: np.ndarray, top: int, bottom: int) -> np.ndarray:
 
 
 def _halve(image: np.ndarray) -> np.ndarray:
-    """2x2 means in linear light, float32 (3, ceil(H / 2), ceil(W / 2)); an odd last row or column is
-    repeated."""
+    """2x2 means in linear light, float32 (3, ceil(H / 2), ceil(W / 2)); an odd last row or column
+    is repeated."""
     height, width = _sides(image)
     out = np.empty((3, (height + 1) // 2, (width + 1) // 2), np.float32)
     band = _band(width)

@@ -12,8 +12,8 @@ from ...formats import UnsupportedError
 def as_pixels(image: Any) -> Any:
     """A torch tensor as a uint8 array (H, W) or (H, W, C); anything else as it is.
 
-    Tensors: (H, W) or (C, H, W) with 1 to 4 channels, uint8, or floating point from 0 to 1 as torchvision has them
-    (then rounded to 8 bits); on any device. Raises UnsupportedError.
+    Tensors: (H, W) or (C, H, W) with 1 to 4 channels, uint8, or floating point from 0 to 1 as
+    torchvision has them (then rounded to 8 bits); on any device. Raises UnsupportedError.
     """
     if type(image).__module__.partition(".")[0] != "torch" or not hasattr(image, "detach"):
         return image

@@ -1,10 +1,11 @@
-"""Large images in windows: tiles to latents and back, with margins so that no seam is seen and memory
-is bounded by the window.
+"""Large images in windows: tiles to latents and back, with margins so that no seam is seen and
+memory is bounded by the window.
 
-The prior works on one tile at a time and sees zeros outside it. The integer synthesis sees the whole picture, row by
-row, and gives any part of it as it is in the whole, bit by bit. The float transforms see the image (or the
-neighbouring tiles' latents) as far as it shows, the bundle's `halo`, in cells of the latents' grid: their windows equal
-the whole image to within a hundredth of a level.
+The prior works on one tile at a time and sees zeros outside it. The integer synthesis sees the
+whole picture, row by row, and gives any part of it as it is in the whole, bit by bit. The float
+transforms see the image (or the neighbouring tiles' latents) as far as it shows, the bundle's
+`halo`, in cells of the latents' grid: their windows equal the whole image to within a hundredth of
+a level.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def cells_of(box: Box, stride: int) -> Box:
 def read_tile(
     picture: Picture, box: Box, stride: int, halo: int
 ) -> tuple[np.ndarray, Box, np.ndarray | None]:
-    """What the encoder sees of one tile with its margin, uint8 (H, W, 3), sides multiples of the stride; the tile's cells in
-    the window's grid; and the tile's alpha, uint8 (h, w), or None."""
+    """What the encoder sees of one tile with its margin, uint8 (H, W, 3), sides multiples of the
+    stride; the tile's cells in the window's grid; and the tile's alpha, uint8 (h, w), or None."""
     window = box.grown(halo * stride, Box(0, 0, *picture.size))
     colour, alpha = picture.read(window)
     if alpha is not None:
@@ -66,10 +67,10 @@ def quantise_tile(
     effort: int,
     tune: str,
 ) -> Quantised:
-    """Latents of one tile. transforms: gives those of the bundle, where it has no integer analysis, or to refine latents;
-    levels, cells: from read_tile; size: width and height of the tile in pixels; effort: 0..9,
-    see refine.STEPS; tune: what is saved, what shows (ssimulacra2), squared error (psnr) or structure (ms-ssim). A model
-    without a gradient is not refined."""
+    """Latents of one tile. transforms: gives those of the bundle, where it has no integer analysis,
+    or to refine latents; levels, cells: from read_tile; size: width and height of the tile in
+    pixels; effort: 0..9, see refine.STEPS; tune: what is saved, what shows (ssimulacra2), squared
+    error (psnr) or structure (ms-ssim). A model without a gradient is not refined."""
     from ..search.refine import STEPS, refine
 
     prior = bundle.prior
@@ -118,8 +119,8 @@ def decoded_tile(
     size: tuple[int, int],
     row: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the synthesis makes of a tile by itself, pixel units int16 (h, w, 3), and what it should be, float32 (h, w, 3) in
-    -0.5..0.5. The other arguments are those of `quantise_tile`."""
+    """What the synthesis makes of a tile by itself, pixel units int16 (h, w, 3), and what it should
+    be, float32 (h, w, 3) in -0.5..0.5. The other arguments are those of `quantise_tile`."""
     width, height = size
     program = bundle.prior.program
     top, left = (n * program["stride"] for n in (cells.top, cells.left))
@@ -199,8 +200,9 @@ def rows_of_tiles(wanted: Box, side: int, margin: int) -> int:
 
 
 def blocks_of(wanted: Box, side: int) -> list[Box]:
-    """The rectangles that are synthesised one after the other: a plain file's at once, else of the size
-    of a tile, or of several where tiles are small, counted from the corner of what is wanted."""
+    """The rectangles that are synthesised one after the other: a plain file's at once, else of the
+    size of a tile, or of several where tiles are small, counted from the corner of what is
+    wanted."""
     if not side:
         return [wanted]
     step = side * max(1, BLOCK // side)
@@ -218,9 +220,9 @@ def _around(boxes: list[Box]) -> Box:
 class Shown:
     """What a file shows, in pixel units, a rectangle at a time.
 
-    transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's latents. image: its sides. side: of
-    its tiles, 0 for a plain file. row: its gain index. planes: its post-filter, if it has one. threads: of the
-    native core.
+    transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's
+    latents. image: its sides. side: of its tiles, 0 for a plain file. row: its gain index. planes:
+    its post-filter, if it has one. threads: of the native core.
     """
 
     bundle: Bundle
@@ -235,9 +237,11 @@ class Shown:
     def bands(
         self, box: Box, multiple: int = 1, linear: bool = False
     ) -> Iterator[tuple[Box, np.ndarray]]:
-        """A box of the picture in parts, from the top: each a box, and its pixels, int16 or int32 (h, w, 3).
+        """A box of the picture in parts, from the top: each a box, and its pixels, int16 or int32
+        (h, w, 3).
 
-        multiple: of which the parts' rows and columns are, but for the last. linear: what the linear path alone makes, without the post-filter.
+        multiple: of which the parts' rows and columns are, but for the last. linear: what the
+        linear path alone makes, without the post-filter.
         """
         planes = None if linear else self.planes
         if self.bundle.synthesis is None:
@@ -254,8 +258,8 @@ class Shown:
         return self.transforms().preview_scales(self.bundle.prior.program["stride"])
 
     def previews(self, box: Box, scale: int) -> Iterator[tuple[Box, np.ndarray]]:
-        """A box whose corner is on multiples of `scale`, in parts, at 1/scale of its size: pixels (ceil(h / scale),
-        ceil(w / scale), 3) straight from the latents, without a post-filter."""
+        """A box whose corner is on multiples of `scale`, in parts, at 1/scale of its size: pixels
+        (ceil(h / scale), ceil(w / scale), 3) straight from the latents, without a post-filter."""
         program = self.bundle.prior.program
         stride, bits = program["stride"], program["mean_bits"]
         for block in blocks_of(box, self.side):
@@ -315,7 +319,8 @@ class Shown:
             at += len(x)
 
     def _filtered(self, box: Box, planes: post_filter.Filter) -> Iterator[tuple[Box, np.ndarray]]:
-        """The same, filtered: the rows that a filter sees above and below come with the bands before and after."""
+        """The same, filtered: the rows that a filter sees above and below come with the bands
+        before and after."""
         outer = box.grown(post_filter.MARGIN, self.image)
         kept = np.empty((0, outer.width, 3), np.int16)
         top, done = outer.top, box.top  # of what is kept; rows of the box that have gone out

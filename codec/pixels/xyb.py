@@ -35,7 +35,8 @@ def linear_of_srgb() -> np.ndarray:
 
 
 def xyb(linear: np.ndarray) -> np.ndarray:
-    """linear: float32 (3, ...), RGB -> float32 (3, ...): X about -0.02 to 0.03, Y and B 0 to 0.85."""
+    """linear: float32 (3, ...), RGB -> float32 (3, ...): X about -0.02 to 0.03, Y and B 0
+    to 0.85."""
     red, green, blue = linear.astype(np.float64)
     roots = []
     term, mixed = np.empty_like(red), np.empty(red.shape, f32)

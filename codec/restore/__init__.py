@@ -1,4 +1,5 @@
-"""Restoring networks at run time: what they take out of an image, or put right, before it is coded."""
+"""Restoring networks at run time: what they take out of an image, or put right, before it is
+coded."""
 
 from .restorers import KINDS, Applied, Restorer, Restorers
 

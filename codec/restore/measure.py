@@ -1,7 +1,8 @@
-"""Simple measurements of an image, by which `--restore auto` and `--enhance auto` choose, or leave it alone.
+"""Simple measurements of an image, by which `--restore auto` and `--enhance auto` choose, or leave
+it alone.
 
-They look at the middle of the image, at most SAMPLE pixels a side. Thresholds were set on the 24 Kodak images and their
-degraded versions, see docs/guide/restoration.md.
+They look at the middle of the image, at most SAMPLE pixels a side. Thresholds were set on the 24
+Kodak images and their degraded versions, see docs/guide/restoration.md.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 2048
 COUNT = 1_000_000  # pixels that light and colour are judged on
-# Of the luma table of the JPEG standard (ITU T.81, table K.1), of which qualities are multiples, the 16 least entries,
-# which stay below 255 at low qualities too: how many, and their sum.
+# Of the luma table of the JPEG standard (ITU T.81, table K.1), of which qualities are multiples,
+# the 16 least entries, which stay below 255 at low qualities too: how many, and their sum.
 LEAST_ENTRIES, STANDARD_SUM = 16, 246
 
 
@@ -30,7 +31,9 @@ JPEG_QUALITY = 65  # of the file's tables, below which it is deblocked
 BLOCKINESS = 0.15  # clean photographs reach 0.05
 SHARPNESS = 0.32  # below which an image is deblurred; clean photographs have 0.38 and more
 DARK = 0.2  # median luma, below which there was too little light
-FLAT = 0.55  # range of luma, below which contrast is low, or haze is the cause where the dark channel is above HAZE
+# range of luma, below which contrast is low, or haze is the cause where the dark channel is above
+# HAZE
+FLAT = 0.55
 HAZE = 0.45
 PALE, GREY = 0.055, 0.004  # mean chroma, between which colour has faded
 
@@ -38,7 +41,8 @@ PALE, GREY = 0.055, 0.004  # mean chroma, between which colour has faded
 def choose_restoring(
     picture: Picture, tables: dict[int, list[int]] | None = None
 ) -> tuple[str | None, str]:
-    """Which restoration an image wants, or None; and why, in a few words. tables: of the JPEG file it came from.
+    """Which restoration an image wants, or None; and why, in a few words. tables: of the JPEG file
+    it came from.
 
     JPEG goes before noise, since blocks disturb the other measurements, and noise before blur.
     """
@@ -62,8 +66,8 @@ def choose_restoring(
 
 
 def choose_enhancing(picture: Picture, tables: object = None) -> tuple[str | None, str]:
-    """Which enhancement an image wants, or None; and why, in a few words. Haze and low contrast look much alike; the
-    dark channel decides."""
+    """Which enhancement an image wants, or None; and why, in a few words. Haze and low contrast
+    look much alike; the dark channel decides."""
     pixels = _spread(picture)
     if min(pixels.shape[:2]) < 8:
         return None, "too small to measure"
@@ -91,7 +95,8 @@ def _middle(picture: Picture) -> np.ndarray:
 
 
 def _spread(picture: Picture) -> np.ndarray:
-    """Pixels at even distances from all of an image: uint8 (H, W, C), about COUNT of them at most."""
+    """Pixels at even distances from all of an image: uint8 (H, W, C), about COUNT of them at
+    most."""
     width, height = picture.size
     step = max(1, int(np.ceil((width * height / COUNT) ** 0.5)))
     rows = 512 * step
@@ -102,8 +107,9 @@ def _spread(picture: Picture) -> np.ndarray:
 
 
 def noise_sigma(pixels: np.ndarray) -> float:
-    """Standard deviation of the noise in levels: the median absolute value of the finest diagonal Haar band over 0.6745
-    (Donoho and Johnstone 1994), mean over the channels. pixels: float32 (H, W, C), 0..255, H and W above 1."""
+    """Standard deviation of the noise in levels: the median absolute value of the finest diagonal
+    Haar band over 0.6745 (Donoho and Johnstone 1994), mean over the channels. pixels: float32 (H,
+    W, C), 0..255, H and W above 1."""
     h, w = pixels.shape[0] // 2 * 2, pixels.shape[1] // 2 * 2
     x = pixels[:h, :w]
     diagonal = (x[0::2, 0::2] - x[0::2, 1::2] - x[1::2, 0::2] + x[1::2, 1::2]) / 2
@@ -118,8 +124,9 @@ def table_quality(tables: dict[int, list[int]]) -> float:
 
 
 def blockiness(luma: np.ndarray) -> float:
-    """How much steeper the image is on the lines of an 8x8 grid, wherever it lies, than just beside them; about 0
-    without one, towards 1 and above for strong blocks. luma: float32 (H, W), 0..255."""
+    """How much steeper the image is on the lines of an 8x8 grid, wherever it lies, than just beside
+    them; about 0 without one, towards 1 and above for strong blocks. luma: float32 (H,
+    W), 0..255."""
     found = []
     for x in (luma, luma.T):
         if x.shape[1] < 64:
@@ -133,8 +140,9 @@ def blockiness(luma: np.ndarray) -> float:
 
 
 def sharpness(luma: np.ndarray, sigma: float) -> float:
-    """Squared differences of neighbours over those two pixels apart, less what noise adds to both: near 0.25 for smooth
-    images, 0.35 to 0.6 for sharp ones. luma: float32 (H, W), 0..255; sigma: of its noise."""
+    """Squared differences of neighbours over those two pixels apart, less what noise adds to both:
+    near 0.25 for smooth images, 0.35 to 0.6 for sharp ones. luma: float32 (H, W), 0..255; sigma: of
+    its noise."""
     noise = 2 * sigma**2
     near = far = 0.0
     for x in (luma, luma.T):
@@ -144,9 +152,10 @@ def sharpness(luma: np.ndarray, sigma: float) -> float:
 
 
 def lightness(pixels: np.ndarray) -> tuple[float, float, float, float]:
-    """Median luma; the range of luma but for a hundredth at either end; the mean distance of the largest channel from
-    the smallest; and the median of the dark channel (least of channels and 8x8 squares; He, Sun and Tang 2009): all
-    as shares of 255. pixels: (H, W, C), 0..255, H and W 8 or more."""
+    """Median luma; the range of luma but for a hundredth at either end; the mean distance of the
+    largest channel from the smallest; and the median of the dark channel (least of channels and 8x8
+    squares; He, Sun and Tang 2009): all as shares of 255. pixels: (H, W, C), 0..255, H and W 8 or
+    more."""
     x = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32) / np.float32(255)
     luma = x @ LUMA
     low, middle, high = np.quantile(luma, (0.01, 0.5, 0.99))

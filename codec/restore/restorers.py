@@ -1,7 +1,9 @@
-"""Restoring networks at run time: noise, JPEG blocks and blur taken out of an image, or light and colour put right,
-before it is coded or written. Their bundles are installed apart from the codec (`pip install aei-codec-restore`).
+"""Restoring networks at run time: noise, JPEG blocks and blur taken out of an image, or light and
+colour put right, before it is coded or written. Their bundles are installed apart from the codec
+(`pip install aei-codec-restore`).
 
-A restored image is an image: what codes it afterwards need not know. Nothing here happens unless it is asked for.
+A restored image is an image: what codes it afterwards need not know. Nothing here happens unless it
+is asked for.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 class Restorer:
-    """A restoring bundle: a folder with a manifest and one ONNX graph. Safe to use from several threads.
+    """A restoring bundle: a folder with a manifest and one ONNX graph. Safe to use from several
+    threads.
 
-    kind: one of KINDS. threads: of the network, by default one per core. Raises ModelError where the folder is none.
+    kind: one of KINDS. threads: of the network, by default one per core. Raises ModelError where
+    the folder is none.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None):
@@ -68,8 +72,9 @@ class Restorer:
             return self._session
 
     def run(self, x: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """The network. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5; seen: `statistics` of the whole
-        image, which not every network looks at. Returns float32 (H, W, 3), not clipped."""
+        """The network. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5; seen:
+        `statistics` of the whole image, which not every network looks at. Returns float32 (H,
+        W, 3), not clipped."""
         session = self._loaded()
         inputs = {"x": x}
         if any(i.name == "statistics" for i in session.get_inputs()):
@@ -77,8 +82,9 @@ class Restorer:
         return session.run(None, inputs)[0][0].transpose(1, 2, 0)
 
     def restore(self, picture: Picture, window: int = WINDOW) -> np.ndarray:
-        """The restored pixels of a picture, uint8 (H, W, C); alpha is kept. window: side of the squares, a multiple of
-        16, that the network sees at once, besides their margin; it changes nothing but memory and time."""
+        """The restored pixels of a picture, uint8 (H, W, C); alpha is kept. window: side of the
+        squares, a multiple of 16, that the network sees at once, besides their margin; it changes
+        nothing but memory and time."""
         from ..pixels.images import fill_transparent, from_network, to_network
 
         width, height = picture.size
@@ -103,7 +109,8 @@ class Restorer:
 
 
 def statistics(picture: Picture) -> np.ndarray:
-    """Quantiles of each colour channel over what is seen of an image, float32 (1, 3 * quantiles, 1, 1) in -0.5..0.5."""
+    """Quantiles of each colour channel over what is seen of an image, float32 (1, 3 * quantiles,
+    1, 1) in -0.5..0.5."""
     width, height = picture.size
     counts = np.zeros((3, 256), np.int64)
     for box in tile_boxes(width, height, 1024):
@@ -123,7 +130,8 @@ def statistics(picture: Picture) -> np.ndarray:
 
 
 def bundle_folders(folder: str | Path | None = None) -> list[Path]:
-    """Folders of the restoring bundles at hand: `folder` itself or those in it, else the installed ones.
+    """Folders of the restoring bundles at hand: `folder` itself or those in it, else the installed
+    ones.
 
     Raises ModelError where a folder was named and holds none.
     """
@@ -141,7 +149,8 @@ def bundle_folders(folder: str | Path | None = None) -> list[Path]:
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done to an image: the restored one, of the type given; the kinds applied, in order; a sentence for people."""
+    """What was done to an image: the restored one, of the type given; the kinds applied, in order;
+    a sentence for people."""
 
     image: Any
     kinds: tuple[str, ...]
@@ -151,7 +160,8 @@ class Applied:
 class Restorers:
     """The restoring bundles at hand, each loaded when its kind is first asked for.
 
-    folder: a bundle, or a folder of several, instead of the installed ones; threads: of each network.
+    folder: a bundle, or a folder of several, instead of the installed ones; threads: of each
+    network.
     """
 
     def __init__(self, folder: str | Path | None = None, threads: int | None = None):
@@ -171,7 +181,8 @@ class Restorers:
         return tuple(self._found())
 
     def __getitem__(self, kind: str) -> Restorer:
-        """The restorer of a kind. Raises UnsupportedError for kinds that do not exist, ModelError where none is at hand."""
+        """The restorer of a kind. Raises UnsupportedError for kinds that do not exist, ModelError
+        where none is at hand."""
         if kind not in KINDS:
             raise UnsupportedError(f"cannot restore {kind!r}: choose {', '.join(KINDS)}")
         found = self._found()
@@ -189,11 +200,13 @@ class Restorers:
         enhance: str | None = None,
         metadata: bool = True,
     ) -> Applied:
-        """An image restored, enhanced, or both in this order; as it is where `auto` finds nothing to do.
+        """An image restored, enhanced, or both in this order; as it is where `auto` finds nothing
+        to do.
 
-        image: as for Codec.encode; the result is of the same kind, a Pillow image with its metadata (without
-        `metadata`, with Exif's orientation applied instead). restore: one of RESTORING, or auto, which measures; enhance: one of
-        ENHANCING, or auto. Raises UnsupportedError, ModelError.
+        image: as for Codec.encode; the result is of the same kind, a Pillow image with its metadata
+        (without `metadata`, with Exif's orientation applied instead). restore: one of RESTORING, or
+        auto, which measures; enhance: one of ENHANCING, or auto. Raises UnsupportedError,
+        ModelError.
         """
         from ..pixels.images import to_picture
         from .measure import choose_enhancing, choose_restoring
@@ -232,7 +245,8 @@ class Restorers:
 
 
 def _like(image: Image.Image | np.ndarray, picture: Picture) -> Image.Image | np.ndarray:
-    """A picture made from an array, as an array or as a Pillow image, whichever the original was."""
+    """A picture made from an array, as an array or as a Pillow image, whichever the original
+    was."""
     pixels = np.asarray(picture.source)
     if isinstance(image, np.ndarray):
         return pixels.reshape(image.shape)

@@ -1,8 +1,9 @@
-"""What the errors of quantised latents are worth in bits, and which way the latents should move: for refinement.
+"""What the errors of quantised latents are worth in bits, and which way the latents should move:
+for refinement.
 
-Three ways to count: squared errors, as PSNR does; what SSIMULACRA 2 sees, as models are trained; and lost structure,
-as MS-SSIM does. Latents are decoded in blocks, so that
-memory is bounded by them.
+Three ways to count: squared errors, as PSNR does; what SSIMULACRA 2 sees, as models are trained;
+and lost structure, as MS-SSIM does. Latents are decoded in blocks, so that memory is bounded by
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .ms_ssim import scales_of, sensitivity, slope
 if TYPE_CHECKING:
     from ..models.transforms import Transforms
 
-# Cells on a side that are decoded at once: a tile of 1024 pixels and its margins whole, larger images in blocks.
+# Cells on a side that are decoded at once: a tile of 1024 pixels and its margins whole, larger
+# images in blocks.
 WHOLE_CELLS, BLOCK_CELLS = 80, 48
 # How much lost structure counts against bits, beside squared errors: found on two Kodak images.
 STRUCTURE_WEIGHT = 1.3
@@ -30,8 +32,9 @@ SEEN_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Target:
-    """What g_s should give. pixels: float32 (1, 3, H, W) in -0.5..0.5; weight: float32 (1, 1, H, W), how much each
-    pixel counts; bits_per_error: what a squared error of 1 is worth (one channel of one pixel)."""
+    """What g_s should give. pixels: float32 (1, 3, H, W) in -0.5..0.5; weight: float32 (1, 1, H,
+    W), how much each pixel counts; bits_per_error: what a squared error of 1 is worth (one channel
+    of one pixel)."""
 
     pixels: np.ndarray
     weight: np.ndarray
@@ -40,8 +43,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """g_s at one gain index, in blocks. halo: cells around a block that it sees; mean_bits: fractional bits of latents
-    in fixed point."""
+    """g_s at one gain index, in blocks. halo: cells around a block that it sees; mean_bits:
+    fractional bits of latents in fixed point."""
 
     transforms: Transforms
     row: int
@@ -49,8 +52,8 @@ class Synthesis:
     halo: int
 
     def _blocks(self, h: int, w: int, stride: int) -> Iterator[tuple]:
-        """(cells of a block with its halo, their pixels, the block's own pixels among those, and in the image); the third
-        as a box, the others as slices."""
+        """(cells of a block with its halo, their pixels, the block's own pixels among those, and in
+        the image); the third as a box, the others as slices."""
         whole = Box(0, 0, w, h)
         side = WHOLE_CELLS if max(w, h) <= WHOLE_CELLS else BLOCK_CELLS
         for block in tile_boxes(w, h, side):
@@ -63,7 +66,8 @@ class Synthesis:
             yield _slices(outer), _slices(outer, stride), own, _slices(block, stride)
 
     def decode(self, window: np.ndarray, stride: int) -> np.ndarray:
-        """window: float32 (h, w, M), quantised latents -> float32 (1, 3, stride h, stride w), clipped."""
+        """window: float32 (h, w, M), quantised latents -> float32 (1, 3, stride h, stride w),
+        clipped."""
         h, w = window.shape[:2]
         out = np.empty((1, 3, stride * h, stride * w), np.float32)
         for cells, _, own, place in self._blocks(h, w, stride):
@@ -75,7 +79,8 @@ class Synthesis:
     def error_gradient(
         self, window: np.ndarray, pixels: np.ndarray, weight: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        """Transforms.error_gradient of a window of any size: the blocks' errors and gradients add up."""
+        """Transforms.error_gradient of a window of any size: the blocks' errors and gradients add
+        up."""
         h, w = window.shape[:2]
         total, gradient = 0.0, np.zeros_like(window)
         for cells, around, own, place in self._blocks(h, w, pixels.shape[2] // h):
@@ -113,9 +118,11 @@ class SquaredError:
 
 
 class Visible:
-    """Counts SSIMULACRA 2's sum of errors beside squared errors, in the shares that models are trained with.
+    """Counts SSIMULACRA 2's sum of errors beside squared errors, in the shares that models are
+    trained with.
 
-    own: the target's pixels that count, alone in what is compared. worth: as of LostStructure, see masking.py.
+    own: the target's pixels that count, alone in what is compared. worth: as of LostStructure, see
+    masking.py.
     """
 
     def __init__(self, synthesis: Synthesis, target: Target, stride: int, own: Box):
@@ -157,10 +164,11 @@ class Visible:
 
 
 class LostStructure:
-    """Counts 1 - MS-SSIM; at first it weighs as much as squared errors that show alike, in that the gradients by the
-    pixels are equally long.
+    """Counts 1 - MS-SSIM; at first it weighs as much as squared errors that show alike, in that the
+    gradients by the pixels are equally long.
 
-    worth: float32 (h, w), how much a squared error in a cell counts, about; its geometric mean is STRUCTURE_WEIGHT.
+    worth: float32 (h, w), how much a squared error in a cell counts, about; its geometric mean is
+    STRUCTURE_WEIGHT.
     """
 
     def __init__(self, synthesis: Synthesis, target: Target, stride: int):

@@ -1,9 +1,11 @@
-"""Search for the hyper-latents that cost least: side information chosen by what it saves, for any decoder.
+"""Search for the hyper-latents that cost least: side information chosen by what it saves, for any
+decoder.
 
-h_a guesses z_hat from the latents. One symbol of it moves the means and scales of hundreds of latents, so that another one,
-rarer or not, often pays for itself. Here the gradient of the cost (bits of z_hat and y, and the squared error that
-rounding y leaves) proposes a change at every place, all are tried at once, and those are kept whose own latents get
-cheaper. The latents, as context, stay what they are meanwhile.
+h_a guesses z_hat from the latents. One symbol of it moves the means and scales of hundreds of
+latents, so that another one, rarer or not, often pays for itself. Here the gradient of the cost
+(bits of z_hat and y, and the squared error that rounding y leaves) proposes a change at every
+place, all are tried at once, and those are kept whose own latents get cheaper. The latents, as
+context, stay what they are meanwhile.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ def search(
 ) -> np.ndarray:
     """A cheaper z_hat, int32 (hz, wz, Z), found in so many rounds.
 
-    y: float32 (h, w, M), latents in quantisation steps; quantised: the same with the z_hat to start from, whose y_hat
-    serves as context; error_bits: what a squared error of one step is worth in bits.
+    y: float32 (h, w, M), latents in quantisation steps; quantised: the same with the z_hat to start
+    from, whose y_hat serves as context; error_bits: what a squared error of one step is worth in
+    bits.
     """
     costs = _Costs(prior, row, y, quantised, error_bits)
     best = z_hat = quantised.z_hat
@@ -74,7 +77,8 @@ def search(
 
 
 class _Costs:
-    """What the latents of an image cost under a z_hat: bits of the best symbols, and the squared error that they leave."""
+    """What the latents of an image cost under a z_hat: bits of the best symbols, and the squared
+    error that they leave."""
 
     def __init__(self, prior: Prior, row: int, y, quantised: Quantised, error_bits: float):
         self.prior, self.row, self.y = prior, row, y
@@ -158,8 +162,9 @@ class _Costs:
         return cost, by_hidden
 
     def _cheapest(self, residual: np.ndarray, level: np.ndarray):
-        """The cost of residuals whose scale index is about `level`, and how it changes with their means and levels: float32 of
-        their shape. Along the trellis, bits alone: where between two points a residual lies is left open."""
+        """The cost of residuals whose scale index is about `level`, and how it changes with their
+        means and levels: float32 of their shape. Along the trellis, bits alone: where between two
+        points a residual lies is left open."""
         size = np.abs(residual)
         last = self.prior.program["scales"] - 1
         level = np.clip(level, 0, np.float32(last))
@@ -177,7 +182,8 @@ class _Costs:
         return out
 
     def _rounded(self, size, level, index, last: int):
-        """Cost, slope by magnitude, slope by level of the better of two symbols: the nearest, and the next one to zero."""
+        """Cost, slope by magnitude, slope by level of the better of two symbols: the nearest, and
+        the next one to zero."""
         reach, centre = self.reach[index], self.centre[index]
         far = np.minimum(np.rint(size).astype(np.int32), reach)
         near = np.maximum(far - 1, 0)
@@ -195,7 +201,8 @@ class _Costs:
         return price, 2 * self.error_bits * error, high - low
 
     def _between(self, size, level, spacing: float):
-        """The same of magnitudes that need not be those of symbols: of Gaussians, a symbol standing for `spacing`."""
+        """The same of magnitudes that need not be those of symbols: of Gaussians, a symbol standing
+        for `spacing`."""
         table, step = _gaussian_bits(spacing), np.float32(LOG_SCALE_STEP)
         sigma = np.exp(level * step) * np.float32(SCALE_MIN)
         row = np.minimum(level * FINER, len(table) - 1.001)
@@ -214,8 +221,8 @@ class _Costs:
 
 @lru_cache(2)
 def _gaussian_bits(width: float) -> np.ndarray:
-    """-log2 of the mass that Gaussians put within half a width around a point, float32 (levels, points): FINER to a scale
-    index, PER_SIGMA to a sigma, up to FARTHEST."""
+    """-log2 of the mass that Gaussians put within half a width around a point, float32 (levels,
+    points): FINER to a scale index, PER_SIGMA to a sigma, up to FARTHEST."""
     sigmas = SCALE_MIN * np.exp(np.arange((SCALE_LEVELS - 1) * FINER + 1) * LOG_SCALE_STEP / FINER)
     points = np.arange(FARTHEST * PER_SIGMA + 1) / PER_SIGMA
     half = 0.5 * width / sigmas[:, None]
@@ -225,7 +232,8 @@ def _gaussian_bits(width: float) -> np.ndarray:
 
 
 def _points(prior: Prior) -> np.ndarray:
-    """What the values of the tables of y stand for outside of a trellis, in steps, in the order of Prior.costs: float32."""
+    """What the values of the tables of y stand for outside of a trellis, in steps, in the order of
+    Prior.costs: float32."""
     _, centre, reach = prior.costs
     count = prior.program["scales"]
     points = np.zeros(int(centre[count - 1] + reach[count - 1]) + 1, np.float32)

@@ -1,9 +1,9 @@
-"""How much an error shows in each cell of the latents' grid: much where the original is flat or dark,
-little in texture.
+"""How much an error shows in each cell of the latents' grid: much where the original is flat or
+dark, little in texture.
 
 SSIMULACRA 2's error of structure divides squared errors of luma (Y of XYB) by the local variance of
-the original plus a constant; so does this, at one scale, and softly: the variance of 8x8 pixels, to a
-power that was found on six held-out photographs (docs/research/perceptual.md).
+the original plus a constant; so does this, at one scale, and softly: the variance of 8x8 pixels, to
+a power that was found on six held-out photographs (docs/research/perceptual.md).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SLOPE = np.where(_SRGB <= 0.04045, 1 / 12.92, 2.4 / 1.055 * _BASE**1.4)
 
 
 def worth(x: np.ndarray, stride: int) -> np.ndarray:
-    """What a squared error is worth in each cell, float32 (H / stride, W / stride), of geometric mean 1
-    before it is clipped to LEAST..MOST.
+    """What a squared error is worth in each cell, float32 (H / stride, W / stride), of geometric
+    mean 1 before it is clipped to LEAST..MOST.
 
     x: float32 (1, 3, H, W) in -0.5..0.5, from levels of 8 bits, sides multiples of `stride`, itself
     one of SIDE.

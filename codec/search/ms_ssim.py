@@ -1,7 +1,9 @@
-"""MS-SSIM as the encoder sees it: of a decoded image, which way its pixels should move, and where errors show.
+"""MS-SSIM as the encoder sees it: of a decoded image, which way its pixels should move, and where
+errors show.
 
-Wang, Simoncelli and Bovik 2003, on windows of 5x5 equal weights, which blur as much as the usual Gaussian of 1.5 pixels for
-a third of the additions; means over scales as in the original. The benchmark has its own, exact one.
+Wang, Simoncelli and Bovik 2003, on windows of 5x5 equal weights, which blur as much as the usual
+Gaussian of 1.5 pixels for a third of the additions; means over scales as in the original. The
+benchmark has its own, exact one.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ SENSITIVITY_POWER = 0.8
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale of the original. x: float32 (3, h, w); mean, variance: of windows, float32 (3, h - 4, w - 4);
-    share: float32 (h - 4, w - 4), sums to 1 (of windows that count); exponent: of the scale."""
+    """One scale of the original. x: float32 (3, h, w); mean, variance: of windows, float32 (3, h -
+    4, w - 4); share: float32 (h - 4, w - 4), sums to 1 (of windows that count); exponent: of the
+    scale."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -30,8 +33,8 @@ class Scale:
 
 
 def scales_of(x: np.ndarray, weight: np.ndarray) -> list[Scale]:
-    """x: float32 (3, H, W); weight: float32 (H, W), at least 0, of the pixels. Smaller images have fewer than five
-    scales; none where a side is below 5 pixels or no window counts."""
+    """x: float32 (3, H, W); weight: float32 (H, W), at least 0, of the pixels. Smaller images have
+    fewer than five scales; none where a side is below 5 pixels or no window counts."""
     scales: list[Scale] = []
     for exponent in EXPONENTS:
         if min(x.shape[1:]) < SIDE:
@@ -104,8 +107,9 @@ def _slope_of_scale(
 
 
 def sensitivity(scales: list[Scale]) -> np.ndarray:
-    """How much a squared error shows in each pixel: float32 (H, W), its geometric mean 1. Where little happens in the
-    original, as 1 / (2 variance + C2), summed over scales with their exponents."""
+    """How much a squared error shows in each pixel: float32 (H, W), its geometric mean 1. Where
+    little happens in the original, as 1 / (2 variance + C2), summed over scales with their
+    exponents."""
     total = None
     for scale in reversed(scales):
         shown = 1 / (2 * scale.variance.mean(0) + np.float32(C2))

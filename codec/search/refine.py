@@ -1,9 +1,11 @@
-"""Latent refinement: the encoder moves the latents of one image to where they cost least, for any decoder.
+"""Latent refinement: the encoder moves the latents of one image to where they cost least, for any
+decoder.
 
-g_a and rounding choose each latent as if it stood alone. Here the quantised latents are decoded, and the gradient
-of what they cost (bits + lambda 255^2 squared error) says where each should have been; from there they are
-quantised anew. The idea is that of Campos et al. 2019 and of Yang et al. 2020 (SGA), who descend by hundreds of small
-steps; near its optimum the distortion is a parabola of known width, so that a step can be Newton's, and a few do.
+g_a and rounding choose each latent as if it stood alone. Here the quantised latents are decoded,
+and the gradient of what they cost (bits + lambda 255^2 squared error) says where each should have
+been; from there they are quantised anew. The idea is that of Campos et al. 2019 and of Yang et al.
+2020 (SGA), who descend by hundreds of small steps; near its optimum the distortion is a parabola of
+known width, so that a step can be Newton's, and a few do.
 """
 
 from __future__ import annotations
@@ -23,23 +25,26 @@ if TYPE_CHECKING:
     from ..exact.prior import Prior
     from .distortion import LostStructure, SquaredError, Visible
 
-# Steps of refinement at each effort; efforts 0 and 1 only round, to the nearest and rate-distortion optimised.
+# Steps of refinement at each effort; efforts 0 and 1 only round, to the nearest and rate-distortion
+# optimised.
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
 # Rounds of the search for hyper-latents that goes before.
 ROUNDS = (0, 0, 3, 4, 6, 8, 12, 16, 24, 32)
 # Bits that a squared error of one quantisation step costs: 6 / ln 2 in theory, 7 to 8 measured.
 CURVATURE = 8.7
-# Weight of what latents tell as context, and shares of the way to the optimum that the first and the last step go: found
-# on nine Kodak crops, the weight changed on ten held-out photographs.
+# Weight of what latents tell as context, and shares of the way to the optimum that the first and
+# the last step go: found on nine Kodak crops, the weight changed on ten held-out photographs.
 CONTEXT_WEIGHT = 0.75
 FIRST_SHARE, LAST_SHARE = 0.6, 0.15
-# Weight of squared error in rounding, in bits, with one step and with five or more, which have seen what smaller values
-# cost the picture: with 12 instead of 15 five steps gained 3.4 instead of 2.9 %, one 0.5 instead of 2.0.
+# Weight of squared error in rounding, in bits, with one step and with five or more, which have seen
+# what smaller values cost the picture: with 12 instead of 15 five steps gained 3.4 instead of 2.9
+# %, one 0.5 instead of 2.0.
 ROUNDING_BITS = 15.0, 12.0
 
 
 def rounding_bits(steps: int) -> float:
-    """What a squared error of one quantisation step is worth in rounding, with so many steps of refinement."""
+    """What a squared error of one quantisation step is worth in rounding, with so many steps of
+    refinement."""
     return float(np.interp(steps, (1, 5), ROUNDING_BITS))
 
 
@@ -54,8 +59,9 @@ def refine(
 ) -> Quantised:
     """The cheapest quantisation found with an effort of 2 or more; never dearer than the first.
 
-    window: float32 (h, w, M), latents in quantisation steps, of a tile and the margin that g_s sees around
-    it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile. distortion: of the window.
+    window: float32 (h, w, M), latents in quantisation steps, of a tile and the margin that g_s sees
+    around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
+    distortion: of the window.
     """
     inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
     y = window[inside].astype(np.float32)
@@ -94,9 +100,9 @@ def refine(
 
 
 def context_gradient(prior: Prior, row: int, quantised: Quantised) -> np.ndarray:
-    """How the bits of the later steps change with the latents that they see as context: float32 (h, w, M), bits
-    per quantisation step. The code lengths are differentiated by their neighbours in the tables, the
-    layers as if they did not round."""
+    """How the bits of the later steps change with the latents that they see as context: float32 (h,
+    w, M), bits per quantisation step. The code lengths are differentiated by their neighbours in
+    the tables, the layers as if they did not round."""
     program, weights = prior.program, prior.single
     one = float(1 << program["mean_bits"])
     h, w, m = quantised.y_hat.shape
@@ -152,7 +158,8 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
     of_mean = 0.5 * (bits[at - 1] - bits[at + 1])
     lowest, highest = np.zeros_like(index), np.full_like(index, prior.program["scales"] - 1)
     if prior.trellis is not None:
-        # tables of a trellis do not follow those of other residuals, and its values are further apart
+        # tables of a trellis do not follow those of other residuals, and its values are further
+        # apart
         steered = coded.index >= prior.trellis.first
         shifted = index != coded.index
         lowest[steered], highest[~steered] = prior.trellis.first, prior.trellis.first - 1
@@ -160,8 +167,8 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
         lowest[shifted] += behind
         highest[shifted] += behind
         one = 1 << prior.program["mean_bits"]
-        # from the point of the value below to that of the value above, in half steps: zero, which both quantisers
-        # have, is nearer to the shifted values 1 and -1
+        # from the point of the value below to that of the value above, in half steps: zero, which
+        # both quantisers have, is nearer to the shifted values 1 and -1
         apart = 4.0 - (shifted & (np.abs(v) == 1))
         of_mean[steered] *= (2 * one / (apart * prior.trellis.half_step))[steered]
     below, above = np.maximum(index - 1, lowest), np.minimum(index + 1, highest)

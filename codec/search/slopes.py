@@ -1,6 +1,8 @@
-"""The layers of a prior in float32, and their gradient: what the encoder needs to see where a change leads.
+"""The layers of a prior in float32, and their gradient: what the encoder needs to see where a
+change leads.
 
-As if nothing were rounded or clamped. The exact way is interpreter.py; nothing here decides what a file means.
+As if nothing were rounded or clamped. The exact way is interpreter.py; nothing here decides what a
+file means.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ import numpy as np
 
 from ..exact.interpreter import shuffle
 
-# What the scale indexes of trained models stand for, in quantisation steps: rising evenly in their logarithm.
+# What the scale indexes of trained models stand for, in quantisation steps: rising evenly in their
+# logarithm.
 SCALE_LEVELS = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 
-Tape = list[
-    tuple[dict, np.ndarray | None]
-]  # layers, and the input of those whose slope depends on it
+# Layers, and the input of those whose slope depends on it
+Tape = list[tuple[dict, np.ndarray | None]]
 
 
 def forward(

@@ -134,7 +134,8 @@ def _errors(channel: Channel, q: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _norms(error: np.ndarray, mean: float, fourth: float) -> tuple[float, np.ndarray]:
-    """Weighted mean and 4-norm of errors of 0 and more, and the gradient by them, which is 0 at 0."""
+    """Weighted mean and 4-norm of errors of 0 and more, and the gradient by them, which is 0
+    at 0."""
     n, total = error.size, 0.0
     by_error = np.zeros_like(error)
     if mean:
@@ -160,7 +161,8 @@ def _linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _xyb(linear: np.ndarray, wanted: list[int]) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """The channels asked for, in SSIMULACRA 2's ranges, and the slopes of the cube roots, (2 or 3, h, w)."""
+    """The channels asked for, in SSIMULACRA 2's ranges, and the slopes of the cube roots, (2 or 3,
+    h, w)."""
     rows = np.array(LMS if B in wanted else LMS[:2], np.float32)
     lms = np.maximum(np.tensordot(rows, linear, 1) + np.float32(BIAS), np.float32(LEAST_LMS))
     root = np.cbrt(lms)

@@ -23,7 +23,8 @@ def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path} is no checkpoint of tensors and plain values: it is not read, since that could "
+            f"{path} is no checkpoint of tensors and plain values: it is not read, since that "
+            "could "
             "run a stranger's code"
         ) from None
     except (OSError, MemoryError):

@@ -22,7 +22,8 @@ SCHEDULES = ("constant", "decay", "cosine")
 
 @dataclass
 class TrainConfig:
-    """The knobs of a run; `aei train --help` explains each. Saved in every checkpoint and beside it."""
+    """The knobs of a run; `aei train --help` explains each. Saved in every checkpoint and beside
+    it."""
 
     arch: str = "aei"
     restore: str = ""  # what to take out of images, with arch restore
@@ -89,8 +90,10 @@ def check(config: TrainConfig) -> None:
         (c.batch >= 1, "batch: at least 1"),
         (c.patch >= 128 and c.patch % 128 == 0, "patch: a multiple of 128"),
         (0 < c.lr <= 1, f"lr {c.lr:g}: between 0 and 1"),
-        (c.arch == "cae" or c.optimiser == "sgd" or c.lr <= 0.02,
-         f"lr {c.lr:g} makes {c.optimiser} diverge on this network: 0.02 at most"),
+        (
+            c.arch == "cae" or c.optimiser == "sgd" or c.lr <= 0.02,
+            f"lr {c.lr:g} makes {c.optimiser} diverge on this network: 0.02 at most",
+        ),
         (0 <= c.momentum < 1, "momentum: from 0 to below 1"),
         (0 <= c.decay <= 1, "decay: a share of the steps, 0 to 1"),
         (0 <= c.ema < 1, "ema: from 0 to below 1"),
@@ -108,26 +111,45 @@ def check(config: TrainConfig) -> None:
         (c.checkpoint_every >= 1, "checkpoint_every: at least 1"),
         (c.patience >= 0, "patience: not negative (0 never stops early)"),
         (c.validate_every >= 1, "validate_every: at least 1"),
-        ("bce" not in loss_names or c.arch == "cae",
-         "loss bce needs pixels from a sigmoid: only --arch cae has one"),
-        (not c.quantise_prior or c.arch != "cae",
-         "quantise_prior: the cae's prior is a table, there is nothing to quantise"),
-        (not c.quantise_prior or c.arch != "restore",
-         "quantise_prior: the prior is frozen while a restoring network trains"),
+        (
+            "bce" not in loss_names or c.arch == "cae",
+            "loss bce needs pixels from a sigmoid: only --arch cae has one",
+        ),
+        (
+            not c.quantise_prior or c.arch != "cae",
+            "quantise_prior: the cae's prior is a table, there is nothing to quantise",
+        ),
+        (
+            not c.quantise_prior or c.arch != "restore",
+            "quantise_prior: the prior is frozen while a restoring network trains",
+        ),
         (c.rounding >= 0, "rounding: bits, not negative (0 rounds to the nearest)"),
-        (not c.rounding or c.arch == "aei",
-         f"rounding: only --arch aei trains with it, not {c.arch}"),
-        (not c.trellis or c.rounding > 0,
-         "trellis: it weighs bits against errors as --rounding says, which is 0"),
+        (
+            not c.rounding or c.arch == "aei",
+            f"rounding: only --arch aei trains with it, not {c.arch}",
+        ),
+        (
+            not c.trellis or c.rounding > 0,
+            "trellis: it weighs bits against errors as --rounding says, which is 0",
+        ),
         (0 <= c.image_steps <= 1, "image_steps: a share of the steps, 0 to 1"),
-        (c.arch != "restore" or c.restore in KINDS, f"restore {c.restore!r}: choose {', '.join(KINDS)}"),
-        (c.arch != "restore" or c.lmbda == 0,
-         "lmbda: a restoring network serves every quality: leave it at 0"),
-        (c.arch == "restore" or not c.restore,
-         f"restore {c.restore!r}: only --arch restore does that, not {c.arch}"),
-        (not c.freeze_prior or c.arch == "aei",
-         "freeze_prior: of the cae everything but the prior decides what files mean too"),
-    ]  # fmt: skip
+        (
+            c.arch != "restore" or c.restore in KINDS,
+            f"restore {c.restore!r}: choose {', '.join(KINDS)}",
+        ),
+        (
+            c.arch != "restore" or c.lmbda == 0,
+            "lmbda: a restoring network serves every quality: leave it at 0",
+        ),
+        (
+            c.arch == "restore" or not c.restore,
+            f"restore {c.restore!r}: only --arch restore does that, not {c.arch}",
+        ),
+        (
+            not c.freeze_prior or c.arch == "aei",
+            "freeze_prior: of the cae everything but the prior decides what files mean too",
+        ),
+    ]
     for holds, sentence in rules:
         if not holds:
             raise ValueError(sentence)
@@ -160,7 +182,8 @@ def save_toml(path: Path, config: TrainConfig, network) -> None:
     lines = []
     for table, values in (("train", asdict(config)), ("network", asdict(network))):
         lines.append(f"[{table}]")
-        # JSON's numbers, strings and booleans are TOML's; TOML has no null: left out, the default holds
+        # JSON's numbers, strings and booleans are TOML's; TOML has no null: left out, the default
+        # holds
         lines += [f"{k} = {json.dumps(value)}" for k, value in values.items() if value is not None]
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -26,8 +26,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 rather than emulating it. False where torch cannot tell:
-    float32 is right everywhere."""
+    """Whether a device computes in bfloat16 rather than emulating it. False where torch cannot
+    tell: float32 is right everywhere."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":

@@ -52,7 +52,8 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def ssimulacra2(x_hat: Tensor, x: Tensor) -> Tensor:
-    """SSIMULACRA 2's sum of errors over PER_SQUARED_ERROR, which is about the squared error of the same image."""
+    """SSIMULACRA 2's sum of errors over PER_SQUARED_ERROR, which is about the squared error of the
+    same image."""
     return ssimulacra2_sum(x_hat, x) / PER_SQUARED_ERROR
 
 

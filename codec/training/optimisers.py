@@ -18,8 +18,9 @@ PRIOR_LR = (
 
 
 def named_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The parameters of a model that learn: `matrices`, which alone are regularised; `klt`, the linear path; `prior`,
-    the factorized prior of the cae and its gains; `rows` of gains, and biases."""
+    """The parameters of a model that learn: `matrices`, which alone are regularised; `klt`, the
+    linear path; `prior`, the factorized prior of the cae and its gains; `rows` of gains, and
+    biases."""
     rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
     klt, prior = set(), set()
     if isinstance(model, LatentCodec):
@@ -56,9 +57,10 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """`sgd` with momentum, `adam`, `adamw`, `soap` (Vyas et al. 2024: Adam in Shampoo's eigenbasis), or `muon` (Jordan et
-    al. 2024: momentum whose matrices are orthogonalised), its updates scaled to the size of AdamW's, with AdamW for vectors,
-    depthwise weights and the linear path.
+    """`sgd` with momentum, `adam`, `adamw`, `soap` (Vyas et al. 2024: Adam in Shampoo's
+    eigenbasis), or `muon` (Jordan et al. 2024: momentum whose matrices are orthogonalised), its
+    updates scaled to the size of AdamW's, with AdamW for vectors, depthwise weights and the linear
+    path.
 
     L2 regularisation is the classical penalty in sgd and adam, decoupled decay in adamw and soap.
     """
@@ -74,9 +76,10 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     if config.optimiser == "muon":
         return Muon(_muon_groups(groups), use_adjusted_lr=True)
     for group in groups:
-        # Rows keep a small preconditioner (anchors only); the widest sides of matrices keep none, which
-        # took half the time of a step. Merging dimensions of size 1 saves work, but the library's merge
-        # fails on a weight small enough to become one vector: tiny models go without.
+        # Rows keep a small preconditioner (anchors only); the widest sides of matrices keep none,
+        # which took half the time of a step. Merging dimensions of size 1 saves work, but the
+        # library's merge fails on a weight small enough to become one vector: tiny models go
+        # without.
         limit = 64 if group["name"] == "rows" else config.precondition_limit
         group["max_precondition_dim"] = limit
         group["merge_dims"] = min(p.numel() for p in group["params"]) > limit
@@ -99,8 +102,8 @@ def _muon_groups(groups: list[dict]) -> list[dict]:
 
 
 def load_state(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict) -> None:
-    """Load the optimiser's part of a checkpoint, also one from before the cae's prior was a group of its
-    own: its states are then in the order of all matrices and all vectors."""
+    """Load the optimiser's part of a checkpoint, also one from before the cae's prior was a group
+    of its own: its states are then in the order of all matrices and all vectors."""
     if len(state["param_groups"]) == len(optimiser.param_groups):
         optimiser.load_state_dict(state)
         return
@@ -121,9 +124,9 @@ def load_state(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict) 
 
 
 def schedule(config: TrainConfig, step: int) -> float:
-    """Factor on the learning rate after a linear warm-up: `constant`; `decay`, constant and then linear
-    to 1 % over the last `decay` share of the steps (a run is extended by resuming it with more
-    steps); or `cosine`, half a cosine over all steps."""
+    """Factor on the learning rate after a linear warm-up: `constant`; `decay`, constant and then
+    linear to 1 % over the last `decay` share of the steps (a run is extended by resuming it with
+    more steps); or `cosine`, half a cosine over all steps."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     if config.schedule == "constant":

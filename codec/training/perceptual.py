@@ -38,7 +38,8 @@ def linear(x: Tensor) -> Tensor:
 
 
 def opsin(rgb: Tensor, channels: set[int]) -> dict[int, Tensor]:
-    """Linear RGB (B, 3, H, W) -> the channels of XYB asked for, (B, H, W), in SSIMULACRA 2's ranges."""
+    """Linear RGB (B, 3, H, W) -> the channels of XYB asked for, (B, H, W), in SSIMULACRA 2's
+    ranges."""
     rows = LMS if B in channels else LMS[:2]
     lms = F.conv2d(rgb, rgb.new_tensor(rows)[:, :, None, None]) + BIAS
     # where the original is black, the slope of a cube root would be all that counts
@@ -62,7 +63,8 @@ def band(side: int, like: Tensor) -> Tensor:
 
 
 def blur(x: Tensor) -> Tensor:
-    """Gaussian blur of (..., H, W) by two matrix products, which cost less than convolutions here."""
+    """Gaussian blur of (..., H, W) by two matrix products, which cost less than convolutions
+    here."""
     return band(x.shape[-2], x) @ x @ band(x.shape[-1], x).T
 
 

@@ -1,7 +1,7 @@
 """One run in several processes, each with a share of every batch, started by torchrun.
 
-On two busy cores two processes of one thread were up to four times faster than one of two: they wait for each other once a
-step, threads of one process thousands of times.
+On two busy cores two processes of one thread were up to four times faster than one of two: they
+wait for each other once a step, threads of one process thousands of times.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-SAME_EVERY = (
-    200  # steps between copies of the first process's weights, lest rounding drives them apart
-)
+# Steps between copies of the first process's weights, lest rounding drives them apart
+SAME_EVERY = 200
 
 
 def join(device: torch.device) -> tuple[int, int]:

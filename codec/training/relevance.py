@@ -14,13 +14,15 @@ from .networks.cae import ConvAutoencoder
 def explain(
     bundle: Bundle, y: np.ndarray, row: int, direction: np.ndarray, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient by the latents of sum(direction * g_s(y)), and the relevance of the latents for that sum.
+    """The gradient by the latents of sum(direction * g_s(y)), and the relevance of the latents for
+    that sum.
 
-    y: float32 (h, w, M), dequantised; row: gain index; direction: float32 (h', w', 3). Both results are float32
-    (h, w, M). Relevance follows the epsilon rule of Bach et al. 2015, R_i = x_i sum_j w_ij R_j / (z_j + epsilon sign z_j),
-    at every convolution, epsilon in root mean squares of the layer's z; elementwise functions pass it on
-    unchanged, and where tensors are added each gets the share that it gives. Biases and epsilon keep
-    a part, so that the sum is less than sum(direction * g_s(y)).
+    y: float32 (h, w, M), dequantised; row: gain index; direction: float32 (h', w', 3). Both results
+    are float32 (h, w, M). Relevance follows the epsilon rule of Bach et al. 2015, R_i = x_i sum_j
+    w_ij R_j / (z_j + epsilon sign z_j), at every convolution, epsilon in root mean squares of the
+    layer's z; elementwise functions pass it on unchanged, and where tensors are added each gets the
+    share that it gives. Biases and epsilon keep a part, so that the sum is less than
+    sum(direction * g_s(y)).
     """
     model = restore_model(bundle).eval().requires_grad_(False)
     index = torch.tensor([float(row)])
@@ -33,8 +35,8 @@ def explain(
         return torch.autograd.grad((wanted * x).sum(), latents)[0]
 
     plain = gradient()
-    # The epsilon rule is input times gradient of a network whose layers divide by z + epsilon sign z
-    # instead of z (Ancona et al. 2018).
+    # The epsilon rule is input times gradient of a network whose layers divide by z + epsilon sign
+    # z instead of z (Ancona et al. 2018).
     hooks = []
     for module in model.g_s.modules():
         if isinstance(module, nn.Conv2d):
@@ -58,7 +60,8 @@ def _stabilised(z: Tensor, epsilon: float) -> Tensor:
 
 
 def _through_zero(z: Tensor) -> Tensor:
-    """The sigmoid of z, as a line from (0, 1/2): images are sigmoid - 1/2, so that relevance passes as it is."""
+    """The sigmoid of z, as a line from (0, 1/2): images are sigmoid - 1/2, so that relevance passes
+    as it is."""
     value = z.detach()
     slope = torch.where(value.abs() < 1e-3, 0.25, (torch.sigmoid(value) - 0.5) / value)
     return z * slope + 0.5

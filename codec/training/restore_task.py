@@ -1,4 +1,5 @@
-"""What a restoring network trains on: degraded crops beside the clean ones, and how held-out images judge it."""
+"""What a restoring network trains on: degraded crops beside the clean ones, and how held-out images
+judge it."""
 
 from __future__ import annotations
 
@@ -50,8 +51,9 @@ class RestoreTask:
         raise ValueError("a restoring network trains in front of a model: name it with --init-from")
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one step, a pure function of (seed, step): degraded crops, uint8 (B, 3, H, W), gain indexes, and the
-        clean crops. Those come from sources without losses, or scaled down. NumPy and Pillow only, see data.batch_of."""
+        """Of one step, a pure function of (seed, step): degraded crops, uint8 (B, 3, H, W), gain
+        indexes, and the clean crops. Those come from sources without losses, or scaled down. NumPy
+        and Pillow only, see data.batch_of."""
         c = self.config
         rng = np.random.default_rng([c.seed, step])
         index = (rng.permutation(c.batch) + rng.random(c.batch)) / c.batch * (GAIN_LEVELS - 1)
@@ -71,14 +73,17 @@ class RestoreTask:
         if not self._plain:
             self._plain = self._judge(model, lambda x: x)
         text = (
-            f"  held-out loss {ours['loss']:.4f} (coded as it is {self._plain['loss']:.4f}), restored image "
-            f"{ours['psnr']:.2f} dB (as it is {self._plain['psnr']:.2f}), {ours['bpp']:.3f} bpp ({self._plain['bpp']:.3f})"
+            f"  held-out loss {ours['loss']:.4f} (coded as it is {self._plain['loss']:.4f}), "
+            "restored image "
+            f"{ours['psnr']:.2f} dB (as it is {self._plain['psnr']:.2f}), {ours['bpp']:.3f} bpp "
+            f"({self._plain['bpp']:.3f})"
         )
         return ours, text
 
     def _judge(self, model: RestoringCodec, restore) -> dict[str, float]:
-        """Means over the held-out images and INDEXES: the loss of training with rounding instead of noise, the PSNR of the
-        image before coding, bits per pixel, and the squared error of the image."""
+        """Means over the held-out images and INDEXES: the loss of training with rounding instead of
+        noise, the PSNR of the image before coding, bits per pixel, and the squared error of the
+        image."""
         c = self.config
         rows = []
         for clean, spoilt in zip(self.held_out, self.spoilt):

@@ -1,9 +1,9 @@
 """The introductory text's claim, measured: which choices decide how well the autoencoder does?
 
-Every run starts from the text's own setting (Adam, learning rate 1e-3, MSE, batches of 256) and changes
-one thing, except that optimisers and learning rates are crossed, since neither means much alone. Two
-more seeds of the text's setting show how much is chance. Judged by held-out mean squared error of the
-network without quantisation, the text's own measure.
+Every run starts from the text's own setting (Adam, learning rate 1e-3, MSE, batches of 256) and
+changes one thing, except that optimisers and learning rates are crossed, since neither means much
+alone. Two more seeds of the text's setting show how much is chance. Judged by held-out mean squared
+error of the network without quantisation, the text's own measure.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def study(
     """Run the grid, `epochs` passes over the training images each, resuming where it was stopped.
 
     folder: CIFAR-10; images: how many training images it has; width: of the network; out: gets one
-    folder per run, and `study.csv` with the rows that are returned. Raises ValueError where it holds
-    other runs.
+    folder per run, and `study.csv` with the rows that are returned. Raises ValueError where it
+    holds other runs.
     """
     rows: list[dict] = []
     network = network_from_dict("cae", {"width": width, "quantise": False})

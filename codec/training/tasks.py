@@ -1,4 +1,5 @@
-"""What the two architectures train on: their data, their model, and how a held-out split judges it."""
+"""What the two architectures train on: their data, their model, and how a held-out split judges
+it."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from .networks.latent_codec import (
 from .networks.restorer import RestoreConfig, RestoringCodec
 from .restore_task import RestoreTask
 
-# What new networks have and stored ones, whose settings name what they have, did not have from the start.
+# What new networks have and stored ones, whose settings name what they have, did not have from the
+# start.
 NEW_NETWORKS = {"aei": {"hyper_context": 128, "blocks2": 4}}
 
 
@@ -56,8 +58,8 @@ def empty_codec(config: NetworkConfig, state: dict) -> LatentCodec:
 
 
 def network_from_dict(arch: str, values: dict) -> NetworkConfig | CaeConfig:
-    """The network configuration of an architecture. Raises ValueError for settings that are unknown or
-    cannot be built."""
+    """The network configuration of an architecture. Raises ValueError for settings that are unknown
+    or cannot be built."""
     kinds: dict[str, type[NetworkConfig] | type[CaeConfig]]
     kinds = {"cae": CaeConfig, "restore": RestoreConfig}
     kind = kinds.get(arch, NetworkConfig)
@@ -97,7 +99,8 @@ def _hidden(name: str, values: dict) -> tuple[int, ...]:
 def check_same_network(source: str, arch: str, network: dict, asked_arch: str, asked: dict) -> None:
     """Refuse, by ValueError, a network asked for that is not the one whose weights are to be used.
 
-    source: whose weights; arch, network: what it holds; asked: network settings by name, the rest open.
+    source: whose weights; arch, network: what it holds; asked: network settings by name, the rest
+    open.
     """
     if asked_arch != arch:
         raise ValueError(f"{source} holds a network of --arch {arch}, not {asked_arch}")
@@ -147,7 +150,7 @@ class PhotographTask:
         terms = [
             loss_weight(lam, c.balance) * (lam * 255.0**2 * 10 ** (-q / 10) + b)
             for lam, b, q in zip(lambdas, *curve)
-        ]  # fmt: skip
+        ]
         points = ", ".join(f"{b:.3f}/{p:.2f}" for b, p in zip(*curve))
         return (
             {"loss": float(np.mean(terms)), "bd_rate": value},
@@ -157,7 +160,8 @@ class PhotographTask:
 
 @dataclass
 class CifarTask:
-    """ConvAutoencoder on CIFAR-10, judged by mean squared error (pixels 0..1) on held-out images."""
+    """ConvAutoencoder on CIFAR-10, judged by mean squared error (pixels 0..1) on held-out
+    images."""
 
     config: TrainConfig
     images: cifar.Cifar
@@ -203,7 +207,8 @@ def index_of_lambda(lmbda: float) -> float:
 
 
 def split_by_seed(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indexes of 0..count-1 to train on, and those held out: at least one of each. Both in order."""
+    """Indexes of 0..count-1 to train on, and those held out: at least one of each. Both in
+    order."""
     order = np.random.default_rng(seed).permutation(count)
     held = min(count - 1, max(1, round(share * count)))
     if held < 1:

@@ -37,10 +37,11 @@ def objective(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of a batch, and per image the bits per pixel and the squared error.
 
-    Mean over images of w (lambda * 255^2 * D + bpp), D the distortion asked for. Over every quality at
-    once w = (lambda / its geometric middle)^-balance: the loss grows about as lambda^0.55, so 0.5
-    gives every quality about the same say; what counts is the relative change of rate. A network
-    without quantisation has no rate: its loss is D. A restoring network pays for the error of its image too.
+    Mean over images of w (lambda * 255^2 * D + bpp), D the distortion asked for. Over every quality
+    at once w = (lambda / its geometric middle)^-balance: the loss grows about as lambda^0.55,
+    so 0.5 gives every quality about the same say; what counts is the relative change of rate. A
+    network without quantisation has no rate: its loss is D. A restoring network pays for the error
+    of its image too.
 
     x: what the output should be, for a restoring network the clean image.
     """
@@ -67,8 +68,8 @@ def objective(
 
 
 def freeze_prior(model: nn.Module) -> None:
-    """Leave only g_a and g_s to be trained, without their gains: all that may change while files keep their
-    meaning, and bundles their prior and rows."""
+    """Leave only g_a and g_s to be trained, without their gains: all that may change while files
+    keep their meaning, and bundles their prior and rows."""
     rows = {id(p) for m in model.modules() if isinstance(m, Rows) for p in m.parameters()}
     for name, p in model.named_parameters():
         p.requires_grad_(name.startswith(("g_a.", "g_s.")) and id(p) not in rows)
@@ -81,7 +82,8 @@ def checkpoint_network(checkpoint: Path) -> tuple[str, dict]:
 
 
 class Log:
-    """Two CSV files of a run, one row per 50 steps and one per validation; TensorBoard on demand."""
+    """Two CSV files of a run, one row per 50 steps and one per validation; TensorBoard on
+    demand."""
 
     def __init__(self, folder: Path, tensorboard: bool):
         self.folder = folder
@@ -117,12 +119,13 @@ def train(
 ) -> nn.Module:
     """Train on a folder of photographs (or of CIFAR-10, for the cae).
 
-    Writes `last.pt`, `best.pt` (lowest held-out loss), `config.toml`, `steps.csv` and `held_out.csv`
-    to `out`. With `resume`, goes on from `last.pt`: same random stream, optimiser state and averages;
-    with `init`, starts from that model's weights. Stops cleanly, with a checkpoint, on SIGTERM or SIGINT,
-    and when the held-out loss has not fallen for `patience` validations. Returns the averaged (EMA)
-    model. Raises ValueError for settings that cannot work. Started by torchrun, every process takes its share of each
-    batch, and the first one validates and writes.
+    Writes `last.pt`, `best.pt` (lowest held-out loss), `config.toml`, `steps.csv` and
+    `held_out.csv` to `out`. With `resume`, goes on from `last.pt`: same random stream, optimiser
+    state and averages; with `init`, starts from that model's weights. Stops cleanly, with a
+    checkpoint, on SIGTERM or SIGINT, and when the held-out loss has not fallen for `patience`
+    validations. Returns the averaged (EMA) model. Raises ValueError for settings that cannot work.
+    Started by torchrun, every process takes its share of each batch, and the first one validates
+    and writes.
     """
     check(config)
     device = pick_device(config.device)
@@ -222,9 +225,8 @@ def train(
         batch, index, *clean = pending.result()
         pending = pool.submit(task.batch, (step + 1) * processes + rank)
         number = step * processes + rank
-        torch.manual_seed(
-            config.seed * 1_000_003 + number
-        )  # the noise too depends on the step only
+        # the noise too depends on the step only
+        torch.manual_seed(config.seed * 1_000_003 + number)
         x = _pixels(batch, device)
         target = _pixels(clean[0], device) if clean else x
         index = index.to(device)

@@ -48,8 +48,8 @@ def model_curve(
     device: str = "cpu",
     bf16: bool = False,
 ) -> tuple[list[float], list[float]]:
-    """Mean bits per pixel (code length) and mean PSNR per gain index; rounding, no noise. bf16: compute in
-    bfloat16, as training does where that is fast."""
+    """Mean bits per pixel (code length) and mean PSNR per gain index; rounding, no noise. bf16:
+    compute in bfloat16, as training does where that is fast."""
     bpp, quality = [], []
     for i in indexes:
         points = []

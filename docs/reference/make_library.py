@@ -7,8 +7,8 @@ from pathlib import Path
 
 INTRODUCTION = """# Library
 
-Made from the docstrings by `python docs/reference/make_library.py`. `from aei import codec` is all that most programs need; the
-modules after it hold what the command line is made of.
+Made from the docstrings by `python docs/reference/make_library.py`. `from aei import codec` is all
+that most programs need; the modules after it hold what the command line is made of.
 
 The library logs under the name `aei` with the standard logging module, and prints nothing.
 """
@@ -19,8 +19,14 @@ MODULES = {
     "aei.codec.pixels.quality": ("psnr", "ssim"),
     "aei.codec.pixels.ssimulacra2": ("ssimulacra2",),
     "aei.codec.pixels.tensors": ("as_pixels",),
-    "aei.codec.files.convert": ("EncodeOptions", "Converted", "encode_file", "decode_file", "image_file",
-                          "thumbnail"),
+    "aei.codec.files.convert": (
+        "EncodeOptions",
+        "Converted",
+        "encode_file",
+        "decode_file",
+        "image_file",
+        "thumbnail",
+    ),
     "aei.codec.files.batch": ("Task", "Outcome", "Plan", "make_plan", "run"),
     "aei.codec.restore": ("Restorers", "Restorer", "Applied"),
     "aei.codec.files.storage": ("write_atomic",),
@@ -28,7 +34,7 @@ MODULES = {
     "aei.cli.pages.view": ("page", "ansi"),
     "aei.codec.inspect.look": ("look", "Look", "Response"),
     "aei.codec.inspect.attribution": ("attribute", "Attribution"),
-}  # fmt: skip
+}
 
 
 def library() -> str:
@@ -50,7 +56,8 @@ def _entry(name: str, thing) -> str:
     text = f"\n### class {name}\n\n```text\n{_call(name, thing)}\n```\n\n{_text(thing)}\n"
     for method, value in vars(thing).items():
         if not method.startswith("_") and inspect.isfunction(value):
-            text += f"\n#### {name}.{method}\n\n```text\n{_call(method, value)}\n```\n\n{_text(value)}\n"
+            text += f"\n#### {name}.{method}\n\n"
+            text += f"```text\n{_call(method, value)}\n```\n\n{_text(value)}\n"
     return text
 
 

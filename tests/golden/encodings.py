@@ -1,7 +1,8 @@
-"""Writes encodings.json: the hash of the file that this release makes of an image: `python tests/golden/encodings.py`.
+"""Writes encodings.json: the hash of the file that this release makes of an image:
+`python tests/golden/encodings.py`.
 
-Not for ever, as the golden files are: an encoder may learn to choose better. But a release makes the same bytes on every
-machine, and what changes them says so in the changelog.
+Not for ever, as the golden files are: an encoder may learn to choose better. But a release makes
+the same bytes on every machine, and what changes them says so in the changelog.
 """
 
 from __future__ import annotations

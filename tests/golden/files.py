@@ -1,7 +1,7 @@
 """Makes the golden files of this folder from its bundles: `python tests/golden/files.py`.
 
-To be run once: the committed files pin version 1 of the format. Files may be added (give names on the
-command line to make only those); one that is there already is never changed.
+To be run once: the committed files pin version 1 of the format. Files may be added (give names on
+the command line to make only those); one that is there already is never changed.
 """
 
 from __future__ import annotations

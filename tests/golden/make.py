@@ -1,7 +1,9 @@
-"""Makes the tiny bundles of this folder: `python tests/golden/make.py OUT [NAME...]`. Needs the [train] extra.
+"""Makes the tiny bundles of this folder: `python tests/golden/make.py OUT [NAME...]`. Needs the
+[train] extra.
 
-The committed bundles are results of this script. They pin version 1 of the format: training them anew
-gives other weights, hence other fingerprints, and files that the golden files cannot be compared with.
+The committed bundles are results of this script. They pin version 1 of the format: training them
+anew gives other weights, hence other fingerprints, and files that the golden files cannot be
+compared with.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def make_tiny(work: Path, out: Path, name: str = "tiny", network=TINY, **change)
 
 
 def make_offset(work: Path, out: Path) -> None:
-    """Trained with rate-distortion optimised rounding: reconstruction offsets, and tables that are no Gaussians."""
+    """Trained with rate-distortion optimised rounding: reconstruction offsets, and tables that are
+    no Gaussians."""
     make_tiny(work, out, "offset", rounding=14.0)
 
 
@@ -64,20 +67,23 @@ def make_context(work: Path, out: Path) -> None:
 
 
 def make_finish(work: Path, out: Path) -> None:
-    """With an end at half the resolution: the only one whose integer synthesis has all kinds of layers, and previews."""
+    """With an end at half the resolution: the only one whose integer synthesis has all kinds of
+    layers, and previews."""
     network = replace(TINY, hyper_context=6, blocks2=1, width2=8)
     make_tiny(work, out, "finish", network, rounding=14.0)
 
 
 def add_integers(out: Path) -> None:
-    """The integer synthesis of two bundles that were exported before there was one; `offset` and `trellis` go without."""
+    """The integer synthesis of two bundles that were exported before there was one; `offset` and
+    `trellis` go without."""
     images = [synthetic_photo(192, 224, seed=100 + i) for i in range(4)]
     for name in ("tiny", "context"):
         add_synthesis(Bundle(out / f"{name}.bundle"), out / f"{name}.bundle", images, int8=False)
 
 
 def add_analyses(out: Path) -> None:
-    """The integer analysis of `context`, and of `finish`, which goes without float graphs of g_a and h_a from then on."""
+    """The integer analysis of `context`, and of `finish`, which goes without float graphs of g_a
+    and h_a from then on."""
     images = [synthetic_photo(192, 224, seed=100 + i) for i in range(4)]
     for name in ("context", "finish"):
         bundle = out / f"{name}.bundle"
@@ -86,8 +92,8 @@ def add_analyses(out: Path) -> None:
 
 def sharpen(checkpoint: Path, offsets: bool = False) -> None:
     """A model trained so little has hyper-latents that are all zero, and scales that fit. Larger
-    hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped symbols,
-    `code_all`, escapes."""
+    hyper-latents and too small scales make files in which everything occurs: all of z_hat, skipped
+    symbols, `code_all`, escapes."""
     state = torch.load(checkpoint, weights_only=True)
     for name, change in (("z_gain", 2.5), ("z_scale", 1.0), ("scale_bias", -0.7)):
         state["ema"][f"{name}.anchors"] += change

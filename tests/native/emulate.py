@@ -1,7 +1,8 @@
-"""The native core on an emulated processor: `python tests/native/emulate.py --cc aarch64-linux-gnu-gcc --run qemu-aarch64-static`.
+"""The native core on an emulated processor: `python tests/native/emulate.py --cc
+aarch64-linux-gnu-gcc --run qemu-aarch64-static`.
 
-Writes cases by NumPy, of random priors, golden bundles and random syntheses, builds the core and check.c with a cross compiler,
-and runs them. Exit code 1 where anything differs.
+Writes cases by NumPy, of random priors, golden bundles and random syntheses, builds the core and
+check.c with a cross compiler, and runs them. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Hostile payloads, programs and weights for the native core: `python tests/native/fuzz_native.py --seconds 60`.
+"""Hostile payloads, programs and weights for the native core:
+`python tests/native/fuzz_native.py --seconds 60`.
 
-Builds fuzz_native.c with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer, in a new folder, and runs it from the
-blocks of the golden bundles and of random priors. Exit code 1 where an input fails, which is then kept in --out.
-Needs clang, and the source tree.
+Builds fuzz_native.c with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer, in a
+new folder, and runs it from the blocks of the golden bundles and of random priors. Exit code 1
+where an input fails, which is then kept in --out. Needs clang, and the source tree.
 """
 
 from __future__ import annotations
@@ -124,10 +125,18 @@ def main() -> int:
         program = build(folder)
         options.out.mkdir(parents=True, exist_ok=True)
         command = [
-            program, f"-max_total_time={options.seconds}", f"-seed={options.seed}", "-max_len=4096",
-            "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=1", "-len_control=0",
-            f"-artifact_prefix={options.out}/native-", corpus,
-        ]  # fmt: skip
+            program,
+            f"-max_total_time={options.seconds}",
+            f"-seed={options.seed}",
+            "-max_len=4096",
+            "-timeout=10",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+            "-verbosity=1",
+            "-len_control=0",
+            f"-artifact_prefix={options.out}/native-",
+            corpus,
+        ]
         environment = os.environ | {"AEI_FUZZ_BLOCKS": str(blocks)}
         result = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False

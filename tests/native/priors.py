@@ -1,4 +1,5 @@
-"""Integer priors made of random numbers, tiny and whole: every kind of layer, with a trellis and a context or without."""
+"""Integer priors made of random numbers, tiny and whole: every kind of layer, with a trellis and a
+context or without."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ Conv = tuple[str, int, int]
 
 
 def frequencies(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tables of 2^24 each, from nearly certain to nearly flat: int32 frequencies, one after the other, and sizes."""
+    """Tables of 2^24 each, from nearly certain to nearly flat: int32 frequencies, one after the
+    other, and sizes."""
     sizes = rng.integers(2, 12, count).astype(np.int32) * 2
     sizes[0] = 2
     out = []

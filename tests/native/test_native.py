@@ -1,4 +1,5 @@
-"""The native core beside NumPy: the same integers, bytes and errors, with every instruction set that is at hand."""
+"""The native core beside NumPy: the same integers, bytes and errors, with every instruction set
+that is at hand."""
 
 import ctypes
 import threading
@@ -45,7 +46,8 @@ def outcome(prior: Prior, row: int, payload: bytes, size, code_all: bool):
 
 
 def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=None) -> None:
-    """Quantising, writing, reading and reading what was damaged, by NumPy and by all instruction sets."""
+    """Quantising, writing, reading and reading what was damaged, by NumPy and by all instruction
+    sets."""
     y, z_hat = drawn(prior, *size, spread, seed)
     rng = np.random.default_rng(seed)
     with chosen_core("numpy"):
@@ -86,10 +88,14 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
 @needs_core
 @settings(max_examples=40)
 @given(
-    st.integers(0, 2**32 - 1), st.booleans(), st.booleans(),
-    st.tuples(st.integers(1, 150), st.integers(1, 150)), st.sampled_from([0.0, 0.3, 3.0, 400.0, 1e6]),
-    st.sampled_from([None, 3.0, 14]), st.integers(0, 255),
-)  # fmt: skip
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.booleans(),
+    st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    st.sampled_from([0.0, 0.3, 3.0, 400.0, 1e6]),
+    st.sampled_from([None, 3.0, 14]),
+    st.integers(0, 255),
+)
 def test_random_priors(seed, trellis, context, size, spread, worth, row):
     assert_same(make_prior(seed, trellis, context), row, size, spread, seed, worth)
 
@@ -150,7 +156,8 @@ INT16 = st.sampled_from([0, 1, 60, 4000, 32768])
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), INT16, INT16)
 def test_layers(seed, loud, louder):
-    """Programs of each kind of layer, at quiet and extreme inputs and weights, around the border of int32."""
+    """Programs of each kind of layer, at quiet and extreme inputs and weights, around the border of
+    int32."""
     rng = np.random.default_rng(seed)
     cin, cout, h, w = (int(n) for n in rng.integers(1, [130, 80, 9, 9]))
     cout *= 4

@@ -1,4 +1,5 @@
-"""The integer synthesis by the native core beside NumPy's: programs made at random, in any bands."""
+"""The integer synthesis by the native core beside NumPy's: programs made at random, in any
+bands."""
 
 import json
 
@@ -76,7 +77,8 @@ class Maker:
 
 
 def make_program(seed: int):
-    """y -> blocks -> shuffle by 2 -> blocks -> pixels by 2 + linear path by 4, and an end at half the resolution."""
+    """y -> blocks -> shuffle by 2 -> blocks -> pixels by 2 + linear path by 4, and an end at half
+    the resolution."""
     rng = np.random.default_rng(seed)
     m, c = int(rng.integers(1, 70)), int(rng.integers(1, 40))
     make = Maker(seed, m)

@@ -1,6 +1,8 @@
-"""Make the tiny restoring bundles of the tests (needs the [train] extra): python tests/restorers/make.py
+"""Make the tiny restoring bundles of the tests (needs the [train] extra): python
+tests/restorers/make.py
 
-Trained for a few seconds on synthetic pictures: they do a little of what they are for, enough to test with.
+Trained for a few seconds on synthetic pictures: they do a little of what they are for, enough to
+test with.
 """
 
 import sys

@@ -1,8 +1,9 @@
 """The native core: the exact part of decoding and of encoding in C, where its library was built.
 
-NumPy is the reference and the fallback, and gives the same integers. AEI_CORE in the environment chooses: `numpy`, `native`
-(an error where there is none) or `auto`, the default. AEI_CORE_ISA (plain, sse2, avx2, avxvnni, avx512, neon) picks an instruction
-set, for tests; by default it is the best that the processor has.
+NumPy is the reference and the fallback, and gives the same integers. AEI_CORE in the environment
+chooses: `numpy`, `native` (an error where there is none) or `auto`, the default. AEI_CORE_ISA
+(plain, sse2, avx2, avxvnni, avx512, neon) picks an instruction set, for tests; by default it is the
+best that the processor has.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def chosen() -> str | None:
-    """The instruction set that the native core is to run with; None: NumPy. Raises UnsupportedError where the
-    environment asks for what is not there."""
+    """The instruction set that the native core is to run with; None: NumPy. Raises UnsupportedError
+    where the environment asks for what is not there."""
     core = os.environ.get("AEI_CORE") or "auto"
     if core not in CHOICES:
         raise UnsupportedError(f"AEI_CORE={core}: choose {', '.join(CHOICES)}")

@@ -1,4 +1,5 @@
-"""The integer analysis by the native core: what codec/exact/analysis.py defines, in one call each."""
+"""The integer analysis by the native core: what codec/exact/analysis.py defines, in one call
+each."""
 
 from __future__ import annotations
 
@@ -67,8 +68,8 @@ def _channels(program: Layers, channels: int) -> dict[str, int]:
 
 
 def _moved_together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer] | None:
-    """Convolutions behind an unshuffle with their channels in the order (row, column, channel); None where something else
-    is behind one."""
+    """Convolutions behind an unshuffle with their channels in the order (row, column, channel);
+    None where something else is behind one."""
     by_out = {x.out: x for x in layers}
     for x in layers:
         if x.op != "unshuffle":
@@ -85,7 +86,8 @@ def _moved_together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer
 
 
 def _whole(layers: list[_Layer]) -> list[bool]:
-    """Whether the output of each layer is kept whole: it is, unless the next layer alone reads it, place by place."""
+    """Whether the output of each layer is kept whole: it is, unless the next layer alone reads it,
+    place by place."""
     readers = _readers(layers)
     out = [True] * len(layers)
     for i, (x, y) in enumerate(pairwise(layers)):
@@ -163,8 +165,8 @@ def _pack(program: Layers) -> Block | None:
 
 
 def block_of(program: Layers) -> Block | None:
-    """The block of a program, packed when it is first asked for; None where NumPy is to work. Raises UnsupportedError, see
-    `chosen`."""
+    """The block of a program, packed when it is first asked for; None where NumPy is to work.
+    Raises UnsupportedError, see `chosen`."""
     if chosen() is None:
         return None
     if "native" not in vars(program):
@@ -173,7 +175,8 @@ def block_of(program: Layers) -> Block | None:
 
 
 def run(block: Block, given: np.ndarray, shape: tuple[int, int], gain_index: int) -> np.ndarray:
-    """The result, int32 (*shape, channels), of levels, uint8 (H, W, 3), or of latents, int32 (h, w, M)."""
+    """The result, int32 (*shape, channels), of levels, uint8 (H, W, 3), or of latents, int32 (h, w,
+    M)."""
     isa, loaded = chosen(), library()
     assert isa is not None  # asked before, see `block_of`
     assert loaded is not None

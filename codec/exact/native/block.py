@@ -1,7 +1,7 @@
 """Packs a bundle's integer prior into one block of bytes, as core.h lays it out.
 
-What the core cannot hold (an unknown kind of layer, odd numbers of channels, numbers past int32) is not packed: such a
-bundle is left to NumPy.
+What the core cannot hold (an unknown kind of layer, odd numbers of channels, numbers past int32) is
+not packed: such a bundle is left to NumPy.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def _array(a: np.ndarray, dtype: type) -> np.ndarray:
 
 
 def panels(weight: np.ndarray) -> np.ndarray:
-    """int16 (D, K) -> (panels, pairs, PANEL), each an int32 of two weights, zeros where D and K do not fill them."""
+    """int16 (D, K) -> (panels, pairs, PANEL), each an int32 of two weights, zeros where D and K do
+    not fill them."""
     d, k = weight.shape
     padded = weight
     if d % PANEL or k % 2 or not weight.flags.c_contiguous:
@@ -114,7 +115,8 @@ class _Writer:
         return block
 
     def conv(self, weight: np.ndarray, bias: np.ndarray, shift: int, more: int = 0) -> dict:
-        """A layer. weight: int16 (D, K); more: the largest magnitude of what is added to the bias later."""
+        """A layer. weight: int16 (D, K); more: the largest magnitude of what is added to the bias
+        later."""
         _require(weight.ndim == 2 and weight.dtype == np.int16 and 1 <= shift <= 48)
         _require(max(weight.shape) <= MOST_CHANNELS)
         w, b = weight.astype(np.int64), _array(bias, np.int64)
@@ -201,8 +203,8 @@ class _Writer:
 
 
 def fused(layers: list[dict]) -> list[dict]:
-    """The same program in fewer layers: a leaky ReLU goes with the convolution before it, as does an addition, where
-    nothing else reads what is between them."""
+    """The same program in fewer layers: a leaky ReLU goes with the convolution before it, as does
+    an addition, where nothing else reads what is between them."""
     conv, depthwise, leaky, add = (
         KINDS.index(k) for k in ("conv1x1", "depthwise3x3", "leaky", "add")
     )
@@ -262,7 +264,8 @@ def _pack_tables(writer: _Writer, prior: Prior, loaded: ctypes.CDLL) -> None:
     starts = np.zeros(count + 1, np.int64)
     np.cumsum(sizes, out=starts[1:])
     _require(count > 0 and int(sizes.min()) >= 2 and starts[-1] == len(frequencies))
-    # sums of frequencies with a zero before each table's: the total before a table is 2^24 times its number
+    # sums of frequencies with a zero before each table's: the total before a table is 2^24 times
+    # its number
     total = np.concatenate([[0], np.cumsum(frequencies)])
     _require(bool((total[starts] == np.arange(count + 1) << 24).all()))
     table = np.repeat(np.arange(count), sizes + 1)
@@ -354,7 +357,8 @@ def _pack_points(writer: _Writer, prior: Prior) -> None:
 
 
 def pack_program(program: list[dict], arrays: dict, channels: dict[str, int]) -> np.ndarray:
-    """A block that holds one program alone, as its `hyper`. channels: of its input, `z` or `view`."""
+    """A block that holds one program alone, as its `hyper`. channels: of its input, `z` or
+    `view`."""
     writer = _Writer({}, arrays)
     writer.run("hyper", program, channels)
     return writer.bytes()

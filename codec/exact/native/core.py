@@ -22,8 +22,9 @@ CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
-    """The core for latents on a grid of so many rows and columns; None where NumPy is to work: it was chosen, nothing was
-    built, or the bundle or the grid is beyond what the core holds. Raises UnsupportedError, see `chosen`."""
+    """The core for latents on a grid of so many rows and columns; None where NumPy is to work: it
+    was chosen, nothing was built, or the bundle or the grid is beyond what the core holds. Raises
+    UnsupportedError, see `chosen`."""
     isa = chosen()
     if isa is None or max(grid) > MOST_SIDE:
         return None
@@ -44,7 +45,8 @@ class Core:
         self.block, self.isa, self.program = block, isa, program
 
     def _start(self, row: int, grid: tuple[int, ...]) -> list:
-        """The first arguments of every call. Gives the numbers of the geometry, kept alive by the list."""
+        """The first arguments of every call. Gives the numbers of the geometry, kept alive by the
+        list."""
         stride = self.program["hyper_stride"]
         h, w = grid
         geometry = (ctypes.c_int64 * 5)(row, h, w, -(-h // stride), -(-w // stride))
@@ -64,7 +66,8 @@ class Core:
         self, row: int, payload: bytes, grid: tuple[int, int], z_shape: tuple[int, int, int],
         code_all: bool,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. Raises DamagedFileError."""
+        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. Raises
+        DamagedFileError."""
         z_hat = np.empty(z_shape, np.int32)
         y_hat = np.empty((*grid, self.program["latents"]), np.int32)
         data = np.frombuffer(payload, np.uint8)
@@ -79,7 +82,8 @@ class Core:
             raise DamagedFileError("the image data holds an impossible value")
         if check.value != check_byte(y_hat):
             raise DamagedFileError(
-                "the decoded data fails its check: the file is damaged, or this machine computes wrongly"
+                "the decoded data fails its check: the file is damaged, or this machine computes "
+                "wrongly"
             )
         if status == TOO_LONG:
             raise DamagedFileError("the image data is longer than its content")
@@ -88,8 +92,9 @@ class Core:
     def quantise(
         self, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
-        """What latents.quantise chooses: values, int32, scale indexes, uint8, and tables, int16, of each step, (4, n), y_hat,
-        int32 (h, w, M), and whether all symbols are coded. y: float32; error_bits: as there, float32 if it is an array."""
+        """What latents.quantise chooses: values, int32, scale indexes, uint8, and tables, int16, of
+        each step, (4, n), y_hat, int32 (h, w, M), and whether all symbols are coded. y: float32;
+        error_bits: as there, float32 if it is an array."""
         y, z_hat = np.ascontiguousarray(y), np.ascontiguousarray(z_hat, np.int32)
         h, w, m = y.shape
         mode, worth, worths = NEAREST, 0.0, None
@@ -111,7 +116,8 @@ class Core:
     def write(
         self, row: int, z_hat: np.ndarray, y_hat: np.ndarray, steps: list, code_all: bool
     ) -> tuple[bytes, float]:
-        """The payload of quantised latents, and its ideal length in bits. steps: latents.Step of each."""
+        """The payload of quantised latents, and its ideal length in bits. steps: latents.Step of
+        each."""
         z_hat = np.ascontiguousarray(z_hat, np.int32)
         kinds = {"values": np.int32, "index": np.uint8, "tables": np.int16}
         arrays = [
@@ -136,8 +142,8 @@ class Core:
 def run(
     program: list[dict], arrays: dict[str, np.ndarray], row: int, isa: str, **inputs: np.ndarray
 ) -> np.ndarray:
-    """interpreter.run by the native core, for tests: int16 (h, w, C). arrays: as a bundle stores them; inputs: `z` or `view`
-    alone, (h, w, C) of integers."""
+    """interpreter.run by the native core, for tests: int16 (h, w, C). arrays: as a bundle stores
+    them; inputs: `z` or `view` alone, (h, w, C) of integers."""
     ((name, x),) = inputs.items()
     x = np.ascontiguousarray(x, np.int32 if name == "z" else np.int16)
     block = pack_program(program, arrays, {name: x.shape[2]})

@@ -1,4 +1,5 @@
-"""Post-filter and levels by the native core: post_filter.apply and synthesis.to_levels, on the same arrays."""
+"""Post-filter and levels by the native core: post_filter.apply and synthesis.to_levels, on the same
+arrays."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ class _PlaneFilter(ctypes.Structure):
 
 
 def apply(planes: Sequence, x: np.ndarray) -> np.ndarray | None:
-    """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; None where NumPy is to work. planes:
-    post_filter.PlaneFilter of each plane, or None. Raises UnsupportedError, see `chosen`."""
+    """Filtered pixel units, int32 (h, w, 3), of int16 or int32 ones; None where NumPy is to work.
+    planes: post_filter.PlaneFilter of each plane, or None. Raises UnsupportedError, see
+    `chosen`."""
     isa = chosen()
     if isa is None:
         return None
@@ -47,7 +49,8 @@ def apply(planes: Sequence, x: np.ndarray) -> np.ndarray | None:
 
 
 def to_levels(x: np.ndarray) -> np.ndarray | None:
-    """Pixel units, int16 or int32, to levels of colour, uint8 of their shape; None where NumPy is to work."""
+    """Pixel units, int16 or int32, to levels of colour, uint8 of their shape; None where NumPy is
+    to work."""
     isa = chosen()
     if isa is None or x.dtype not in (np.int16, np.int32):
         return None

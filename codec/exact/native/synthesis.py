@@ -1,7 +1,8 @@
 """The integer synthesis by the native core: what codec/exact/synthesis.py defines, band by band.
 
-A program is packed once. Layers that follow each other are made one where nothing else reads what is between
-them, and channels that a shuffle moves are put into the order in which they move together.
+A program is packed once. Layers that follow each other are made one where nothing else reads what
+is between them, and channels that a shuffle moves are put into the order in which they move
+together.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ THIN_CELLS = 256  # of a band that two threads share
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer of a program (program.Layer), or several. leaky: slope of what follows, or 0; added: the register that is
-    added then; together: of a shuffle, whether channels are in the order that they move in."""
+    """A layer of a program (program.Layer), or several. leaky: slope of what follows, or 0; added:
+    the register that is added then; together: of a shuffle, whether channels are in the order that
+    they move in."""
 
     op: str
     source: str
@@ -54,9 +56,20 @@ def _layers(program: Any) -> list[_Layer]:
     for x in program.layers:
         slope = x.number if x.op == "leaky" else 0
         added = x.sources[1] if x.op == "add" else None
-        out.append(_Layer(
-            x.op, x.sources[0], x.out, x.weight, x.bias, x.multiplier, x.shifts, x.number, slope, added,
-        ))  # fmt: skip
+        out.append(
+            _Layer(
+                x.op,
+                x.sources[0],
+                x.out,
+                x.weight,
+                x.bias,
+                x.multiplier,
+                x.shifts,
+                x.number,
+                slope,
+                added,
+            )
+        )
     return out
 
 
@@ -93,8 +106,8 @@ def _moved_order(size: int, channels: int) -> np.ndarray:
 
 
 def _together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer]:
-    """Convolutions before and behind shuffles with their channels in the order that moves together. widths: channels of the
-    registers."""
+    """Convolutions before and behind shuffles with their channels in the order that moves together.
+    widths: channels of the registers."""
     readers = _readers(layers)
     by_out = {x.out: x for x in layers}
     for x in layers:
@@ -175,7 +188,8 @@ def _needed_by(layers: list[_Layer], register: str, given: str | None) -> list[_
 
 
 def _halves(layers: list[_Layer], shapes: dict[str, _Shape]) -> tuple[list[_Layer], list[_Layer]]:
-    """Two parts that take about as long: the last register of the first one is given to the second one."""
+    """Two parts that take about as long: the last register of the first one is given to the second
+    one."""
     result = layers[-1].out
     best: tuple[list[_Layer], list[_Layer]] = (layers, [])
     least = _cost(layers, shapes)
@@ -191,7 +205,8 @@ def _halves(layers: list[_Layer], shapes: dict[str, _Shape]) -> tuple[list[_Laye
 
 @dataclass(frozen=True)
 class Halves:
-    """A program in two blocks, uint8, for two threads. between: of what the first gives to the second."""
+    """A program in two blocks, uint8, for two threads. between: of what the first gives to the
+    second."""
 
     first: np.ndarray
     second: np.ndarray
@@ -199,7 +214,8 @@ class Halves:
 
 
 class Blocks:
-    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are first asked for."""
+    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are
+    first asked for."""
 
     def __init__(self, whole: np.ndarray, layers: list[_Layer], shapes: dict[str, _Shape]):
         self.whole = whole
@@ -218,7 +234,8 @@ class Blocks:
 
 
 def pack(program: Any) -> Blocks | None:
-    """The blocks of a program.Program, checked; None where there is no library or it holds no such program."""
+    """The blocks of a program.Program, checked; None where there is no library or it holds no such
+    program."""
     loaded = library()
     if loaded is None or loaded.aei_synthesis_fields() != len(HEADER):
         return None
@@ -307,8 +324,8 @@ class _Picture:
         self._state = ctypes.c_void_p(opened)
 
     def feed(self, band: np.ndarray, more: np.ndarray | None = None) -> np.ndarray:
-        """The rows of the result, int16, that follow from a band of y_hat, int32 (n, w, M), and those before, and from what
-        the second part of a program is given beside it."""
+        """The rows of the result, int16, that follow from a band of y_hat, int32 (n, w, M), and
+        those before, and from what the second part of a program is given beside it."""
         band = np.ascontiguousarray(band, np.int32)
         rate = self._shape.rate
         self._given += len(band)
@@ -336,9 +353,9 @@ def run(
     blocks: Blocks, rate: int, bands: Iterable[np.ndarray], rows: int, gain_index: int,
     threads: int = 1,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program. rate: rows of pixels of a
-    row of y_hat. threads: with 2 or more, the
-    first half of the program works on the next band while the second works on this one. Raises UnsupportedError, see
+    """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program.
+    rate: rows of pixels of a row of y_hat. threads: with 2 or more, the first half of the program
+    works on the next band while the second works on this one. Raises UnsupportedError, see
     `chosen`."""
     isa = chosen()
     assert isa is not None  # asked before, see `block_of`
@@ -397,8 +414,8 @@ def _run_halves(
 
 
 def block_of(program: Any) -> Blocks | None:
-    """The blocks of a program.Program, packed when they are first asked for; None where NumPy is to work. Raises
-    UnsupportedError, see `chosen`."""
+    """The blocks of a program.Program, packed when they are first asked for; None where NumPy is to
+    work. Raises UnsupportedError, see `chosen`."""
     if chosen() is None:
         return None
     if "native" not in vars(program):

@@ -54,8 +54,8 @@ def load_images(folder: Path, seed: int) -> Cifar:
 def batch_of(
     images: np.ndarray, batch: int, seed: int, step: int, augment: bool
 ) -> tuple[Tensor, Tensor]:
-    """The batch of one step, a pure function of (seed, step): every image once an epoch, in an order
-    drawn anew; the last batch of an epoch may be smaller. With `augment`, mirrored at random.
+    """The batch of one step, a pure function of (seed, step): every image once an epoch, in an
+    order drawn anew; the last batch of an epoch may be smaller. With `augment`, mirrored at random.
 
     Returns uint8 (b, 3, 32, 32) and zeros (b,), the gain indexes of a model of one rate.
     """

@@ -1,4 +1,5 @@
-"""CIFAR-10 (Krizhevsky 2009) from arrays or from the official archive. Needs no torch: benchmarks too read it."""
+"""CIFAR-10 (Krizhevsky 2009) from arrays or from the official archive. Needs no torch: benchmarks
+too read it."""
 
 from __future__ import annotations
 
@@ -71,8 +72,8 @@ def _splits(read: Callable[[str], bytes]) -> Cifar:
 def load_cifar(folder: Path) -> Cifar:
     """CIFAR-10 from a folder: two .npy files, or the official archive, packed or not.
 
-    With the official archive the test split is held out; with the arrays, `eval_1000.npy` (a part of
-    the training split). Raises CifarMissingError that says what to put where.
+    With the official archive the test split is held out; with the arrays, `eval_1000.npy` (a part
+    of the training split). Raises CifarMissingError that says what to put where.
     """
     arrays = [folder / "train_3000.npy", folder / "eval_1000.npy"]
     if all(path.is_file() for path in arrays):

@@ -1,8 +1,9 @@
-"""Synthetic degradations, to train and to judge restoration with: a clean crop in, a spoilt one out.
+"""Synthetic degradations, to train and to judge restoration with: a clean crop in, a spoilt one
+out.
 
-All take and return uint8 (H, W, 3). `degrade(kind, image, rng)` draws the strength of a kind at random; the functions
-below it take the strength, so that benchmarks can name it. Equal generators give equal images. NumPy and Pillow
-only: it runs in the thread that loads training data.
+All take and return uint8 (H, W, 3). `degrade(kind, image, rng)` draws the strength of a kind at
+random; the functions below it take the strength, so that benchmarks can name it. Equal generators
+give equal images. NumPy and Pillow only: it runs in the thread that loads training data.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from PIL import Image
 from ...pixels.quality import LUMA
 
 Generator = np.random.Generator
-# Of the noise, the mildest to the strongest that is trained on: benchmarks ask for sigma 15, 25 and 50.
+# Of the noise, the mildest to the strongest that is trained on: benchmarks ask for sigma 15, 25
+# and 50.
 SIGMA = (0.0, 55.0)
 QUALITY = (5, 60)
 
 
 def degrade(kind: str, image: np.ndarray, rng: Generator) -> np.ndarray:
-    """The image as a kind of mishap leaves it. kind: one of DEGRADATIONS. Raises KeyError for others."""
+    """The image as a kind of mishap leaves it. kind: one of DEGRADATIONS. Raises KeyError for
+    others."""
     return DEGRADATIONS[kind](image, rng)
 
 
 def add_noise(image: np.ndarray, sigma: float, rng: Generator, shot: float = 0.0) -> np.ndarray:
     """Gaussian noise of standard deviation `sigma`, in levels of 0..255, rounded and clipped.
 
-    shot: share of the variance, 0..1, that is proportional to brightness, as photon noise is; the mean variance over
-    brightnesses stays sigma^2.
+    shot: share of the variance, 0..1, that is proportional to brightness, as photon noise is; the
+    mean variance over brightnesses stays sigma^2.
     """
     x = image.astype(np.float32)
     noise = rng.standard_normal(image.shape, np.float32)
@@ -42,8 +45,9 @@ def add_noise(image: np.ndarray, sigma: float, rng: Generator, shot: float = 0.0
 def jpeg(
     image: np.ndarray, quality: int, subsampling: int = 2, shift: tuple[int, int] = (0, 0)
 ) -> np.ndarray:
-    """Through a JPEG file. subsampling: 0 is 4:4:4, 2 is 4:2:0. shift: how far, down and right, the grid of 8x8 blocks
-    lies from the corner, as in an image that was cropped after it was compressed."""
+    """Through a JPEG file. subsampling: 0 is 4:4:4, 2 is 4:2:0. shift: how far, down and right, the
+    grid of 8x8 blocks lies from the corner, as in an image that was cropped after it was
+    compressed."""
     down, right = (-n % 16 for n in shift)
     padded = np.pad(image, ((down, 0), (right, 0), (0, 0)), mode="edge")
     out = io.BytesIO()
@@ -61,7 +65,8 @@ def gaussian_kernel(sigma: float) -> np.ndarray:
 
 
 def disc_kernel(radius: float) -> np.ndarray:
-    """The image of a point out of focus: float32 (n, n), n odd, of sum 1. radius: pixels; the edge is one pixel soft."""
+    """The image of a point out of focus: float32 (n, n), n odd, of sum 1. radius: pixels; the edge
+    is one pixel soft."""
     reach = max(1, int(np.ceil(radius + 0.5)))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
@@ -83,7 +88,8 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def blur(
     image: np.ndarray, kernel: np.ndarray, sigma: float = 0.0, rng: Generator | None = None
 ) -> np.ndarray:
-    """Blurred by a kernel, then with a little noise of standard deviation `sigma` (levels), as a sensor adds it."""
+    """Blurred by a kernel, then with a little noise of standard deviation `sigma` (levels), as a
+    sensor adds it."""
     x = convolve(image, kernel)
     if sigma > 0 and rng is not None:
         x += np.float32(sigma) * rng.standard_normal(x.shape, np.float32)
@@ -93,8 +99,8 @@ def blur(
 def darken(
     image: np.ndarray, exposure: float, gamma: float, sigma: float, rng: Generator
 ) -> np.ndarray:
-    """Too little light: levels raised to `gamma` (above 1 darkens the shadows), times `exposure` (below 1), with shot
-    noise of `sigma` levels at mid-grey, which the dark image then shows."""
+    """Too little light: levels raised to `gamma` (above 1 darkens the shadows), times `exposure`
+    (below 1), with shot noise of `sigma` levels at mid-grey, which the dark image then shows."""
     x = 255 * exposure * np.power(image.astype(np.float32) / 255, np.float32(gamma))
     noise = rng.standard_normal(x.shape, np.float32)
     x += np.float32(sigma) * np.sqrt(0.25 + x * np.float32(1.5 / 255)) * noise
@@ -109,8 +115,8 @@ def flatten(image: np.ndarray, share: float, middle: float) -> np.ndarray:
 def fade(
     image: np.ndarray, share: float, tint: np.ndarray, black: float, white: float
 ) -> np.ndarray:
-    """Old colour: `share` of the saturation left, channels times `tint` (3 numbers near 1), and levels squeezed into
-    black..white."""
+    """Old colour: `share` of the saturation left, channels times `tint` (3 numbers near 1), and
+    levels squeezed into black..white."""
     x = image.astype(np.float32)
     grey = (x @ LUMA)[..., None]
     tinted = (grey + np.float32(share) * (x - grey)) * np.asarray(tint, np.float32)
@@ -118,7 +124,8 @@ def fade(
 
 
 def add_haze(image: np.ndarray, transmission: np.ndarray, air: np.ndarray) -> np.ndarray:
-    """The atmospheric scattering model (Koschmieder 1924; Narasimhan and Nayar 2002): I = J t + A (1 - t).
+    """The atmospheric scattering model (Koschmieder 1924; Narasimhan and Nayar 2002): I = J t + A
+    (1 - t).
 
     transmission: t in 0..1, (H, W); air: A, the colour of the haze, 3 levels of 0..255.
     """

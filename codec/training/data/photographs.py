@@ -17,9 +17,8 @@ from .graphics.pages import PagePool
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 LOSSLESS = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 HOLD_OUT_EVERY = 50
-HIGH_RATE_INDEX = (
-    124  # lambda 0.0157; above, the JPEG sources' own losses would teach the model to drop detail
-)
+# lambda 0.0157; above, the JPEG sources' own losses would teach the model to drop detail
+HIGH_RATE_INDEX = 124
 
 
 @dataclass
@@ -32,8 +31,8 @@ class Photographs:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files below a folder: in the order of `<folder>_manifest.tsv` beside it if there is one,
-    else sorted by path. The order matters: every 50th file is held out."""
+    """Image files below a folder: in the order of `<folder>_manifest.tsv` beside it if there is
+    one, else sorted by path. The order matters: every 50th file is held out."""
     manifest = folder.parent / f"{folder.name}_manifest.tsv"
     if manifest.is_file():
         rows = manifest.read_text(encoding="utf-8").splitlines()[1:]
@@ -109,12 +108,13 @@ def batch_of(
     photos: Photographs, batch: int, size: int, seed: int, step: int, augment: bool = True,
     pages: PagePool | None = None, graphics: float = 0.0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The batch of one step, a pure function of (seed, step), so that a resumed run repeats nothing.
+    """The batch of one step, a pure function of (seed, step), so that a resumed run repeats
+    nothing.
 
     Returns uint8 (batch, 3, size, size) and gain indexes float32 (batch,), stratified over 0..255.
-    With `augment`, crops are turned and mirrored, and a few made grey. A share `graphics` of the crops,
-    at any gain index, comes from `pages` instead. In one step of ten the crops are cut into tiles of
-    32, 64 or 128 pixels, so that small images and image borders are seen.
+    With `augment`, crops are turned and mirrored, and a few made grey. A share `graphics` of the
+    crops, at any gain index, comes from `pages` instead. In one step of ten the crops are cut into
+    tiles of 32, 64 or 128 pixels, so that small images and image borders are seen.
     """
     rng = np.random.default_rng([seed, step])
     index = (rng.permutation(batch) + rng.random(batch)) / batch * (GAIN_LEVELS - 1)

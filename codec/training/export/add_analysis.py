@@ -1,6 +1,8 @@
-"""Give a bundle that has none an integer analysis, or make it anew: `python -m aei.codec.training.export.add_analysis`.
+"""Give a bundle that has none an integer analysis, or make it anew:
+`python -m aei.codec.training.export.add_analysis`.
 
-Prior and synthesis stay: files mean what they meant. The float graphs of g_a and h_a go, whose weights the integers hold.
+Prior and synthesis stay: files mean what they meant. The float graphs of g_a and h_a go, whose
+weights the integers hold.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ def add_analysis(
 ) -> dict:
     """Write a copy of a bundle with an integer analysis; return its manifest.
 
-    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on. keep_float: the graphs of g_a and h_a, too.
-    Raises UnsupportedError for the cae.
+    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on. keep_float: the graphs of g_a
+    and h_a, too. Raises UnsupportedError for the cae.
     """
     from .export import restore_model
 
@@ -67,7 +69,8 @@ def main(bundle: Path, data: Path, output: Path, keep_float: bool) -> None:
     manifest = add_analysis(Bundle(bundle), output, images, keep_float)
     for index, found in manifest["analysis"].get("cost", {}).items():
         click.echo(
-            f"gain index {index}: {found['float_db']} dB, integers cost {found['lost_percent']} % of "
+            f"gain index {index}: {found['float_db']} dB, integers cost {found['lost_percent']} % "
+            "of "
             f"the rate at equal PSNR"
         )
 

@@ -1,7 +1,8 @@
-"""Give a bundle that has none an integer synthesis, or make it anew: `python -m aei.codec.training.add_synthesis`.
+"""Give a bundle that has none an integer synthesis, or make it anew:
+`python -m aei.codec.training.add_synthesis`.
 
-The prior stays, and with it the fingerprint: files that were written with the bundle go on decoding, to the pixels of
-the integers from then on.
+The prior stays, and with it the fingerprint: files that were written with the bundle go on
+decoding, to the pixels of the integers from then on.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def add_synthesis(
 ) -> dict:
     """Write a copy of a bundle with an integer synthesis; return its manifest.
 
-    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on. int8: store g_s, which only encoders that refine
-    latents still run, with weights of 8 bits; share: with those of the synthesis, in no room of its own. Raises UnsupportedError for the cae.
+    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on. int8: store g_s, which only
+    encoders that refine latents still run, with weights of 8 bits; share: with those of the
+    synthesis, in no room of its own. Raises UnsupportedError for the cae.
     """
     import tempfile
 

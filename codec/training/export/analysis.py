@@ -1,7 +1,9 @@
-"""The analysis of a trained model, g_a and h_a, as programs of integers (docs/ENCODER.md), and what that costs.
+"""The analysis of a trained model, g_a and h_a, as programs of integers (docs/ENCODER.md), and what
+that costs.
 
-As the synthesis: steps of activations come from what calibration images make of the float network, `fixed_point` chooses
-shifts and weights, and proves that sums fit int32. Weights are stored once: `float_weights` gives them back, to train on.
+As the synthesis: steps of activations come from what calibration images make of the float network,
+`fixed_point` chooses shifts and weights, and proves that sums fit int32. Weights are stored once:
+`float_weights` gives them back, to train on.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ...exact.analysis_program import (
     MOST_LEFT,
     MOST_SHIFT,
     TABLE,
+    Analysis,
     read_analysis,
 )
 from ...exact.latents import encode_latents
@@ -90,7 +93,8 @@ def observe(model: LatentCodec, images: list[np.ndarray]) -> Seen:
 
 
 def floats(model: LatentCodec, image: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """y and z of an image, uint8 (H, W, 3), by the float network: float32 (h, w, M) and (hz, wz, Z), in symbols' steps."""
+    """y and z of an image, uint8 (H, W, 3), by the float network: float32 (h, w, M) and (hz, wz,
+    Z), in symbols' steps."""
     row = torch.tensor([float(index)])
     x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
     y = model.g_a(x, row) * model.gain(row)
@@ -118,17 +122,19 @@ class _Programs:
         return name
 
     def numbers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and bias of a convolution, float64, as a matrix but for depthwise ones; those that see levels take them."""
+        """Weight and bias of a convolution, float64, as a matrix but for depthwise ones; those that
+        see levels take them."""
         module = self.model.get_submodule(name)
-        weight = module.weight.detach().double().numpy()
+        weight: np.ndarray = module.weight.detach().double().numpy()
         if module.groups > 1:
             weight = weight[:, 0]
         elif weight.shape[2] == 3:
             weight = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
         else:
             weight = weight[:, :, 0, 0]
-        bias = module.bias
-        bias = np.zeros(len(weight)) if bias is None else bias.detach().double().numpy()
+        bias: np.ndarray = np.zeros(len(weight))
+        if module.bias is not None:
+            bias = module.bias.detach().double().numpy()
         if name in LEVELS:
             weight = weight / 255
             bias = bias + 0.5 * weight.sum(1)
@@ -189,7 +195,8 @@ class _Programs:
         return self.add({"op": "unshuffle", "size": size}, x)
 
     def stage(self, name: str, x: str, fraction: np.ndarray, size: int, **limits) -> tuple:
-        """What leads to the blocks at 1/size of the image's sides, and those: a register, and its fractions."""
+        """What leads to the blocks at 1/size of the image's sides, and those: a register, and its
+        fractions."""
         convolution = "g_a.stem" if size == 8 else "g_a.shrink"
         f = self.unshuffle(x, 8 if size == 8 else 2)
         f, part = self.conv(convolution, f, fraction, self.range(convolution), free=True, **limits)
@@ -247,8 +254,8 @@ def quantise_analysis(
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """The integer analysis of a model: what analysis.json holds, and its arrays.
 
-    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on. Raises ValueError where a sum cannot be proven to fit
-    int32.
+    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on. Raises ValueError where a sum
+    cannot be proven to fit int32.
     """
     model = model.float().eval()
     programs = _Programs(model, observe(model, images))
@@ -261,8 +268,9 @@ def quantise_analysis(
 
 
 def float_weights(arrays: dict[str, np.ndarray], scale: np.ndarray) -> dict[str, np.ndarray]:
-    """Weights and biases of g_a and h_a from their integers, float32, by the names of the torch model, their shapes but for
-    dimensions of one. arrays: of analysis.safetensors; scale: g_a.scale, which is in the weights of its head."""
+    """Weights and biases of g_a and h_a from their integers, float32, by the names of the torch
+    model, their shapes but for dimensions of one. arrays: of analysis.safetensors; scale:
+    g_a.scale, which is in the weights of its head."""
     state = {}
     for name in (n.removesuffix(INNER) for n in arrays if n.endswith(INNER)):
         inner, outer = (2.0 ** -arrays[f"{name}{end}"].astype(np.float64) for end in (INNER, OUTER))
@@ -286,13 +294,14 @@ def float_weights(arrays: dict[str, np.ndarray], scale: np.ndarray) -> dict[str,
 @torch.no_grad()
 def cost_of_integers(
     model: LatentCodec,
-    analysis: exact.Analysis,
+    analysis: Analysis,
     prior: Prior,
     synthesis: Synthesis,
     images: list[np.ndarray],
 ) -> dict:
-    """Rate and PSNR with the float and with the integer analysis, over images at REPORTED gain indexes, for the manifest.
-    `lost_percent` is of the rate at equal PSNR: what errors are worth by the model's lambda is added to the bits."""
+    """Rate and PSNR with the float and with the integer analysis, over images at REPORTED gain
+    indexes, for the manifest. `lost_percent` is of the rate at equal PSNR: what errors are worth by
+    the model's lambda is added to the bits."""
     found = {}
     for index in REPORTED:
         worth = lambda_of_index(index) / 3  # bits of a squared level, of one channel of one pixel
@@ -304,7 +313,8 @@ def cost_of_integers(
             for k, (y, z) in enumerate(pairs):
                 coded = encode_latents(prior, index, y, z, model.rounding is not None)[2]
                 made = run(synthesis.synthesis, [coded.y_hat], len(coded.y_hat), index)
-                error = to_levels(np.concatenate(list(made)), False) - image.astype(np.float64)
+                shown = to_levels(np.concatenate(list(made)), False)
+                error: np.ndarray = shown - image.astype(np.float64)
                 bits[k] += coded.bits
                 errors[k] += np.square(error).sum()
             size += image.size
@@ -327,8 +337,9 @@ def write_analysis(
 ) -> dict:
     """Write analysis.json and analysis.safetensors of a model; what the manifest says of them.
 
-    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on; synthesis: the integer one, without which costs are
-    not measured. Raises ValueError where a sum cannot be proven to fit int32.
+    images: uint8 (H, W, 3), sides multiples of 32, to calibrate on; synthesis: the integer one,
+    without which costs are not measured. Raises ValueError where a sum cannot be proven to fit
+    int32.
     """
     description, arrays = quantise_analysis(model, images)
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))

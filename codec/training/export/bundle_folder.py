@@ -19,7 +19,8 @@ GRADIENT = "g_s_gradient"  # whose weights are those of g_s
 
 @contextlib.contextmanager
 def new_bundle(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which takes its place at the end, or goes where something fails.
+    """A temporary folder beside `folder`, which takes its place at the end, or goes where something
+    fails.
 
     A bundle in `folder` is replaced.
     """

@@ -49,7 +49,8 @@ from .restorer_bundle import export_restorer
 from .synthesis import write_synthesis
 from .weights import read_weights, store
 
-# What a download may take. The integer synthesis has made g_s of the shipped network too much in 16 bits.
+# What a download may take. The integer synthesis has made g_s of the shipped network too much in 16
+# bits.
 MAX_BUNDLE_BYTES = 25_000_000
 CALIBRATION, COUNTED = 13, 47  # images of each purpose, see export_bundle
 COUNTED_INDEXES = (0, 40, 80, 120, 160, 200, 240)
@@ -63,8 +64,8 @@ def export_checkpoint(
 ) -> dict:
     """Export the averaged weights of a training checkpoint and return the manifest.
 
-    The integer prior is calibrated, and compared with the float one, on training images; a restoring network needs
-    none. Raises ValueError where they are wanted and not given.
+    The integer prior is calibrated, and compared with the float one, on training images; a
+    restoring network needs none. Raises ValueError where they are wanted and not given.
     """
     state = load_checkpoint(checkpoint)
     arch = state.get("arch", "aei")
@@ -95,9 +96,10 @@ def export_bundle(
 ) -> dict:
     """Write a bundle and return its manifest.
 
-    images: uint8 (H, W, 3), sides multiples of 32: the first 13 for activation ranges and for the comparison of
-    code lengths, float prior against integer prior; all for the tables. training: facts for the manifest (pixels, ...).
-    Raises ValueError where the prior cannot be made exact or the bundle exceeds MAX_BUNDLE_BYTES.
+    images: uint8 (H, W, 3), sides multiples of 32: the first 13 for activation ranges and for the
+    comparison of code lengths, float prior against integer prior; all for the tables. training:
+    facts for the manifest (pixels, ...). Raises ValueError where the prior cannot be made exact or
+    the bundle exceeds MAX_BUNDLE_BYTES.
     """
     model = model.cpu().float().eval()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
@@ -183,7 +185,8 @@ def _aei_parts(model: LatentCodec, state: dict, images: list[np.ndarray]):
 
 
 def _cae_parts(model: ConvAutoencoder, state: dict):
-    """The same of the cae: a factorized prior is one table per channel and a program without layers."""
+    """The same of the cae: a factorized prior is one table per channel and a program without
+    layers."""
     if not model.config.quantise:
         raise ValueError(
             "a network trained without quantisation has no prior: it cannot code files"
@@ -217,7 +220,8 @@ def _cae_parts(model: ConvAutoencoder, state: dict):
 
 @torch.no_grad()
 def latents_of(model: LatentCodec, images: list[np.ndarray], indexes: tuple[int, ...]) -> Latents:
-    """(gain index, y, z) of each image at each of the gain indexes, in quantisation steps and not rounded."""
+    """(gain index, y, z) of each image at each of the gain indexes, in quantisation steps and not
+    rounded."""
     result = []
     for index in indexes:
         row = torch.tensor([float(index)])
@@ -231,8 +235,8 @@ def latents_of(model: LatentCodec, images: list[np.ndarray], indexes: tuple[int,
 
 @torch.no_grad()
 def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray]) -> dict:
-    """Bits of the same images under the float prior and under the integer tables, per gain index; rounded to the nearest
-    or, where the model was trained so, as the encoder does."""
+    """Bits of the same images under the float prior and under the integer tables, per gain index;
+    rounded to the nearest or, where the model was trained so, as the encoder does."""
     result = {}
     single_rate = isinstance(model, ConvAutoencoder)
     optimise = not single_rate and model.rounding is not None
@@ -261,8 +265,8 @@ def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray
 
 def restore_model(bundle: Bundle) -> LatentCodec | ConvAutoencoder:
     """The torch model of a bundle, to go on training from: transforms in the precision of their
-    stored weights (float16, int8), the prior in that of its integers, and g_a and h_a, too, where they are
-    stored as such."""
+    stored weights (float16, int8), the prior in that of its integers, and g_a and h_a, too, where
+    they are stored as such."""
     state: dict[str, np.ndarray] = {}
     for graph in GRAPHS:
         if (bundle.path / f"{graph}.onnx").exists():
@@ -315,8 +319,8 @@ def _float_prior(bundle: Bundle) -> dict[str, np.ndarray]:
 def _fractions_in(program: dict, exponents: dict[str, int]) -> dict[str, int]:
     """Fractional bits of each convolution's input, needed to undo the rounding of its bias.
 
-    Biases are stored at the accumulator's precision; a layer's accumulator has the fractional bits of
-    its input plus the weight's exponent, so walking the programs recovers them.
+    Biases are stored at the accumulator's precision; a layer's accumulator has the fractional bits
+    of its input plus the weight's exponent, so walking the programs recovers them.
     """
     result: dict[str, int] = {}
     known = program["fractions"]

@@ -19,8 +19,8 @@ def bundle_facts(bundle: Bundle) -> dict:
     """Facts for `aei model info`, fit for JSON.
 
     `parts`: per graph and for the prior `bytes`, `parameters`, `weights` (their type) and
-    `macs_per_pixel` (multiplications and additions, of one pixel of the image). Without the onnx package the
-    graphs have bytes only, and `note` says so. Raises ModelError for a damaged part.
+    `macs_per_pixel` (multiplications and additions, of one pixel of the image). Without the onnx
+    package the graphs have bytes only, and `note` says so. Raises ModelError for a damaged part.
     """
     files = {p.name: p.stat().st_size for p in sorted(bundle.path.iterdir()) if p.is_file()}
     manifest = bundle.manifest
@@ -77,7 +77,8 @@ def _graph_facts(path: Path, stride: int) -> dict:
     from .weights import kind_of, read_graph, read_weights
 
     model = read_graph(path)
-    # A graph of a gradient reads its weights out of the file of another, and g_s may read those of the synthesis.
+    # A graph of a gradient reads its weights out of the file of another, and g_s may read those
+    # of the synthesis.
     shared = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
     facts: dict = {"parameters": 0, "weights": "those of g_s"}
     if shared and path.stem != GRADIENT:

@@ -1,7 +1,9 @@
-"""Float layers as integers: steps of activations, weights whose sums fit int32, rounding that follows the data.
+"""Float layers as integers: steps of activations, weights whose sums fit int32, rounding that
+follows the data.
 
-An activation's integer is its value times 2^fraction, a fraction for each channel. Where a layer's input and output
-are free, that costs nothing at run time: the weights take the differences up, and every layer shifts by one number.
+An activation's integer is its value times 2^fraction, a fraction for each channel. Where a layer's
+input and output are free, that costs nothing at run time: the weights take the differences up, and
+every layer shifts by one number.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ SLOPE = 3277  # of the leaky ReLU of g_s: 0.1 in units of 2^-15
 
 @dataclass
 class Moments:
-    """What a layer's input is on calibration images: products of channels and of a constant 1, (K + 1, K + 1), as a mean."""
+    """What a layer's input is on calibration images: products of channels and of a constant 1, (K +
+    1, K + 1), as a mean."""
 
     total: np.ndarray
     count: int = 0
@@ -61,9 +64,10 @@ class Writer:
     ) -> tuple[dict, np.ndarray]:
         """A convolution: its layer, without registers, and the fractions of its output.
 
-        weight: float64 (D, K), or (C, 3, 3); bias: (D,). fraction: of its input. out: of its output; where they are
-        free they may become less, so that weights are finer. low, high: the least and the most that its input can be.
-        Raises ValueError where no shift keeps its sums within int32.
+        weight: float64 (D, K), or (C, 3, 3); bias: (D,). fraction: of its input. out: of its
+        output; where they are free they may become less, so that weights are finer. low, high: the
+        least and the most that its input can be. Raises ValueError where no shift keeps its sums
+        within int32.
         """
         depthwise = weight.ndim == 3
         scale = 2.0 ** -fraction.astype(np.float64)
@@ -104,8 +108,9 @@ class Writer:
         most: np.ndarray | None = None,
         moments: Moments | None = None,
     ) -> tuple[dict, np.ndarray]:
-        """A convolution whose sums stay as they are, int32: its layer, and the fractions of its output, as fine as they can
-        be, but at most `most`. The other arguments are those of `conv`. Raises ValueError as it does."""
+        """A convolution whose sums stay as they are, int32: its layer, and the fractions of its
+        output, as fine as they can be, but at most `most`. The other arguments are those of `conv`.
+        Raises ValueError as it does."""
         real = weight * 2.0 ** -fraction.astype(np.float64)
         squares = None if moments is None else moments.of_integers(fraction)
         out = _finest(real, bias, low, high)
@@ -126,8 +131,8 @@ class Writer:
         raise ValueError(f"{name}: its sums do not fit 32 bits")
 
     def factors(self, name: str, gain: np.ndarray, out: np.ndarray, most: int) -> dict:
-        """What sums are multiplied by, float64 (256, C), positive, times 2^out: int16, and a shift for each, at most
-        `most`; what a layer names them by."""
+        """What sums are multiplied by, float64 (256, C), positive, times 2^out: int16, and a shift
+        for each, at most `most`; what a layer names them by."""
         factor = gain * 2.0 ** out.astype(np.float64)
         shift = np.floor(np.log2(MOST_WEIGHT / factor))
         if shift.min() < 1:
@@ -149,7 +154,8 @@ class Writer:
         return {"op": "row", "multiplier": f"{name}.multiplier", "shift": f"{name}.shift"}
 
     def dequantise(self, name: str, gain: np.ndarray, out: np.ndarray) -> dict:
-        """What latents, as they are stored, are multiplied by: float64 (256, M), positive; a shift for each."""
+        """What latents, as they are stored, are multiplied by: float64 (256, M), positive; a shift
+        for each."""
         return {"op": "dequantise"} | self.factors(name, gain, out, 46)
 
 
@@ -160,7 +166,8 @@ def fractions(largest: np.ndarray, headroom: float) -> np.ndarray:
 
 
 def _finest(real: np.ndarray, bias: np.ndarray, low: int, high: int = HIGH) -> np.ndarray:
-    """For each output the exponent with which its weights may be multiplied so that sums fit int32, and they int16."""
+    """For each output the exponent with which its weights may be multiplied so that sums fit int32,
+    and they int16."""
     up, down = np.maximum(real, 0).sum(1), -np.minimum(real, 0).sum(1)
     largest = np.maximum(up * high - down * low, down * high - up * low) + np.abs(bias)
     # a share is left for rounding; the result is proven after it
@@ -172,7 +179,8 @@ def _finest(real: np.ndarray, bias: np.ndarray, low: int, high: int = HIGH) -> n
 def _best_shift(
     real: np.ndarray, finest: np.ndarray, out: np.ndarray, squares: np.ndarray | None
 ) -> int:
-    """The shift with the least noise, as a mean of logarithms over outputs: of rounding the weights and the result."""
+    """The shift with the least noise, as a mean of logarithms over outputs: of rounding the weights
+    and the result."""
     inputs = real[0].size * HIGH**2 / 64 if squares is None else np.trace(squares[:-1, :-1])
     best, least = 1, math.inf
     for shift in range(1, MOST_SHIFT + 1):
@@ -189,8 +197,9 @@ def round_weights(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Integers for weights, float64 (D, ...), and biases (D,): int64 both.
 
-    squares: mean products of the inputs and of a constant 1, (K + 1, K + 1). With them each weight takes over what the
-    rounding of those before it did to the output (Frantar et al. 2022, "GPTQ"; before it LeCun 1990), and the bias what is left.
+    squares: mean products of the inputs and of a constant 1, (K + 1, K + 1). With them each weight
+    takes over what the rounding of those before it did to the output (Frantar et al. 2022, "GPTQ";
+    before it LeCun 1990), and the bias what is left.
     """
     if squares is None:
         return np.rint(scaled).astype(np.int64), np.rint(bias).astype(np.int64)

@@ -21,7 +21,8 @@ END = "finish."  # before the names of what belongs to the end of g_s
 
 
 class _Backward:
-    """Collects the nodes of the backward pass; `constants` are tensors that do not depend on the latents."""
+    """Collects the nodes of the backward pass; `constants` are tensors that do not depend on the
+    latents."""
 
     def __init__(self, nodes: list, constants: set[str], shapes: dict[str, tuple[int, ...]]):
         self.nodes, self.constants, self.shapes = nodes, constants, shapes
@@ -101,13 +102,14 @@ class _Backward:
 
 
 def gradient_graph(folder: Path) -> onnx.ModelProto:
-    """The gradient of the squared error of g_s by its latents. folder: with the ONNX files of g_s and, where it has one,
-    of its end at half the resolution, which have to stay beside the file of the result.
+    """The gradient of the squared error of g_s by its latents. folder: with the ONNX files of g_s
+    and, where it has one, of its end at half the resolution, which have to stay beside the file of
+    the result.
 
-    Inputs: those of g_s (y and its gains; those of its end as `finish.`...); target, float32 (1, 3, H, W) in -0.5..0.5;
-    weight, float32 (1, 1, H, W), of each pixel. Outputs: error, the sum of weight (x - target)^2, where x is clipped to
-    -0.5..0.5; gradient, float32 (1, M, h, w), of that sum by y.
-    Raises ValueError for a g_s with operators whose gradient is not known.
+    Inputs: those of g_s (y and its gains; those of its end as `finish.`...); target, float32 (1, 3,
+    H, W) in -0.5..0.5; weight, float32 (1, 1, H, W), of each pixel. Outputs: error, the sum of
+    weight (x - target)^2, where x is clipped to -0.5..0.5; gradient, float32 (1, M, h, w), of that
+    sum by y. Raises ValueError for a g_s with operators whose gradient is not known.
     """
     g_s, source = onnx.load(folder / "g_s.onnx"), {"": folder / "g_s.onnx"}
     finish = folder / f"{FINISH}.onnx"
@@ -167,7 +169,8 @@ def write_gradient(folder: Path) -> None:
 
 
 def _shared(tensor: TensorProto, files: list[tuple[str, bytes]]) -> TensorProto:
-    """The tensor, pointing at its bytes in the file that it comes from: names of files, and what they hold."""
+    """The tensor, pointing at its bytes in the file that it comes from: names of files, and what
+    they hold."""
     raw = tensor.raw_data
     if len(raw) < LEAST_SHARED:
         return tensor

@@ -1,9 +1,9 @@
 """ONNX graphs of the float transforms, written node by node.
 
-Weights are stored once, as float16 initialisers under their state-dict names behind Cast nodes, so that a
-bundle can be turned back into the torch model; ONNX Runtime folds the casts when it loads.
-A pixel-unshuffle followed by a 1x1 convolution is written as one strided convolution: the weights
-are the same numbers in the same order, only reshaped.
+Weights are stored once, as float16 initialisers under their state-dict names behind Cast nodes, so
+that a bundle can be turned back into the torch model; ONNX Runtime folds the casts when it loads. A
+pixel-unshuffle followed by a 1x1 convolution is written as one strided convolution: the weights are
+the same numbers in the same order, only reshaped.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
 
 
 def restoring_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """A restoring network: x (1, 3, H, W) and, where it enhances, statistics (1, S, 1, 1) -> x restored."""
+    """A restoring network: x (1, 3, H, W) and, where it enhances, statistics (1, S, 1, 1) -> x
+    restored."""
     g = GraphWriter(state, "restore.")
 
     def stage(x: str, name: str) -> str:
@@ -178,7 +179,8 @@ def hyper_analysis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
 
 
 def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """g_s up to its end at half the resolution: y (1, M, h, w), dequantised; gain16, gain8 -> x (1, 3, 16 h, 16 w)."""
+    """g_s up to its end at half the resolution: y (1, M, h, w), dequantised; gain16, gain8 -> x (1,
+    3, 16 h, 16 w)."""
     g = GraphWriter(state, "g_s.")
     f = g.conv(g.node("Mul", ["y", g.weight("scale")]), "stem")
     f = g.node("Mul", [f, "gain16"])
@@ -198,7 +200,8 @@ def synthesis_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
 def finishing_graph(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     """The end of g_s at half the resolution: x (1, 3, H, W), gain, share -> x.
 
-    A graph of its own, so that decoders run it in bands, whose features are small beside those of a whole image.
+    A graph of its own, so that decoders run it in bands, whose features are small beside those of a
+    whole image.
     """
     g = GraphWriter(state, "g_s.finish.")
     f = g.node("Mul", [g.conv("x", "stem", unshuffle=2), "gain"])

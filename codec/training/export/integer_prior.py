@@ -1,4 +1,5 @@
-"""The float prior as integers: fixed-point formats, accumulator bounds, tables (docs/format/specification.md)."""
+"""The float prior as integers: fixed-point formats, accumulator bounds, tables
+(docs/format/specification.md)."""
 
 from __future__ import annotations
 
@@ -165,7 +166,8 @@ class _Writer:
         )
 
     def head(self, name: str, groups: int, stream: int, scale_exponent: int) -> int:
-        """Store a head, whose means and log scales have formats of their own; returns the exponent of the means' weights."""
+        """Store a head, whose means and log scales have formats of their own; returns the exponent
+        of the means' weights."""
         weight, bias = self.state[f"{name}.weight"][:, :, 0, 0], self.state[f"{name}.bias"]
         is_scale = scale_rows(len(weight), groups)
         largest = max(np.abs(weight[~is_scale]).max(), 1e-9)
@@ -187,8 +189,8 @@ def scale_rows(outputs: int, groups: int) -> np.ndarray:
 
 
 def _scale_exponent(heads: list[np.ndarray], groups: int, stream: int) -> int:
-    """Of the weights of log scales, in levels; at most 24 fractional bits in all, so that bias rows (up to 63 levels and
-    some) fit int32."""
+    """Of the weights of log scales, in levels; at most 24 fractional bits in all, so that bias rows
+    (up to 63 levels and some) fit int32."""
     largest = max(np.abs(h[scale_rows(len(h), groups)]).max() for h in heads) / LOG_SCALE_STEP
     return min(math.floor(math.log2(32767 / max(largest, 1e-9))), 24 - stream)
 
@@ -215,8 +217,8 @@ def _offsets(model: LatentCodec) -> np.ndarray:
 def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> IntegerPrior:
     """The integer prior of a trained model.
 
-    calibration: uint8 (H, W, 3) images, sides multiples of 32, on which activation ranges are taken.
-    Raises ValueError where a layer's accumulator cannot be proven below 2^52.
+    calibration: uint8 (H, W, 3) images, sides multiples of 32, on which activation ranges are
+    taken. Raises ValueError where a layer's accumulator cannot be proven below 2^52.
     """
     model = model.float().eval()
     seen = _observe(model, calibration)
@@ -353,7 +355,8 @@ def quantise_prior(model: LatentCodec, calibration: list[np.ndarray]) -> Integer
 def _add_hyper_context(
     model: LatentCodec, w: _Writer, seen: dict[str, float], level: torch.Tensor
 ) -> None:
-    """The context of z_hat, and Gaussian tables for it behind the others. level: (256, Z), scale levels without context."""
+    """The context of z_hat, and Gaussian tables for it behind the others. level: (256, Z), scale
+    levels without context."""
     prior, program = w.prior, w.prior.program
     f_view, stream = (fraction_bits(seen[f"hyper_context.{n}"]) for n in ("view", "middle"))
     program["fractions"]["hyper_stream"] = stream

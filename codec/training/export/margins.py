@@ -1,8 +1,9 @@
 """How much around a window g_s has to see, as far as that shows.
 
-By its structure it sees `NetworkConfig.halo` cells, one for each 3x3 convolution at 1/16. What comes from far away fades on
-its way: of the 15 cells of the shipped model, 7 move no pixel by a hundredth of a level, on photographs or on noise. Large
-images are decoded in windows with this margin on all sides, so it decides how much is worked out twice.
+By its structure it sees `NetworkConfig.halo` cells, one for each 3x3 convolution at 1/16. What
+comes from far away fades on its way: of the 15 cells of the shipped model, 7 move no pixel by a
+hundredth of a level, on photographs or on noise. Large images are decoded in windows with this
+margin on all sides, so it decides how much is worked out twice.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ SIDE = 384  # of an image of noise, in pixels: 24 cells
 
 @torch.no_grad()
 def visible_halo(model: LatentCodec, images: list[np.ndarray]) -> int:
-    """The least margin, in cells, with which windows of half an image's sides give the pixels of the whole, to SHOWS levels,
-    at each of INDEXES.
+    """The least margin, in cells, with which windows of half an image's sides give the pixels of
+    the whole, to SHOWS levels, at each of INDEXES.
 
-    images: uint8 (H, W, 3), sides multiples of 32. An image of noise, which spreads furthest, is added to them.
+    images: uint8 (H, W, 3), sides multiples of 32. An image of noise, which spreads furthest, is
+    added to them.
     """
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     decoded = []
@@ -42,7 +44,8 @@ def visible_halo(model: LatentCodec, images: list[np.ndarray]) -> int:
 
 
 def _same(model: LatentCodec, margin: int, row: Tensor, y: Tensor, whole: Tensor) -> bool:
-    """Whether each quarter of an image comes out of a window with this margin as it does out of the whole."""
+    """Whether each quarter of an image comes out of a window with this margin as it does out of the
+    whole."""
     h, w = y.shape[2:]
     for top, bottom in ((0, h // 2), (h // 2, h)):
         for left, right in ((0, w // 2), (w // 2, w)):

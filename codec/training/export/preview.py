@@ -1,7 +1,8 @@
-"""A linear synthesis of small images: latents to means of 4x4 pixels, fitted to the decoder by least squares.
+"""A linear synthesis of small images: latents to means of 4x4 pixels, fitted to the decoder by
+least squares.
 
-Means of pixels hardly depend on what the network adds to its linear path, so one matrix gives previews
-without running the network (codec/models/transforms.py, `preview`).
+Means of pixels hardly depend on what the network adds to its linear path, so one matrix gives
+previews without running the network (codec/models/transforms.py, `preview`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ RIDGE = 1e-2
 
 @torch.no_grad()
 def fit_preview(model: LatentCodec, images: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """`preview.weight`, float32 (M, 48), and `preview.bias` (48,): dequantised latents of a cell to its
-    4x4 reduced pixels of range -0.5..0.5, in the order (channel, row, column).
+    """`preview.weight`, float32 (M, 48), and `preview.bias` (48,): dequantised latents of a cell to
+    its 4x4 reduced pixels of range -0.5..0.5, in the order (channel, row, column).
 
     images: uint8 (H, W, 3), sides multiples of 16.
     """

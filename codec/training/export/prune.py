@@ -1,10 +1,11 @@
 """Structured pruning: blocks of g_a and g_s lose hidden channels, and stay dense.
 
-Which channels, and what the rest have to become, follows from the optimal brain surgeon (Hassibi and Stork 1993)
-applied to a layer's output, as in ZipLM (Kurtic et al. 2023): a channel costs what remains of its contribution after
-the kept channels have taken over what they can, by least squares. How much an error at a block's output
-matters is told by the squared gradient of the training loss there (diagonal Fisher information, as in Molchanov et
-al. 2019), so that channels of different blocks compare.
+Which channels, and what the rest have to become, follows from the optimal brain surgeon (Hassibi
+and Stork 1993) applied to a layer's output, as in ZipLM (Kurtic et al. 2023): a channel costs what
+remains of its contribution after the kept channels have taken over what they can, by least squares.
+How much an error at a block's output matters is told by the squared gradient of the training loss
+there (diagonal Fisher information, as in Molchanov et al. 2019), so that channels of different
+blocks compare.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def tuning_config(steps: int, lr: float, batch: int, threads: int, device: str) 
 class Moments:
     """What a block's hidden channels did on some crops.
 
-    mean: float64 (H,); covariance: float64 (H, H); weight: float64 (C,), of a squared error at each output.
+    mean: float64 (H,); covariance: float64 (H, H); weight: float64 (C,), of a squared error at each
+    output.
     """
 
     mean: np.ndarray
@@ -65,7 +67,8 @@ def prune_bundle(
     threads: int = 2,
     log=print,
 ) -> dict:
-    """Write a copy of a bundle whose g_a and g_s keep a share of their blocks' work; return its manifest.
+    """Write a copy of a bundle whose g_a and g_s keep a share of their blocks' work; return its
+    manifest.
 
     folder: photographs, to see what channels do; some dozens will do. tuning: settings of training
     afterwards, which have to freeze the prior. run: folder for checkpoint and logs of that.
@@ -91,7 +94,8 @@ def prune_bundle(
 
 
 def export_transforms(checkpoint: Path, bundle: Bundle, out: Path, name: str) -> dict:
-    """Write the averaged g_a and g_s of a checkpoint with all else of a bundle; return the manifest.
+    """Write the averaged g_a and g_s of a checkpoint with all else of a bundle; return the
+    manifest.
 
     Raises ValueError where the checkpoint's prior or gains are not those of the bundle.
     """
@@ -108,14 +112,16 @@ def export_transforms(checkpoint: Path, bundle: Bundle, out: Path, name: str) ->
 def write_transforms(
     bundle: Bundle, out: Path, model: LatentCodec, name: str, change: dict
 ) -> dict:
-    """Write a bundle with the g_a and g_s of a model, and all else of another bundle; return its manifest.
+    """Write a bundle with the g_a and g_s of a model, and all else of another bundle; return its
+    manifest.
 
     Raises ValueError where the model's prior or gains are not those of the bundle.
     """
     model = model.cpu().float()
     state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
     same_prior(bundle, model)
-    # Other weights see further, or less far. Their integers need photographs: add_synthesis.py, add_analysis.py.
+    # Other weights see further, or less far. Their integers need photographs: add_synthesis.py,
+    # add_analysis.py.
     facts = {
         "halo": visible_halo(model.eval(), []), "margin": model.config.margin, "synthesis": None,
         "analysis": None,
@@ -131,12 +137,14 @@ def same_prior(bundle: Bundle, model: LatentCodec) -> None:
         transform = key.startswith(("g_a.", "g_s.")) and not key.endswith(".anchors")
         if not transform and (key not in own or not torch.equal(own[key], value)):
             raise ValueError(
-                f"{key} differs from that of {bundle.path}: train with --init-from that bundle and --freeze-prior"
+                f"{key} differs from that of {bundle.path}: train with --init-from that bundle "
+                "and --freeze-prior"
             )
 
 
 def transform_blocks(model: LatentCodec) -> dict[str, Block]:
-    """The blocks of g_a and g_s by name, but for those at half the resolution, which are narrow as it is."""
+    """The blocks of g_a and g_s by name, but for those at half the resolution, which are narrow as
+    it is."""
     blocks = {name: m for name, m in model.named_modules() if isinstance(m, Block)}
     return {name: block for name, block in blocks.items() if ".finish." not in name}
 
@@ -184,8 +192,8 @@ def moments_of_crops(model: LatentCodec, task: PhotographTask) -> dict[str, Mome
 def removal_order(down: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """Hidden channels in the order in which they are best removed, and what removing each costs.
 
-    down: float64 (C, H), the weights that channels go out by. Greedy; after each removal the others' weights
-    take over what they can.
+    down: float64 (C, H), the weights that channels go out by. Greedy; after each removal the
+    others' weights take over what they can.
     """
     count = down.shape[1]
     weights = down * np.sqrt(moments.weight)[:, None]
@@ -211,8 +219,8 @@ def _damped(covariance: np.ndarray) -> np.ndarray:
 def prune(model: LatentCodec, moments: dict[str, Moments], keep: float) -> LatentCodec:
     """A model whose g_a and g_s each keep a share `keep` of the multiplications of their blocks.
 
-    Groups of channels go where they cost least per multiplication; each block keeps one group at least.
-    The weights behind the kept channels are fitted anew by least squares.
+    Groups of channels go where they cost least per multiplication; each block keeps one group at
+    least. The weights behind the kept channels are fitted anew by least squares.
     """
     state = {k: v.detach().clone() for k, v in model.state_dict().items()}
     hidden: dict[str, tuple[int, ...]] = {}
@@ -255,7 +263,8 @@ def _choose(
 
 
 def _shrink(state: dict[str, Tensor], key: str, moments: Moments, kept: np.ndarray) -> None:
-    """Take hidden channels out of a block's tensors, and let the kept ones take over by least squares."""
+    """Take hidden channels out of a block's tensors, and let the kept ones take over by least
+    squares."""
     down = state[f"{key}.down.weight"].double().numpy()[:, :, 0, 0]
     covariance = _damped(moments.covariance)
     fitted = down @ covariance[:, kept] @ np.linalg.inv(covariance[np.ix_(kept, kept)])

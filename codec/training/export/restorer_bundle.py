@@ -19,7 +19,8 @@ PREFIX = "restore."  # of the weights' names in the graph
 
 
 def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict) -> dict:
-    """Write a restoring bundle, manifest and one graph, and return its manifest. state: of the checkpoint."""
+    """Write a restoring bundle, manifest and one graph, and return its manifest. state: of the
+    checkpoint."""
     weights = {
         k: v.detach().cpu().float().numpy() for k, v in model.net.state_dict(prefix=PREFIX).items()
     }
@@ -44,8 +45,9 @@ def export_restorer(model: RestoringCodec, folder: Path, name: str, state: dict)
 
 
 def start_from(network: Restorer, folder: Path) -> None:
-    """Give a network the weights of a restoring bundle, of whatever kind: what makes pictures look like pictures is
-    the same for all. What only one of the two has, because it enhances, stays untrained.
+    """Give a network the weights of a restoring bundle, of whatever kind: what makes pictures look
+    like pictures is the same for all. What only one of the two has, because it enhances, stays
+    untrained.
 
     Raises ValueError where the folder holds no such bundle, or one of another width or depth.
     """

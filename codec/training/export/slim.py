@@ -1,7 +1,7 @@
 """Smaller bundles out of a bundle: the transforms change, what defines latents stays.
 
-A slim bundle keeps the prior, hence the fingerprint: files written with it decode with the bundle that it was made
-from, and the other way round.
+A slim bundle keeps the prior, hence the fingerprint: files written with it decode with the bundle
+that it was made from, and the other way round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from .weights import KINDS, kind_of, read_graph, store
 
 
 def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
-    """Write a copy of a bundle whose float transforms hold their weights as fp16 or int8; return its manifest.
+    """Write a copy of a bundle whose float transforms hold their weights as fp16 or int8; return
+    its manifest.
 
     Raises UnsupportedError for the cae and for a bundle whose weights are as small already.
     """
@@ -54,12 +55,14 @@ def write_like(
     without: tuple[str, ...] = (),
     **facts,
 ) -> dict:
-    """Write a bundle that differs from another by some of its graphs, whole or not at all; return its manifest.
+    """Write a bundle that differs from another by some of its graphs, whole or not at all; return
+    its manifest.
 
-    The integer synthesis, which makes the pixels, stays as it is, and so does the integer analysis: where g_s or g_a become
-    others, the caller takes them out with `synthesis=None`, `analysis=None`. change: what was done, added to the manifest's
-    list `slimmed`. more: a folder of further files; without: files that are left out. facts: replace those of the manifest.
-    A bundle in `out` is replaced.
+    The integer synthesis, which makes the pixels, stays as it is, and so does the integer analysis:
+    where g_s or g_a become others, the caller takes them out with `synthesis=None`,
+    `analysis=None`. change: what was done, added to the manifest's list `slimmed`. more: a folder
+    of further files; without: files that are left out. facts: replace those of the manifest. A
+    bundle in `out` is replaced.
     """
     with new_bundle(out) as temporary:
         for source in (*bundle.path.iterdir(), *(more.iterdir() if more else ())):
@@ -87,5 +90,6 @@ def refuse_cae(bundle: Bundle) -> None:
     """Raise UnsupportedError for the convolutional autoencoder."""
     if bundle.manifest.get("arch", "aei") != "aei":
         raise UnsupportedError(
-            f"{bundle.path}: a model of --arch cae, which is small as it is; train it with a smaller --width"
+            f"{bundle.path}: a model of --arch cae, which is small as it is; train it with a "
+            "smaller --width"
         )

@@ -1,7 +1,8 @@
-"""The synthesis of a trained model as a program of integers (docs/format/specification.md, section 6), and what that costs.
+"""The synthesis of a trained model as a program of integers (docs/format/specification.md,
+section 6), and what that costs.
 
-Steps of activations come from what calibration images make of the float network at gain indexes from 0 to 255;
-`fixed_point` chooses shifts and weights, and proves that sums fit int32.
+Steps of activations come from what calibration images make of the float network at gain indexes
+from 0 to 255; `fixed_point` chooses shifts and weights, and proves that sums fit int32.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ LEAST_LEAKY = max(LOW, (LOW * SLOPE + 16384) >> 15)
 
 @dataclass
 class Seen:
-    """What calibration saw, by name: largest magnitudes by channel, and the moments of inputs of 1x1 convolutions."""
+    """What calibration saw, by name: largest magnitudes by channel, and the moments of inputs of
+    1x1 convolutions."""
 
     largest: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
@@ -121,8 +123,9 @@ class _Programs:
         self.f_y = self._latent_fractions()
 
     def _latent_fractions(self) -> np.ndarray:
-        """Of dequantised latents. They hold whatever an image makes the linear path of g_a give, so that drawings do not
-        saturate. Below that, coarse steps leave room for fine weights, and the best lies between."""
+        """Of dequantised latents. They hold whatever an image makes the linear path of g_a give, so
+        that drawings do not saturate. Below that, coarse steps leave room for fine weights, and the
+        best lies between."""
         analysis = self.model.g_a.klt.weight.detach().double().numpy()[:, :, 0, 0]
         finest = fractions(0.55 * np.abs(analysis).sum(1), 1.0)
         weight = np.abs(self.model.g_s.klt.weight.detach().double().numpy()[:, :, 0, 0]) * UNITS
@@ -150,8 +153,8 @@ class _Programs:
         return name
 
     def conv(self, name, source, fraction, out, *, free, low=LOW, factor=1.0, inner=1.0):
-        """A convolution of g_s: its register, and the fractions of its output. factor: of its output; inner: of its
-        input, which is in pixel units where it is not 1."""
+        """A convolution of g_s: its register, and the fractions of its output. factor: of its
+        output; inner: of its input, which is in pixel units where it is not 1."""
         module = self.model.g_s.get_submodule(name)
         weight = module.weight.detach().double().numpy()
         weight = weight[:, 0] if module.groups > 1 else weight[:, :, 0, 0]
@@ -240,9 +243,10 @@ class _Programs:
         f = self.add({"op": "unshuffle", "size": 2}, x)
         f, part = self.conv(
             "finish.stem", f, np.zeros(12), self.range("finish.stem"), free=True, inner=UNITS
-        )  # fmt: skip
+        )
         stream, first = self.range("stream2"), self.range("stream2.first")
-        # Blocks make of little much here: in the steps of their sums, what the first one looks at would be lost.
+        # Blocks make of little much here: in the steps of their sums, what the first one looks at
+        # would be lost.
         fine = self.gain("finish.gain", f, part, first), first
         f = self.gain("finish.gain", f, part, stream)
         for i in range(len(module.blocks)):
@@ -272,9 +276,9 @@ def quantise_synthesis(
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """The integer synthesis of a model: what synthesis.json holds, and its arrays.
 
-    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; preview: `preview.weight` and `preview.bias`; without
-    them there are no previews.
-    Raises ValueError where a sum cannot be proven to fit int32.
+    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; preview: `preview.weight` and
+    `preview.bias`; without them there are no previews. Raises ValueError where a sum cannot be
+    proven to fit int32.
     """
     programs, description = _quantised(model, images, preview)
     return description, programs.writer.arrays
@@ -301,7 +305,8 @@ def lost_by_integers(
     arrays: dict[str, np.ndarray],
     images: list[np.ndarray],
 ) -> dict:
-    """PSNR of the float and of the integer synthesis, mean over images at REPORTED gain indexes, for the manifest."""
+    """PSNR of the float and of the integer synthesis, mean over images at REPORTED gain indexes,
+    for the manifest."""
     program = read_synthesis(description, arrays, description).synthesis
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for index, image, y_hat in latents_for(model, images, REPORTED):
@@ -329,9 +334,9 @@ def write_synthesis(
 ) -> dict:
     """Write synthesis.json and synthesis.safetensors of a model; what the manifest says of them.
 
-    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; rows: the bundle's, with those of the preview.
-    graph: of g_s, which is written, too, with the integers as its weights.
-    Raises ValueError where a sum cannot be proven to fit int32.
+    images: uint8 (H, W, 3), sides multiples of 16, to calibrate on; rows: the bundle's, with those
+    of the preview. graph: of g_s, which is written, too, with the integers as its weights. Raises
+    ValueError where a sum cannot be proven to fit int32.
     """
     programs, description = _quantised(model, images, rows)
     arrays = programs.writer.arrays

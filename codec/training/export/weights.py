@@ -1,8 +1,9 @@
-"""How the graphs of a bundle hold their weights: float32, float16, or int8 with a scale per output channel.
+"""How the graphs of a bundle hold their weights: float32, float16, or int8 with a scale per output
+channel.
 
-Whatever the type, the runtime computes in float32: a Cast, and for int8 a Mul, stand between a weight and its
-layer, and ONNX Runtime folds them when it loads a graph. (DequantizeLinear it leaves in place
-and runs at every call: 68 ms instead of 63 for g_s of a 768x512 image.)
+Whatever the type, the runtime computes in float32: a Cast, and for int8 a Mul, stand between a
+weight and its layer, and ONNX Runtime folds them when it loads a graph. (DequantizeLinear it leaves
+in place and runs at every call: 68 ms instead of 63 for g_s of a 768x512 image.)
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from ...models.parts import read_part
 KINDS = ("fp32", "fp16", "int8")  # falling in size
 SCALE = ".scale"  # behind the name of an integer weight: that of its scales
 INNER = ".inner"  # the same of an int16 weight, by input
-LEAST_PER_SCALE = (
-    32  # numbers that share a scale; depthwise filters and biases have fewer, and stay float16
-)
+# Numbers that share a scale; depthwise filters and biases have fewer, and stay float16
+LEAST_PER_SCALE = 32
 # The linear path carries the picture itself: int8 there cost 0.3 dB at 40 dB on a photograph.
 LINEAR = "klt.weight"
 CLIPPED = np.linspace(1.0, 0.6, 33)  # shares of the largest weight that become 127
@@ -37,7 +37,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
 
 
 def quantise_channels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 (O, ...) in -127..127 and float32 scales (O, 1, ...): symmetric, one scale per output channel.
+    """int8 (O, ...) in -127..127 and float32 scales (O, 1, ...): symmetric, one scale per output
+    channel.
 
     weight: float (O, ...). Each scale is the best of a small search, by squared error.
     """
@@ -79,8 +80,8 @@ def kind_of(model: onnx.ModelProto) -> str:
 def store(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
     """The same graph with its weights held as another type, one of KINDS.
 
-    As int8, the linear path and weights with fewer than LEAST_PER_SCALE numbers per output channel are float16.
-    Raises ValueError for weights that do not fit float16.
+    As int8, the linear path and weights with fewer than LEAST_PER_SCALE numbers per output channel
+    are float16. Raises ValueError for weights that do not fit float16.
     """
     weights = read_weights(model)
     behind = {name: name for name in weights}  # tensor: the weight it holds
@@ -144,11 +145,11 @@ def point_at_integers(
     file: Path,
     scales: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> onnx.ModelProto:
-    """The same graph with large weights read out of a file of integers beside it (ONNX external data), so that they are not
-    stored twice.
+    """The same graph with large weights read out of a file of integers beside it (ONNX external
+    data), so that they are not stored twice.
 
-    file: safetensors, with int16 arrays NAME.weight for the graph's PREFIX + NAME.weight. scales: by NAME, what the
-    integers are multiplied by, by input (K,) and by output (D,).
+    file: safetensors, with int16 arrays NAME.weight for the graph's PREFIX + NAME.weight. scales:
+    by NAME, what the integers are multiplied by, by input (K,) and by output (D,).
     """
     content = file.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

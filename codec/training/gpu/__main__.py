@@ -12,14 +12,29 @@ PATH = click.Path(path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=PATH, help="Folder for last.pt and steps.csv.")
-@click.option("--seconds", required=True, type=float, help="How long to train; the learning rate falls to nothing by then.")  # fmt: skip
-@click.option("--init-from", metavar="BUNDLE|CHECKPOINT", help="Start from these weights, `shipped` being the package's own; without it from nothing.")  # fmt: skip
-@click.option("--blocks16", type=int, help="Blocks at 1/16 in each transform; more than --init-from has make it deeper.")  # fmt: skip
+@click.option(
+    "--seconds",
+    required=True,
+    type=float,
+    help="How long to train; the learning rate falls to nothing by then.",
+)
+@click.option(
+    "--init-from",
+    metavar="BUNDLE|CHECKPOINT",
+    help="Start from these weights, `shipped` being the package's own; without it from nothing.",
+)
+@click.option(
+    "--blocks16",
+    type=int,
+    help="Blocks at 1/16 in each transform; more than --init-from has make it deeper.",
+)
 @click.option("--blocks8", type=int, help="Blocks at 1/8.")
 @click.option("--blocks2", type=int, help="Blocks at half the resolution, at the end of g_s.")
 @click.option("--batch", type=int, default=96, help="Crops of 256x256 a step.")
 @click.option("--lr", type=float, default=5e-3, help="Peak learning rate.")
-@click.option("--graphics", type=float, default=0.05, help="Share of the crops that is synthetic graphics.")  # fmt: skip
+@click.option(
+    "--graphics", type=float, default=0.05, help="Share of the crops that is synthetic graphics."
+)
 @click.option("--seed", type=int, default=0, help="Seed of everything random.")
 def command(
     photos, out, seconds, init_from, blocks16, blocks8, blocks2, batch, lr, graphics, seed

@@ -1,4 +1,5 @@
-"""The convolutions of the networks on channels-last tensors: depthwise 3x3 as Triton kernels, 1x1 as matrix products.
+"""The convolutions of the networks on channels-last tensors: depthwise 3x3 as Triton kernels, 1x1
+as matrix products.
 
 Both take and keep the parameters of the nn.Conv2d that they stand in for (`stand_in`).
 """
@@ -17,7 +18,8 @@ ROWS, CHANNELS = 16, 64  # positions and channels of one program
 GRADIENT_ROWS = 8  # positions at once, of the weights' gradient
 GRADIENT_CHUNKS = 128
 
-# Where values span many quantisation steps, bfloat16 would be noise of its own: these compute in TF32.
+# Where values span many quantisation steps, bfloat16 would be noise of its own: these compute in
+# TF32.
 FINE = (
     "h_a.stem", "g_a.klt", "g_a.head", "g_s.klt", "g_s.stem", "g_s.head",
     "context.0.view", "context.1.view", "context.2.view", "context.3.view",
@@ -30,7 +32,8 @@ def _depthwise(
     x, weight, bias, out, positions, height, width, channels,
     ROWS: tl.constexpr, CHANNELS: tl.constexpr, FLIP: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
-    """x, out: (positions, channels); weight: float32 (9, channels). FLIP: taps in reverse, the gradient by x."""
+    """x, out: (positions, channels); weight: float32 (9, channels). FLIP: taps in reverse, the
+    gradient by x."""
     p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     there = c < channels
@@ -62,7 +65,8 @@ def _weight_gradient(
     x, g, out, positions, height, width, channels, chunk_rows,
     ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Sums over chunks of positions: out, float32 (chunks, 10, channels), nine taps and the bias."""
+    """Sums over chunks of positions: out, float32 (chunks, 10, channels), nine taps and the
+    bias."""
     chunk = tl.program_id(0)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     there = (c < channels)[None, :]
@@ -109,7 +113,8 @@ def _last(x: Tensor) -> Tensor:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, kind: torch.dtype) -> Tensor:
-    """Depthwise, of float or bfloat16 (N, C, H, W); without a bias the taps are taken in reverse."""
+    """Depthwise, of float or bfloat16 (N, C, H, W); without a bias the taps are taken in
+    reverse."""
     rows = _last(x)
     n, h, w, c = rows.shape
     out = torch.empty((n, h, w, c), dtype=kind, device=x.device)
@@ -194,7 +199,8 @@ class FinePointwise(nn.Conv2d):
 
 
 def stand_in(model: nn.Module) -> None:
-    """Make the convolutions of a LatentCodec those above; the strided ones of h_a stay what they are."""
+    """Make the convolutions of a LatentCodec those above; the strided ones of h_a stay what they
+    are."""
     for name, module in model.named_modules():
         if type(module) not in (nn.Conv2d, Linear):
             continue

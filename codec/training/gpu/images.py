@@ -1,7 +1,8 @@
 """Training images in the memory of the device, and batches of crops that are gathered from there.
 
-What is drawn at random follows data.py and graphics.py, with two shortcuts: every photograph is stored at six scales, found once,
-instead of being scaled for each crop; and pages of graphics are drawn once.
+What is drawn at random follows data.py and graphics.py, with two shortcuts: every photograph is
+stored at six scales, found once, instead of being scaled for each crop; and pages of graphics are
+drawn once.
 """
 
 from __future__ import annotations
@@ -20,15 +21,11 @@ from ..data.graphics.pages import TRAINING, draw_page
 from ..data.photographs import HIGH_RATE_INDEX, Photographs
 from ..networks.latent_codec import GAIN_LEVELS
 
-# A photograph is scaled down by a factor from each of these intervals. High rates leave out the first: JPEG sources have
-# lost their finest detail.
+# A photograph is scaled down by a factor from each of these intervals. High rates leave out the
+# first: JPEG sources have lost their finest detail.
 FACTORS = (1.0, 1.3, 1.5, 1.7, 1.85, 2.0)
-PAGE_KINDS = (
-    0.75,
-    0.15,
-    0.05,
-    0.05,
-)  # shares of a page as it is, smaller, twice as large, and that smoothly
+# Shares of a page as it is, smaller, twice as large, and that smoothly
+PAGE_KINDS = (0.75, 0.15, 0.05, 0.05)
 PARAMETERS = 8  # of a crop, see Store.draw
 
 
@@ -60,8 +57,8 @@ def _page(seed: int, number: int, patch: int) -> list[np.ndarray]:
 class Store:
     """Images one behind the other in one buffer, `flat`, uint8, on the host.
 
-    photos: those smaller than `patch` on a side are left out. pages: of graphics. Raises ValueError where
-    no photograph is left.
+    photos: those smaller than `patch` on a side are left out. pages: of graphics. Raises ValueError
+    where no photograph is left.
     """
 
     def __init__(self, photos: Photographs, patch: int, pages: int, seed: int):
@@ -116,10 +113,11 @@ class Store:
     def draw(
         self, rng: np.random.Generator, batch: int, graphics: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Crops at random: int64 (batch, PARAMETERS), which `crops` takes, and gain indexes, float32 (batch,), stratified.
+        """Crops at random: int64 (batch, PARAMETERS), which `crops` takes, and gain indexes,
+        float32 (batch,), stratified.
 
-        Of a crop: place of its first pixel in `flat`, steps to the next line and column, offsets of the
-        channels (3), whether it is inverted, whether made grey.
+        Of a crop: place of its first pixel in `flat`, steps to the next line and column, offsets of
+        the channels (3), whether it is inverted, whether made grey.
         """
         side = self.patch
         index = (rng.permutation(batch) + rng.random(batch)) / batch * (GAIN_LEVELS - 1)
@@ -154,8 +152,8 @@ class Store:
 
 
 def crops(flat: Tensor, parameters: Tensor, side: int) -> Tensor:
-    """Crops as the networks take them, float32 (B, 3, side, side) in -0.5..0.5, channels-last. flat: Store.flat on the device;
-    parameters: int64 (B, PARAMETERS), see Store.draw."""
+    """Crops as the networks take them, float32 (B, 3, side, side) in -0.5..0.5, channels-last.
+    flat: Store.flat on the device; parameters: int64 (B, PARAMETERS), see Store.draw."""
     i = torch.arange(side, device=flat.device)
     first, line, column = (parameters[:, k, None, None] for k in range(3))
     place = first + line * i[:, None] + column * i

@@ -1,4 +1,5 @@
-"""The training loop on one GPU: a rate that falls from its peak to nothing in a given time, and a checkpoint like train.py's."""
+"""The training loop on one GPU: a rate that falls from its peak to nothing in a given time, and a
+checkpoint like train.py's."""
 
 from __future__ import annotations
 
@@ -30,11 +31,8 @@ from .trellis import GpuTrellis
 
 TILES = (32, 64, 64, 128)  # sides of the tiles that some batches are cut into
 TILED = 0.08  # share of the steps
-WATCH_EVERY, WATCHED_CROPS, KEPT = (
-    200,
-    16,
-    0.8,
-)  # steps between looks at where small values of the trellis lie
+# Steps between looks at where small values of the trellis lie
+WATCH_EVERY, WATCHED_CROPS, KEPT = (200, 16, 0.8)
 LOG_EVERY = 200
 FLOOR = 0.003  # of the learning rate, as a share of its peak
 AHEAD = 3  # steps that the host may be ahead of the device: the clock is to be the device's too
@@ -63,10 +61,23 @@ class Settings:
 def config_of(s: Settings, steps: int, device: str) -> TrainConfig:
     """The settings as `aei train` names them, for checkpoint and manifest."""
     return TrainConfig(
-        steps=steps, batch=s.batch, patch=s.patch, optimiser="muon", lr=s.lr, decay=1.0,
-        warmup=round(s.warmup * steps), clip=s.clip, ema=s.ema, balance=s.balance,
-        rounding=s.rounding, trellis=True, graphics=s.graphics, bf16=True, seed=s.seed, device=device,
-    )  # fmt: skip
+        steps=steps,
+        batch=s.batch,
+        patch=s.patch,
+        optimiser="muon",
+        lr=s.lr,
+        decay=1.0,
+        warmup=round(s.warmup * steps),
+        clip=s.clip,
+        ema=s.ema,
+        balance=s.balance,
+        rounding=s.rounding,
+        trellis=True,
+        graphics=s.graphics,
+        bf16=True,
+        seed=s.seed,
+        device=device,
+    )
 
 
 class _Steps:
@@ -130,7 +141,8 @@ class _Steps:
 
     @torch.no_grad()
     def watch(self, steering: Steering) -> None:
-        """Look where small values of the trellis lie in a few of the crops, and move its points there."""
+        """Look where small values of the trellis lie in a few of the crops, and move its points
+        there."""
         model, count = self.model, WATCHED_CROPS
         model.trellis.seen.mul_(KEPT)
         model.watching = True
@@ -154,9 +166,10 @@ def train(
 ) -> None:
     """Train a model for a while and leave `last.pt` and `steps.csv` in `out`.
 
-    The learning rate rises to `s.lr` and falls to nothing over `s.seconds`; the averaged weights are what
-    export takes. before: `step`, `pixels`, `hours` and `steering` of what the model comes from, if anything. Raises
-    ValueError where the images are too small, RuntimeError where most steps are not finite.
+    The learning rate rises to `s.lr` and falls to nothing over `s.seconds`; the averaged weights
+    are what export takes. before: `step`, `pixels`, `hours` and `steering` of what the model comes
+    from, if anything. Raises ValueError where the images are too small, RuntimeError where most
+    steps are not finite.
     """
     before = before or {}
     out.mkdir(parents=True, exist_ok=True)
@@ -244,7 +257,10 @@ def train(
                 now = time.monotonic()
                 speed = n * s.batch * s.patch**2 / (now - marked) / 1e6
                 marked = now
-                row = [f"{v:.6g}" for v in (step + 1, pixels, now - start, loss, bpp, psnr, norm, s.lr * factor)]  # fmt: skip
+                row = [
+                    f"{v:.6g}"
+                    for v in (step + 1, pixels, now - start, loss, bpp, psnr, norm, s.lr * factor)
+                ]
                 table.writerow(row)
                 file.flush()
                 log(
@@ -260,7 +276,8 @@ def train(
 
 
 def of_checkpoint(path: Path, depths: dict[str, int]) -> tuple[LatentCodec, dict]:
-    """The averaged model of a checkpoint, grown to the depths asked for, and what `train` takes as `before`."""
+    """The averaged model of a checkpoint, grown to the depths asked for, and what `train` takes as
+    `before`."""
     from ..networks.grow import deepened
     from ..tasks import network_from_dict
 

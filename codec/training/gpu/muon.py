@@ -1,8 +1,8 @@
-"""Muon (Jordan et al. 2024) with the updates of AdamW's size, for CUDA graphs: every parameter lies in one buffer,
-matrices of one shape side by side, and nothing is read back.
+"""Muon (Jordan et al. 2024) with the updates of AdamW's size, for CUDA graphs: every parameter lies
+in one buffer, matrices of one shape side by side, and nothing is read back.
 
-The same steps as `--optimiser muon`: momentum whose matrices are orthogonalised by five Newton-Schulz
-iterations; Adam for vectors, depthwise weights and the linear path.
+The same steps as `--optimiser muon`: momentum whose matrices are orthogonalised by five
+Newton-Schulz iterations; Adam for vectors, depthwise weights and the linear path.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ def orthogonal(g: Tensor) -> Tensor:
 
 
 class FlatMuon:
-    """Optimiser of a LatentCodec, whose parameters become views of `data`; with the average of the weights, `average`.
+    """Optimiser of a LatentCodec, whose parameters become views of `data`; with the average of the
+    weights, `average`.
 
-    lr, keep: tensors, what the next steps take as learning rate and as share of the average that stays.
+    lr, keep: tensors, what the next steps take as learning rate and as share of the average that
+    stays.
     """
 
     def __init__(self, model: torch.nn.Module, clip: float):
@@ -77,8 +79,8 @@ class FlatMuon:
 
     @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
-        """Take a step by the gradients that the parameters have. Returns their norm, and 1 where they were finite;
-        where not, momenta and average go on alone."""
+        """Take a step by the gradients that the parameters have. Returns their norm, and 1 where
+        they were finite; where not, momenta and average go on alone."""
         grad = torch.cat([p.grad.reshape(-1).float() for p in self.parameters])
         norm = grad.norm()
         finite = torch.isfinite(norm)

@@ -1,4 +1,5 @@
-"""LatentCodec for training on a GPU: the same weights and loss, with what is slow there done otherwise."""
+"""LatentCodec for training on a GPU: the same weights and loss, with what is slow there done
+otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from .trellis import GpuTrellis
 
 
 class GpuCodec(LatentCodec):
-    """A LatentCodec that `for_gpu` has turned. Its forward is for training only: with noise, rounding and trellis."""
+    """A LatentCodec that `for_gpu` has turned. Its forward is for training only: with noise,
+    rounding and trellis."""
 
     trellis: GpuTrellis
     worth: float  # of a squared error along the trellis, in bits

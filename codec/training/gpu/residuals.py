@@ -1,4 +1,5 @@
-"""Rounding of residuals and their rate, each as one kernel; the rate's gradients are worked out on the way."""
+"""Rounding of residuals and their rate, each as one kernel; the rate's gradients are worked out on
+the way."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ LEAST_MASS = 1e-9  # of a symbol, as LatentCodec.bits has it
 
 @triton.jit
 def _erfc(x):
-    """By a Chebyshev polynomial (Press et al., Numerical Recipes), relative error below 1.2e-7: 1 - erf would be 0 in the
-    tails, whose bits count."""
+    """By a Chebyshev polynomial (Press et al., Numerical Recipes), relative error below 1.2e-7: 1 -
+    erf would be 0 in the tails, whose bits count."""
     z = tl.abs(x)
     t = 1.0 / (1.0 + 0.5 * z)
     q = -1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))
@@ -35,7 +36,8 @@ def _erfc(x):
 
 @triton.jit
 def _slope(low, high, s, BOUND: tl.constexpr):
-    """Bits of the mass between two magnitudes; their derivatives by the scale, and by both magnitudes together."""
+    """Bits of the mass between two magnitudes; their derivatives by the scale, and by both
+    magnitudes together."""
     inv = 0.70710678 / s
     p = 0.5 * (_erfc(low * inv) - _erfc(high * inv))
     p = tl.maximum(p, BOUND)
@@ -136,8 +138,8 @@ def rate(value: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
 def rounded(
     residual: Tensor, scale: Tensor, rounding: float, offsets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """scales.symbols_of, and what it chooses stands for: points, and least and largest magnitude of the symbols, float32 of the
-    shape of `residual` and `scale`."""
+    """scales.symbols_of, and what it chooses stands for: points, and least and largest magnitude of
+    the symbols, float32 of the shape of `residual` and `scale`."""
     residual, scale = residual.contiguous(), scale.contiguous()
     points, low, high = (torch.empty_like(residual) for _ in range(3))
     n = residual.numel()

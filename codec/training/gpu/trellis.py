@@ -1,7 +1,8 @@
-"""The search for a path through the trellis, for training: what codec/exact/trellis.py does with NumPy, as Triton kernels.
+"""The search for a path through the trellis, for training: what codec/exact/trellis.py does with
+NumPy, as Triton kernels.
 
-Every lane is one program, whose states are one vector. No length depends on how many residuals take part, and nothing
-is read back, so that a training step can be captured as a CUDA graph.
+Every lane is one program, whose states are one vector. No length depends on how many residuals take
+part, and nothing is read back, so that a training step can be captured as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def _price(
     magnitude, size, scale, table, worth, bits, centre, reach, offsets, first, half_step,
     quantiser: tl.constexpr, OFFSET_SIZES: tl.constexpr, SCALES: tl.constexpr, live,
 ):  # fmt: skip
-    """Bits and weighted squared error of a magnitude, as Trellis._best has it; half_step and offsets in steps."""
+    """Bits and weighted squared error of a magnitude, as Trellis._best has it; half_step and
+    offsets in steps."""
     point = (2 * magnitude - quantiser * (magnitude > 0)).to(tl.float32) * half_step
     near = live & (magnitude > 0) & (magnitude <= OFFSET_SIZES)
     cell = (quantiser * SCALES + scale - first) * OFFSET_SIZES + magnitude - 1
@@ -40,7 +42,8 @@ def _costs(
     worth, half_step, first, shifted_tables, count,
     OFFSET_SIZES: tl.constexpr, SCALES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The best magnitude of each parity under each quantiser, and its cost; residuals in the order of the lanes."""
+    """The best magnitude of each parity under each quantiser, and its cost; residuals in the order
+    of the lanes."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = place < tl.load(taking_part)
     source = tl.load(order + place, live, 0)
@@ -71,7 +74,8 @@ def _path(
     cost, taking_part, state, row, second, taken, count,
     LENGTH: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """Viterbi's algorithm in one lane. state, row: int32 (2, STATES), whence each state is reached, and at whose cost."""
+    """Viterbi's algorithm in one lane. state, row: int32 (2, STATES), whence each state is reached,
+    and at whose cost."""
     lane = tl.program_id(0)
     part = tl.load(taking_part)
     lanes = (part + LENGTH - 1) // LENGTH
@@ -99,7 +103,8 @@ def _path(
 
 
 class GpuTrellis:
-    """A trellis and code lengths (Prior.costs) on a device, `one` being a step in their fixed point."""
+    """A trellis and code lengths (Prior.costs) on a device, `one` being a step in their fixed
+    point."""
 
     def __init__(self, trellis: Trellis, costs: tuple, one: float, device: torch.device):
         state, row = trellis.branches()
@@ -116,15 +121,16 @@ class GpuTrellis:
         self.centre, self.reach = put(centre, torch.int32), put(reach, torch.int32)
         self.one = one
         self.offsets = put(trellis.offsets / one, torch.float32)
-        # as Steering.seen: sums, in fixed point, of how much nearer to the mean than a point without offset small
-        # values lie, and counts
+        # as Steering.seen: sums, in fixed point, of how much nearer to the mean than a point
+        # without offset small values lie, and counts
         self.seen = torch.zeros((2, *self.offsets.shape), dtype=torch.float64, device=device)
 
     def choose(self, exact: Tensor, index: Tensor, error_bits: float) -> tuple[Tensor, Tensor]:
-        """Magnitudes, int32 (n,), of the cheapest path, and the quantiser that makes them, int32 (n,), 1 being the shifted
-        one; both 0 where a residual takes no part.
+        """Magnitudes, int32 (n,), of the cheapest path, and the quantiser that makes them, int32
+        (n,), 1 being the shifted one; both 0 where a residual takes no part.
 
-        exact: float32 (n,) in steps; index: uint8 (n,), scale indexes; error_bits: as in Trellis.choose.
+        exact: float32 (n,) in steps; index: uint8 (n,), scale indexes; error_bits: as in
+        Trellis.choose.
         """
         count, device = len(exact), exact.device
         key = torch.where(index >= self.first, index, 255)
@@ -133,10 +139,25 @@ class GpuTrellis:
         values = torch.empty((4, count), dtype=torch.int32, device=device)
         cost = torch.empty((4, count), dtype=torch.float32, device=device)
         _costs[(triton.cdiv(count, BLOCK),)](
-            exact, index, order, part, values, cost, self.bits, self.centre, self.reach, self.offsets,
-            error_bits, self.half_step, self.first, self.shifted_tables, count,
-            OFFSET_SIZES=self.offsets.shape[2], SCALES=self.offsets.shape[1], BLOCK=BLOCK,
-        )  # fmt: skip
+            exact,
+            index,
+            order,
+            part,
+            values,
+            cost,
+            self.bits,
+            self.centre,
+            self.reach,
+            self.offsets,
+            error_bits,
+            self.half_step,
+            self.first,
+            self.shifted_tables,
+            count,
+            OFFSET_SIZES=self.offsets.shape[2],
+            SCALES=self.offsets.shape[1],
+            BLOCK=BLOCK,
+        )
         lanes = triton.cdiv(count, self.length)
         second = torch.empty((lanes, self.length, self.states), dtype=torch.int8, device=device)
         taken = torch.zeros(count, dtype=torch.int32, device=device)
@@ -173,5 +194,6 @@ class GpuTrellis:
         flat[1].scatter_add_(0, cell, near.double())
 
     def move_points(self, offsets: np.ndarray) -> None:
-        """Take other offsets, in fixed point; in place, for CUDA graphs read them where they are."""
+        """Take other offsets, in fixed point; in place, for CUDA graphs read them where they
+        are."""
         self.offsets.copy_(torch.from_numpy(offsets / self.one))

@@ -1,9 +1,10 @@
 """The convolutional autoencoder of the introductory text, as a codec for 32x32 images.
 
-Encoder: 3x3 convolutions without padding of 32, 64 and 128 channels, ReLU, 2x2 max pooling after the
-first two (32 -> 30 -> 15 -> 13 -> 6 -> 4). Decoder: 3x3 "same" convolutions of 128, 64, 32 channels with
-ReLU, each followed by 2x upsampling, then 3 channels and a sigmoid. The latents (128, 4, 4) are scaled,
-rounded and coded under a factorized prior (Balle et al. 2018, CompressAI's EntropyBottleneck).
+Encoder: 3x3 convolutions without padding of 32, 64 and 128 channels, ReLU, 2x2 max pooling after
+the first two (32 -> 30 -> 15 -> 13 -> 6 -> 4). Decoder: 3x3 "same" convolutions of 128, 64, 32
+channels with ReLU, each followed by 2x upsampling, then 3 channels and a sigmoid. The latents (128,
+4, 4) are scaled, rounded and coded under a factorized prior (Balle et al. 2018, CompressAI's
+EntropyBottleneck).
 """
 
 from __future__ import annotations
@@ -50,16 +51,27 @@ class ConvAutoencoder(nn.Module):
             nn.Conv2d(2 * w, 4 * w, 3), nn.ReLU(), *_more(4 * w, d),
         )  # fmt: skip
         self.g_s = nn.Sequential(
-            nn.Conv2d(4 * w, 4 * w, 3, padding=1), nn.ReLU(), *_more(4 * w, d), nn.Upsample(scale_factor=2),
-            nn.Conv2d(4 * w, 2 * w, 3, padding=1), nn.ReLU(), *_more(2 * w, d), nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * w, w, 3, padding=1), nn.ReLU(), *_more(w, d), nn.Upsample(scale_factor=2),
-            nn.Conv2d(w, 3, 3, padding=1), nn.Sigmoid(),
-        )  # fmt: skip
+            nn.Conv2d(4 * w, 4 * w, 3, padding=1),
+            nn.ReLU(),
+            *_more(4 * w, d),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(4 * w, 2 * w, 3, padding=1),
+            nn.ReLU(),
+            *_more(2 * w, d),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * w, w, 3, padding=1),
+            nn.ReLU(),
+            *_more(w, d),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(w, 3, 3, padding=1),
+            nn.Sigmoid(),
+        )
         self.log_gain = nn.Parameter(torch.full((1, 4 * w, 1, 1), math.log(INITIAL_GAIN)))
         self.prior = EntropyBottleneck(4 * w, init_scale=INITIAL_SCALE)
 
     def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
-        """x: (B, 3, 32, 32) in -0.5..0.5; index is not used (one rate). Returns x_hat, y_bits, z_bits."""
+        """x: (B, 3, 32, 32) in -0.5..0.5; index is not used (one rate). Returns x_hat, y_bits,
+        z_bits."""
         y = self.g_a(x + 0.5)
         nothing = torch.zeros(x.shape[0], device=x.device)
         if not self.config.quantise:
@@ -76,8 +88,8 @@ class ConvAutoencoder(nn.Module):
     def likelihood(self, y: Tensor) -> Tensor:
         """Mass of y +- 1/2 under the prior of its channel. y: (B, C, h, w).
 
-        EntropyBottleneck.forward would round about medians; files hold plain integers, so its density
-        is evaluated at the values themselves.
+        EntropyBottleneck.forward would round about medians; files hold plain integers, so its
+        density is evaluated at the values themselves.
         """
         c = y.shape[1]
         values = y.transpose(0, 1).reshape(c, 1, -1)

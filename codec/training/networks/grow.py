@@ -1,7 +1,7 @@
 """A deeper network that computes what a trained one computes, to go on training from.
 
-New blocks, and a new context of z_hat, end in a layer of zeros, so that at the start they add nothing (as in Net2Net, Chen et al.
-2016, and Fixup, Zhang et al. 2019).
+New blocks, and a new context of z_hat, end in a layer of zeros, so that at the start they add
+nothing (as in Net2Net, Chen et al. 2016, and Fixup, Zhang et al. 2019).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LAST_LAYERS = (".down.", ".pw2.", ".finish.head.")  # of a Block, a PriorBlock, 
 
 
 def can_grow(old: NetworkConfig | CaeConfig, new: NetworkConfig | CaeConfig) -> bool:
-    """Whether `new` is `old` with more blocks, of the usual hidden widths, or a context of z_hat, and nothing else; never of a
-    cae."""
+    """Whether `new` is `old` with more blocks, of the usual hidden widths, or a context of z_hat,
+    and nothing else; never of a cae."""
     if not isinstance(old, NetworkConfig) or not isinstance(new, NetworkConfig):
         return False
     a, b = asdict(old), asdict(new)
@@ -34,8 +34,8 @@ def can_grow(old: NetworkConfig | CaeConfig, new: NetworkConfig | CaeConfig) -> 
 
 
 def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfig) -> LatentCodec:
-    """A model of a deeper configuration with the weights of `model`, and its output. Raises ValueError where
-    `can_grow` is False."""
+    """A model of a deeper configuration with the weights of `model`, and its output. Raises
+    ValueError where `can_grow` is False."""
     if not can_grow(model.config, config):
         raise ValueError("a network grows by more blocks, or a context of z_hat, only")
     assert isinstance(config, NetworkConfig)
@@ -52,14 +52,15 @@ def grown(model: LatentCodec | ConvAutoencoder, config: NetworkConfig | CaeConfi
 
 
 def deepened(model: LatentCodec, depths: dict[str, int]) -> LatentCodec:
-    """`grown` to some depths by name (`blocks16`, ...), where those are not the model's. Raises ValueError as `grown`."""
+    """`grown` to some depths by name (`blocks16`, ...), where those are not the model's. Raises
+    ValueError as `grown`."""
     config = replace(model.config, **depths)  # type: ignore[arg-type]
     return model if config == model.config else grown(model, config)
 
 
 def stretched(model: LatentCodec, lambdas: tuple[float, float]) -> LatentCodec:
-    """The same model, its rows of gains moved, in place, from gain indexes over other lambdas to those over
-    LAMBDA_MIN to LAMBDA_MAX; beyond the ends they go on as straight lines.
+    """The same model, its rows of gains moved, in place, from gain indexes over other lambdas to
+    those over LAMBDA_MIN to LAMBDA_MAX; beyond the ends they go on as straight lines.
 
     lambdas: the least and the most that the model was trained for.
     """

@@ -1,4 +1,5 @@
-"""Karhunen-Loeve basis of 16x16x3 training patches: where the linear path of the transforms starts."""
+"""Karhunen-Loeve basis of 16x16x3 training patches: where the linear path of the transforms
+starts."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ PATCH = 16
 def klt_basis(images: list[np.ndarray], components: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Leading eigenvectors of the second-moment matrix of 16x16 RGB patches.
 
-    images: uint8 (H, W, 3) arrays. Returns (basis, std): basis float32 (components, 768), orthonormal
-    rows in `pixel_unshuffle(16)` channel order; std float32 (components,), the root mean square of each
-    coefficient for pixels in -0.5..0.5. Components are dealt to the four channel groups of the
-    context model in turn (0, 4, 8, ... then 1, 5, 9, ...), so that every group spans the spectrum.
+    images: uint8 (H, W, 3) arrays. Returns (basis, std): basis float32 (components, 768),
+    orthonormal rows in `pixel_unshuffle(16)` channel order; std float32 (components,), the root
+    mean square of each coefficient for pixels in -0.5..0.5. Components are dealt to the four
+    channel groups of the context model in turn (0, 4, 8, ... then 1, 5, 9, ...), so that every
+    group spans the spectrum.
     """
     rng = np.random.default_rng(seed)
     moment = torch.zeros(3 * PATCH**2, 3 * PATCH**2, dtype=torch.float64)

@@ -37,8 +37,8 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and depths. `width2`, `blocks2` act at half the resolution, in g_s alone, `width8`, `blocks8` at 1/8,
-    `width16`, `blocks16` at 1/16."""
+    """Widths and depths. `width2`, `blocks2` act at half the resolution, in g_s alone, `width8`,
+    `blocks8` at 1/8, `width16`, `blocks16` at 1/16."""
 
     latents: int = 320
     width2: int = 32
@@ -70,7 +70,8 @@ class NetworkConfig:
 
     @property
     def margin(self) -> int:
-        """Pixels around one that the end of g_s sees: two per 3x3 convolution at half the resolution."""
+        """Pixels around one that the end of g_s sees: two per 3x3 convolution at half the
+        resolution."""
         return 2 * self.blocks2
 
 
@@ -80,7 +81,8 @@ def lambda_of_index(index: Tensor | float) -> Tensor | float:
 
 
 def loss_weight(lam: Tensor | float, balance: float) -> Tensor | float:
-    """How much the loss at a lambda counts beside that at the geometric middle of the lambdas, see train.objective."""
+    """How much the loss at a lambda counts beside that at the geometric middle of the lambdas, see
+    train.objective."""
     return (lam / LAMBDA_MIDDLE) ** -balance
 
 
@@ -111,14 +113,16 @@ class Rows(nn.Module):
         t = index.float() * ((n - 1) / (GAIN_LEVELS - 1))
         knots = torch.arange(n, device=t.device, dtype=t.dtype)
         weights = (1 - (t[:, None] - knots).abs()).clamp(min=0)  # hat functions, rows sum to 1
-        # not a matrix product, which autocast would round to bfloat16: a gain wrong by half a per cent
+        # not a matrix product, which autocast would round to bfloat16: a gain wrong by half a per
+        # cent
         row = (weights[:, :, None] * self.anchors).sum(1)
         return (row.exp() if self.log else row)[:, :, None, None]
 
 
 class Linear(nn.Conv2d):
-    """A layer of the linear path, which autocast leaves in float32: its values span hundreds of quantisation steps, and eight
-    bits of them would be noise that costs 0.7 % of the rate, at high rates a tenth of a decibel."""
+    """A layer of the linear path, which autocast leaves in float32: its values span hundreds of
+    quantisation steps, and eight bits of them would be noise that costs 0.7 % of the rate, at high
+    rates a tenth of a decibel."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -139,7 +143,8 @@ class Block(nn.Module):
 
 
 class Analysis(nn.Module):
-    """g_a: image (B, 3, H, W), H and W multiples of 16, range -0.5..0.5 -> latents (B, M, H/16, W/16)."""
+    """g_a: image (B, 3, H, W), H and W multiples of 16, range -0.5..0.5 -> latents (B, M, H/16,
+    W/16)."""
 
     def __init__(self, c: NetworkConfig, basis: Tensor, std: Tensor):
         super().__init__()
@@ -166,8 +171,9 @@ class Analysis(nn.Module):
 
 
 class Finish(nn.Module):
-    """The end of g_s, at half the resolution: image (B, 3, H, W) -> image. What stands before works on blocks of 8x8 and 16x16
-    pixels, whose sum it alone sees, pixel beside pixel. In float32: eight bits of a pixel are a level."""
+    """The end of g_s, at half the resolution: image (B, 3, H, W) -> image. What stands before works
+    on blocks of 8x8 and 16x16 pixels, whose sum it alone sees, pixel beside pixel. In float32:
+    eight bits of a pixel are a level."""
 
     def __init__(self, c: NetworkConfig):
         super().__init__()
@@ -284,8 +290,8 @@ class ContextStep(nn.Module):
 
 
 class HyperContext(nn.Module):
-    """What z_hat above and on the left says of a place: (B, Z, h, w) as h_s takes it -> (B, 2 Z, h, w), means in symbols and
-    what the logs of the scales grow by; zeros at first."""
+    """What z_hat above and on the left says of a place: (B, Z, h, w) as h_s takes it -> (B, 2 Z, h,
+    w), means in symbols and what the logs of the scales grow by; zeros at first."""
 
     def __init__(self, c: NetworkConfig):
         super().__init__()
@@ -364,19 +370,20 @@ class LatentCodec(nn.Module):
         self.register_buffer("joined", torch.tensor(joined), persistent=False)
 
     def bits(self, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
-        """-log2 of the mass a zero-mean Gaussian puts between two magnitudes, the lower one negative for zero; all
-        float32."""
+        """-log2 of the mass a zero-mean Gaussian puts between two magnitudes, the lower one
+        negative for zero; all float32."""
         inv = 0.5**0.5 / self.bound_scale(scale).clamp(max=SCALE_MAX)
         p = 0.5 * (torch.erfc(low * inv) - torch.erfc(high * inv))
         return -torch.log2(self.bound_likelihood(p))
 
     def rate(self, value: Tensor, low: Tensor, high: Tensor, scale: Tensor, noisy: bool) -> Tensor:
-        """Bits of symbols that stand for the magnitudes from `low` to `high`, `value` being what was quantised; all
-        float32. If `noisy`, with gradients fit for training.
+        """Bits of symbols that stand for the magnitudes from `low` to `high`, `value` being what
+        was quantised; all float32. If `noisy`, with gradients fit for training.
 
-        Symbols rounded to the nearest are stood in for by additive uniform noise (Balle et al. 2017). It cannot stand in
-        for rate-distortion optimised rounding, whose symbols are fewer: there the scale learns from the
-        symbols themselves, and only the value (hence the encoder and the mean) from the noise.
+        Symbols rounded to the nearest are stood in for by additive uniform noise (Balle et
+        al. 2017). It cannot stand in for rate-distortion optimised rounding, whose symbols are
+        fewer: there the scale learns from the symbols themselves, and only the value (hence the
+        encoder and the mean) from the noise.
         """
         if not noisy:
             return self.bits(low, high, scale)
@@ -406,7 +413,8 @@ class LatentCodec(nn.Module):
         return self.rate(z - mean, size - 0.5, size + 0.5, scale, noisy).sum((1, 2, 3))
 
     def step_parameters(self, k: int, h: Tensor, view: Tensor | None, index: Tensor):
-        """Mean and scale of step k: each (B, cell 4, M/4, h/2, w/2) float32, in quantisation steps."""
+        """Mean and scale of step k: each (B, cell 4, M/4, h/2, w/2) float32, in quantisation
+        steps."""
         out = self.step_head(k, split_cells(self.context[k].features(h, view)))
         quarter = self.config.latents // 4
         groups = self.groups[k]
@@ -417,8 +425,8 @@ class LatentCodec(nn.Module):
         return mean, scale
 
     def step_head(self, k: int, f: Tensor) -> Tensor:
-        """Head of step k on features (B, cell 4, P, h/2, w/2), each cell with the rows of its group: float32
-        (B, cell 4, [mean, scale], M/4, h/2, w/2)."""
+        """Head of step k on features (B, cell 4, P, h/2, w/2), each cell with the rows of its
+        group: float32 (B, cell 4, [mean, scale], M/4, h/2, w/2)."""
         head = self.context[k].head
         b, _, p, hh, ww = f.shape
         quarter, groups = self.config.latents // 4, self.groups[k]
@@ -430,8 +438,8 @@ class LatentCodec(nn.Module):
     def quantised(
         self, residual: Tensor, scale: Tensor, learn: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What residuals become, and the least and the largest magnitude that their code words stand for, all of their shape.
-        learn: follow where small values of the trellis lie."""
+        """What residuals become, and the least and the largest magnitude that their code words
+        stand for, all of their shape. learn: follow where small values of the trellis lie."""
         symbols = symbols_of(residual, scale, self.rounding, self.offsets)
         size = symbols.abs()
         points = symbols.sign() * magnitude(size, scale.detach(), self.offsets)
@@ -449,9 +457,9 @@ class LatentCodec(nn.Module):
     def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
         """x: (B, 3, H, W) in -0.5..0.5 (H, W multiples of 32); index: float (B,) in 0..255.
 
-        Mixed quantisation (Minnen and Singh 2020): the rate sees additive uniform noise (if `noisy`,
-        else symbols; see `rate`), g_s and the context see rounded values with straight-through gradients.
-        Returns x_hat, y_bits and z_bits, the last two summed per image.
+        Mixed quantisation (Minnen and Singh 2020): the rate sees additive uniform noise (if
+        `noisy`, else symbols; see `rate`), g_s and the context see rounded values with
+        straight-through gradients. Returns x_hat, y_bits and z_bits, the last two summed per image.
         """
         y = self.g_a(x, index).float() * self.gain(index)
         # float32: the bf16 kernels of 3x3 stride-2 convolutions give NaN gradients on 2x2 inputs

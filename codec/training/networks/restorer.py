@@ -1,14 +1,17 @@
-"""The restoring network: a degraded image in, a clean one out, in front of a codec that stays as it is.
+"""The restoring network: a degraded image in, a clean one out, in front of a codec that stays as it
+is.
 
-For squared error the best coder of a spoilt source estimates the clean image first, as its conditional mean, and codes
-that estimate as if it were the source (Dobrushin and Tsybakov 1962; Wolf and Ziv 1970). So the network works on pixels,
-knows nothing of rates, and one serves every quality and every coding model; it is trained through g_a, the prior and
-g_s, which are frozen, on what the user pays: bits, and squared error against the clean image.
+For squared error the best coder of a spoilt source estimates the clean image first, as its
+conditional mean, and codes that estimate as if it were the source (Dobrushin and Tsybakov 1962;
+Wolf and Ziv 1970). So the network works on pixels, knows nothing of rates, and one serves every
+quality and every coding model; it is trained through g_a, the prior and g_s, which are frozen, on
+what the user pays: bits, and squared error against the clean image.
 
-The network is a U-Net (Ronneberger et al. 2015) of the blocks of g_a (depthwise 3x3, pointwise), at 1/4, 1/8 and 1/16
-resolution. What it changes, it changes in a 4x4 cosine transform of opponent colours: each coefficient is scaled and
-moved by amounts that the U-Net chooses, a learned form of wavelet shrinkage. So the noise itself need not pass through
-the U-Net to be subtracted. Both amounts start as zero, and the transforms are trained with the rest.
+The network is a U-Net (Ronneberger et al. 2015) of the blocks of g_a (depthwise 3x3, pointwise), at
+1/4, 1/8 and 1/16 resolution. What it changes, it changes in a 4x4 cosine transform of opponent
+colours: each coefficient is scaled and moved by amounts that the U-Net chooses, a learned form of
+wavelet shrinkage. So the noise itself need not pass through the U-Net to be subtracted. Both
+amounts start as zero, and the transforms are trained with the rest.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ SAMPLE = 4  # in training, statistics are taken of every so many rows and column
 
 @dataclass(frozen=True)
 class RestoreConfig(NetworkConfig):
-    """The coding network, and of the restoring one: `restorer_width` channels at 1/4 resolution (twice and four times
-    as many at 1/8 and 1/16), `restorer_depth` blocks in each of its five stages; `enhance`: it sees statistics of
-    the whole image too, as changes of light and colour need."""
+    """The coding network, and of the restoring one: `restorer_width` channels at 1/4 resolution
+    (twice and four times as many at 1/8 and 1/16), `restorer_depth` blocks in each of its five
+    stages; `enhance`: it sees statistics of the whole image too, as changes of light and colour
+    need."""
 
     restorer_width: int = 64
     restorer_depth: int = 4
@@ -44,8 +48,8 @@ class RestoreConfig(NetworkConfig):
 
     @property
     def margin(self) -> int:
-        """Pixels around a window that its output depends on, at most: 3x3 convolutions at 1/4, 1/8 and 1/16, and what
-        the grid of 16 adds."""
+        """Pixels around a window that its output depends on, at most: 3x3 convolutions at 1/4, 1/8
+        and 1/16, and what the grid of 16 adds."""
         d = self.restorer_depth
         reach = 4 * 2 * d + 8 * 2 * d + 16 * d + MULTIPLE
         return -(-reach // MULTIPLE) * MULTIPLE
@@ -57,7 +61,8 @@ def config_of(codec: NetworkConfig, kind: str) -> RestoreConfig:
 
 
 class Restorer(nn.Module):
-    """Image (B, 3, H, W), sides multiples of 16, range -0.5..0.5 -> the same, restored, not clipped.
+    """Image (B, 3, H, W), sides multiples of 16, range -0.5..0.5 -> the same, restored, not
+    clipped.
 
     statistics: (B, S, 1, 1), see `statistics_of`, of networks that enhance.
     """
@@ -105,7 +110,8 @@ class Restorer(nn.Module):
 
 
 def cosine_basis() -> Tensor:
-    """The orthonormal 4x4 cosine transform of three opponent colours: (48, 48), columns in pixel-unshuffle order."""
+    """The orthonormal 4x4 cosine transform of three opponent colours: (48, 48), columns in
+    pixel-unshuffle order."""
     t = torch.arange(4.0)
     cosine = torch.cos(torch.pi * (t[None] + 0.5) * t[:, None] / 4) * 0.5**0.5
     cosine[0] *= 0.5**0.5
@@ -114,7 +120,8 @@ def cosine_basis() -> Tensor:
 
 
 def statistics_of(x: Tensor) -> Tensor:
-    """What `restore.statistics` gives, of a batch (B, 3, H, W): (B, 3 * quantiles, 1, 1), from a sample of its pixels."""
+    """What `restore.statistics` gives, of a batch (B, 3, H, W): (B, 3 * quantiles, 1, 1), from a
+    sample of its pixels."""
     values = x[:, :, ::SAMPLE, ::SAMPLE].flatten(2).float().sort(dim=2).values
     last = values.shape[2] - 1
     places = torch.tensor([round(q * last) for q in QUANTILES], device=x.device)
@@ -145,5 +152,6 @@ class RestoringCodec(nn.Module):
 
 
 def image_cost(error: Tensor) -> Tensor:
-    """Squared error of the restored image itself, at the weight that the middle quality gives it, in bits per pixel."""
+    """Squared error of the restored image itself, at the weight that the middle quality gives it,
+    in bits per pixel."""
     return LAMBDA_MIDDLE * 255.0**2 * error

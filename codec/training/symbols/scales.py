@@ -1,4 +1,5 @@
-"""The scales of the prior, and how a residual becomes a symbol under one: as the encoder chooses it, for training."""
+"""The scales of the prior, and how a residual becomes a symbol under one: as the encoder chooses
+it, for training."""
 
 from __future__ import annotations
 
@@ -15,16 +16,17 @@ RAREST = 2.0**-24  # mass of a table's rarest symbol
 
 
 def level_of(scale: Tensor) -> Tensor:
-    """Scale indexes before they are rounded, within the tables. scale: float32, in quantisation steps."""
+    """Scale indexes before they are rounded, within the tables. scale: float32, in quantisation
+    steps."""
     return torch.log(scale.clamp(SCALE_MIN, SCALE_MAX) / SCALE_MIN) / LOG_SCALE_STEP
 
 
 def magnitude(size: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
     """What symbols of a size stand for under a scale, in quantisation steps.
 
-    size: integers as float32, from -1; scale: float32 of the same shape; offsets: float32 (2, OFFSETS), how much
-    nearer to zero than the integer symbols of size 1 (first row) and 2 are, at every OFFSET_EVERY-th scale
-    level, linear between, constant beyond.
+    size: integers as float32, from -1; scale: float32 of the same shape; offsets: float32 (2,
+    OFFSETS), how much nearer to zero than the integer symbols of size 1 (first row) and 2 are, at
+    every OFFSET_EVERY-th scale level, linear between, constant beyond.
     """
     place = (level_of(scale) / OFFSET_EVERY).clamp(max=OFFSETS - 1)
     below = place.floor().long().clamp(max=OFFSETS - 2)
@@ -35,9 +37,10 @@ def magnitude(size: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def symbols_of(residual: Tensor, scale: Tensor, rounding: float | None, offsets: Tensor) -> Tensor:
-    """Residuals to integers, as float32: to the nearest where `rounding` is None, else as the encoder does
-    (codec/exact/latents.py, optimise_rounding): one less in magnitude where that saves more bits, under a Gaussian of this
-    scale, than its squared error costs, a squared quantisation step being worth `rounding` bits.
+    """Residuals to integers, as float32: to the nearest where `rounding` is None, else as the
+    encoder does (codec/exact/latents.py, optimise_rounding): one less in magnitude where that saves
+    more bits, under a Gaussian of this scale, than its squared error costs, a squared quantisation
+    step being worth `rounding` bits.
 
     residual, scale: float32 of one shape; offsets: see `magnitude`.
     """

@@ -1,7 +1,9 @@
-"""Residuals quantised along the trellis while training, as the encoder of the exported model will do it.
+"""Residuals quantised along the trellis while training, as the encoder of the exported model will
+do it.
 
-The path is the encoder's own (codec/exact/trellis.py), through Gaussian tables, the residuals of a whole batch as one
-sequence. Where small values lie in truth, which export counts, is followed by running means.
+The path is the encoder's own (codec/exact/trellis.py), through Gaussian tables, the residuals of a
+whole batch as one sequence. Where small values lie in truth, which export counts, is followed by
+running means.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ KEPT = 0.998  # of what was counted before, at each call
 def cells(
     values: np.ndarray, shifted: np.ndarray, half_step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest magnitude nearest to the point of a value, float64 (n,); the least one of zero is negative.
+    """Least and largest magnitude nearest to the point of a value, float64 (n,); the least one of
+    zero is negative.
 
-    values: int (n,); shifted: int (n,), 1 under the shifted quantiser; half_step: from a point to the next of the other
-    quantiser.
+    values: int (n,); shifted: int (n,), 1 under the shifted quantiser; half_step: from a point to
+    the next of the other quantiser.
     """
     size = np.abs(values)
     low, high = (2 * size - 1.0 - shifted) * half_step, (2 * size + 1.0 - shifted) * half_step
@@ -48,15 +51,16 @@ class Steering:
         self.error_bits = rounding * ERROR_SHARE
         self.trellis = new_trellis(ONE)
         self.costs = gaussian_costs(self.trellis, ONE)
-        # of values by quantiser, scale index and magnitude: sums, in fixed point, of how much nearer to the mean
-        # than a point without offset the residual lies, and counts
+        # of values by quantiser, scale index and magnitude: sums, in fixed point, of how much
+        # nearer to the mean than a point without offset the residual lies, and counts
         self.seen = np.zeros((2, 2, SCALE_LEVELS - FIRST, OFFSET_SIZES))
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"seen": torch.from_numpy(self.seen)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state, or afresh if it is that of a trellis in which other scales take part."""
+        """Go on from a state, or afresh if it is that of a trellis in which other scales take
+        part."""
         seen = state["seen"].numpy()
         if seen.shape == self.seen.shape:
             self.seen = seen.copy()
@@ -74,9 +78,10 @@ class Steering:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise those residuals whose scale lets them take part; the others stay as they are.
 
-        residual, scale: float32 of one shape, in quantisation steps. Given for rounding and returned with the trellis's
-        choice, float32 of that shape: points, what the residuals become; low and high, the least and the largest
-        magnitude that the code word stands for (low is negative for zero). learn: follow where small values lie.
+        residual, scale: float32 of one shape, in quantisation steps. Given for rounding and
+        returned with the trellis's choice, float32 of that shape: points, what the residuals
+        become; low and high, the least and the largest magnitude that the code word stands for (low
+        is negative for zero). learn: follow where small values lie.
         """
         index = level_of(scale).round().to(torch.uint8).flatten()
         places = (index >= FIRST).nonzero().flatten()

@@ -1,9 +1,10 @@
-"""Frequency tables of the range coder: zero-mean Gaussians, and what an encoder is seen to put under each.
+"""Frequency tables of the range coder: zero-mean Gaussians, and what an encoder is seen to put
+under each.
 
-The scale that the prior predicts picks a table, and what the table holds is free: counted symbols code better than the
-Gaussian that the scale was learned with, since rate-distortion optimised rounding leaves more zeros and the tails are
-longer. A decoder takes either alike. The same goes for the points of the trellis (codec/exact/trellis.py), which is added at
-export.
+The scale that the prior predicts picks a table, and what the table holds is free: counted symbols
+code better than the Gaussian that the scale was learned with, since rate-distortion optimised
+rounding leaves more zeros and the tails are longer. A decoder takes either alike. The same goes for
+the points of the trellis (codec/exact/trellis.py), which is added at export.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from ...exact.trellis import Trellis
 from ...search.slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .trellis_code import CHECK_PARITY, CHECK_SHIFTED, MEMORY, state_machine
 
-# A distribution is the counts and, as if it had been counted so often for each of its symbols, a Gaussian of which
-# some mass lies wider: rare tables, and tails, stay smooth.
+# A distribution is the counts and, as if it had been counted so often for each of its symbols, a
+# Gaussian of which some mass lies wider: rare tables, and tails, stay smooth.
 COUNTS_OF_GAUSSIAN = 50.0
 WIDE_SHARE, WIDE = 0.02, 2.0
 ROUNDS = 2  # what the encoder chooses depends on the tables
 
-# The trellis, found on ten held-out photographs: scale index from which residuals take part (0.33 steps), slices, and the
-# distance of a point from the next of the other quantiser in steps.
+# The trellis, found on ten held-out photographs: scale index from which residuals take part (0.33
+# steps), slices, and the distance of a point from the next of the other quantiser in steps.
 FIRST, LENGTH, HALF_STEP = 9, 192, 0.734
 NEXT, SHIFTED = state_machine(MEMORY, CHECK_SHIFTED, CHECK_PARITY)
 OFFSET_SIZES = 2  # magnitudes whose points are moved to where the residuals lie
 COUNTS_OF_NO_OFFSET = 1000.0
 
-# Of the context of z_hat: fractional bits of means, and scale indexes that it tells apart (up to 13 steps).
+# Of the context of z_hat: fractional bits of means, and scale indexes that it tells apart (up to 13
+# steps).
 PHASE_BITS, HYPER_LEVELS = 3, 40
 
 Latents = list[tuple[int, np.ndarray, np.ndarray]]  # (gain index, y, z) as `quantise` takes them
@@ -56,8 +58,8 @@ def levels() -> list[tuple[float, int]]:
 
 
 def gaussian_tables() -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies, sizes): 64 zero-mean Gaussians, each integer symbol in -R..R (about 6 sigma) and an
-    escape; 24-bit frequencies of at least 1 that sum to 2^24."""
+    """(frequencies, sizes): 64 zero-mean Gaussians, each integer symbol in -R..R (about 6 sigma)
+    and an escape; 24-bit frequencies of at least 1 that sum to 2^24."""
     return tables_of_masses([gaussian(sigma, reach) for sigma, reach in levels()])
 
 
@@ -69,8 +71,8 @@ def gaussian_at(points: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _description(one: int) -> tuple[dict, dict[str, np.ndarray]]:
-    """What a prior says of the trellis: in its program, and in its arrays. one: a step in fixed point. The tables of the
-    shifted quantiser come between those of y and those of z_hat."""
+    """What a prior says of the trellis: in its program, and in its arrays. one: a step in fixed
+    point. The tables of the shifted quantiser come between those of y and those of z_hat."""
     program = {
         "first": FIRST, "length": LENGTH, "next": NEXT, "shifted": SHIFTED,
         "half_step": round(HALF_STEP * one), "tables": SCALE_LEVELS, "offsets": "trellis.offsets",
@@ -87,13 +89,15 @@ def new_trellis(one: int) -> Trellis:
 
 
 def gaussian_costs(trellis: Trellis, one: int) -> Costs:
-    """Code lengths under Gaussian tables of y, in the form of Prior.costs. one: a step in fixed point."""
+    """Code lengths under Gaussian tables of y, in the form of Prior.costs. one: a step in fixed
+    point."""
     masses = [gaussian_at(*shape) for shape in _shapes(trellis, one)]
     return costs_of_tables(*tables_of_masses(masses))
 
 
 def add_trellis(prior: Prior) -> Prior:
-    """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and no offsets."""
+    """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and
+    no offsets."""
     one = 1 << prior.program["mean_bits"]
     program, arrays = _description(one)
     masses = [gaussian_at(*shape) for shape in _shapes(new_trellis(one), one)]
@@ -107,7 +111,8 @@ def _integers(sigma: float, reach: int) -> tuple[np.ndarray, float]:
 
 
 def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]:
-    """(points that the values of a table stand for, in steps, and sigma) of each table of y. one: a step in fixed point."""
+    """(points that the values of a table stand for, in steps, and sigma) of each table of y. one: a
+    step in fixed point."""
     of_y = levels()
     shapes = [_integers(*level) for level in of_y]
     if trellis is None:
@@ -127,8 +132,8 @@ def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]
 
 
 def hyper_shapes() -> list[tuple[np.ndarray, float]]:
-    """As `_shapes`, of the tables of z_hat with a context: of each phase, each scale index. A phase says where the mean lies
-    among the symbols: from half a symbol below zero on."""
+    """As `_shapes`, of the tables of z_hat with a context: of each phase, each scale index. A phase
+    says where the mean lies among the symbols: from half a symbol below zero on."""
     shapes = []
     for phase in range(1 << PHASE_BITS):
         mean = phase / (1 << PHASE_BITS) - 0.5
@@ -139,8 +144,8 @@ def hyper_shapes() -> list[tuple[np.ndarray, float]]:
 
 
 def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what they
-    lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
+    """(frequencies, sizes) of distributions over -R..R, each an array (2R + 1,) of masses; what
+    they lack of 1 goes to the escape. 24-bit frequencies of at least 1 that sum to 2^24."""
     total = 1 << 24
     flat, sizes = [], []
     for mass in masses:
@@ -155,10 +160,11 @@ def tables_of_masses(masses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_tables(prior: Prior, latents: Latents) -> Prior:
-    """The same prior with tables, and offsets of the trellis, that fit the symbols which an encoder of effort 1 chooses.
+    """The same prior with tables, and offsets of the trellis, that fit the symbols which an encoder
+    of effort 1 chooses.
 
-    prior: with Gaussian tables, shared by y and z; latents: of images the model may learn from. The tables of z_hat
-    come behind those of y, one for each scale index that z_hat uses.
+    prior: with Gaussian tables, shared by y and z; latents: of images the model may learn from. The
+    tables of z_hat come behind those of y, one for each scale index that z_hat uses.
     """
     z_levels = prior.arrays["rows.z_table"]
     used = np.unique(z_levels)
@@ -203,8 +209,8 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
 
 
 def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
-    """How much nearer to the mean than their points small values of the trellis lie, in fixed point: sums and counts,
-    float64 (2, quantiser 2, scales, OFFSET_SIZES)."""
+    """How much nearer to the mean than their points small values of the trellis lie, in fixed
+    point: sums and counts, float64 (2, quantiser 2, scales, OFFSET_SIZES)."""
     one = 1 << prior.program["mean_bits"]
     out = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
     for step in quantised.steps:
@@ -226,8 +232,9 @@ def _offsets(prior: Prior, errors: np.ndarray) -> np.ndarray:
 
 
 def offsets_of_means(trellis: Trellis, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Offsets, whole float64, of sums and counts of how much nearer to the mean than the points without offset the
-    residuals lie: less than half the way to the next point of the same quantiser."""
+    """Offsets, whole float64, of sums and counts of how much nearer to the mean than the points
+    without offset the residuals lie: less than half the way to the next point of the same
+    quantiser."""
     most = trellis.half_step - 1
     return np.rint(sums / (counts + COUNTS_OF_NO_OFFSET)).clip(-most, most)
 

@@ -72,7 +72,8 @@ def _advances(path: str) -> np.ndarray:
 
 
 def text_width(path: str, size: int, string: str) -> float:
-    """About the width of an ASCII string in pixels: Pillow's own measure takes as long as drawing."""
+    """About the width of an ASCII string in pixels: Pillow's own measure takes as long as
+    drawing."""
     return size * float(_advances(path)[np.frombuffer(string.encode("ascii"), np.uint8)].sum())
 
 

@@ -203,7 +203,8 @@ def window(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def paste_window(page: Image.Image, rng: Generator, width: int, height: int) -> None:
-    """A window somewhere on the page, perhaps over its edge, with or without a shadow and round corners."""
+    """A window somewhere on the page, perhaps over its edge, with or without a shadow and round
+    corners."""
     x = int(rng.integers(-width // 4, page.width - width * 3 // 4))
     y = int(rng.integers(-height // 4, page.height - height * 3 // 4))
     shadow = int(rng.choice([0, 0, 4, 10]))

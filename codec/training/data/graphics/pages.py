@@ -1,7 +1,8 @@
-"""Synthetic graphics to train and to judge on: rendered text, plots, interfaces, gradients, patterns.
+"""Synthetic graphics to train and to judge on: rendered text, plots, interfaces, gradients,
+patterns.
 
-Pages are drawn with Pillow and NumPy (no torch operation: see `data.batch_of`) and kept in a pool, from
-which crops are cut: drawing a page costs far more than a crop of it.
+Pages are drawn with Pillow and NumPy (no torch operation: see `data.batch_of`) and kept in a pool,
+from which crops are cut: drawing a page costs far more than a crop of it.
 """
 
 from __future__ import annotations
@@ -31,9 +32,8 @@ def photo_page(rng: Generator, side: int, photos: Sequence[np.ndarray]) -> Image
     window_side = min(short, int(side * rng.uniform(1.3, 2.5)))
     y, x = (int(rng.integers(0, n - window_side + 1)) for n in photo.shape[:2])
     page = Image.fromarray(photo[y : y + window_side, x : x + window_side])
-    inner = min(
-        side, max(1, int(window_side / 1.3))
-    )  # a small photograph covers a part of the page
+    # a small photograph covers a part of the page
+    inner = min(side, max(1, int(window_side / 1.3)))
     page = page.resize((inner, inner), Image.Resampling.LANCZOS)
     if inner < side:
         background = text_page(rng, side)
@@ -98,9 +98,9 @@ def graphics_pages(seed: int, count: int, side: int = PAGE) -> list[np.ndarray]:
 class PagePool:
     """Pages that training crops are cut from.
 
-    Which page lies in a slot is a function of (seed, slot, step) alone, and each is drawn when first
-    asked for: a resumed run finds the pages of the run that it goes on from. A page is replaced
-    after `LIFETIME` steps, the slots at different times.
+    Which page lies in a slot is a function of (seed, slot, step) alone, and each is drawn when
+    first asked for: a resumed run finds the pages of the run that it goes on from. A page is
+    replaced after `LIFETIME` steps, the slots at different times.
     """
 
     seed: int
