@@ -84,7 +84,7 @@ def test_what_cannot_be_tuned_is_refused(codec, monkeypatch):
     for side in (1, 4, 5, 17):  # too small for structure, or just not
         data = codec.encode(image[:side, :20], tune="ms-ssim")
         assert codec.decode(data).size == (20, side)
-    monkeypatch.delitem(codec.bundle.manifest, "lambda")
+    monkeypatch.setattr(codec.bundle, "_lambda", None)
     with pytest.raises(UnsupportedError, match="leave that out"):
         codec.encode(image, tune="ms-ssim")
 
@@ -119,8 +119,7 @@ def test_ms_ssim_is_about_that_of_the_benchmark_and_its_gradient_is_its_slope():
 
 def test_a_model_without_a_gradient_is_not_refined(codec, monkeypatch):
     image = picture(64, 64)
-    monkeypatch.setitem(codec.bundle.manifest, "lambda", None)
-    monkeypatch.delitem(codec.bundle.manifest, "lambda")
+    monkeypatch.setattr(codec.bundle, "_lambda", None)
     assert codec.encode(image, effort=5) == codec.encode(image, effort=1)
 
 
