@@ -45,29 +45,29 @@ SCORE_TOLERANCE = 0.5  # of SSIMULACRA 2, above or below
 NEIGHBOURS = (1, -1, 2, -2, 3, -3)  # tried where a score jumps over what was asked
 PATIENCE = 6  # probes before bisection takes over
 
-# How quality runs with the gain index: the mean of 32 photographs (12 for scores) at these indexes,
+# How quality runs with the gain index: the mean of 12 photographs at these indexes,
 # and the first principal component of their differences. Only a first guess hangs on it. Natural
 # logarithm of bits per pixel; dB of PSNR; SSIM as -10 log10(1 - SSIM). Printed by
 # benchmarks/target_curves.py.
 KNOTS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 RATE_CURVES = (
-    (-3.66, -3.19, -2.67, -2.12, -1.58, -1.06, -0.61, -0.21, 0.12),
-    (0.22, 0.27, 0.31, 0.35, 0.37, 0.38, 0.38, 0.36, 0.33),
+    (-2.78, -2.33, -1.83, -1.28, -0.74, -0.234, 0.199, 0.546, 0.874),
+    (0.296, 0.299, 0.33, 0.366, 0.391, 0.384, 0.348, 0.305, 0.256),
 )
 CURVES = {
     SIZE: RATE_CURVES,
     BPP: RATE_CURVES,
     PSNR: (
-        (26.4, 28.0, 29.7, 31.6, 33.7, 35.8, 37.9, 39.8, 41.1),
-        (0.34, 0.36, 0.37, 0.37, 0.35, 0.32, 0.3, 0.3, 0.29),
+        (25.6, 26.8, 28.5, 30.6, 33.1, 35.8, 38.1, 39.9, 41.2),
+        (0.382, 0.401, 0.394, 0.358, 0.304, 0.253, 0.256, 0.287, 0.325),
     ),
     SSIM: (
-        (7.16, 8.03, 9.09, 10.4, 11.8, 13.4, 15.3, 17.1, 19.0),
-        (0.39, 0.41, 0.41, 0.41, 0.38, 0.32, 0.25, 0.18, 0.12),
+        (6.51, 7.39, 8.76, 10.7, 12.9, 15.4, 18.1, 20.4, 22.6),
+        (0.305, 0.354, 0.395, 0.418, 0.407, 0.357, 0.273, 0.212, 0.195),
     ),
     SSIMULACRA2: (
-        (-35.0, -11.9, 12.8, 34.3, 50.7, 63.9, 73.6, 80.9, 85.6),
-        (0.526, 0.532, 0.451, 0.353, 0.265, 0.169, 0.102, 0.0528, 0.0298),
+        (11.8, 31.0, 46.6, 60.6, 71.5, 79.5, 85.0, 88.5, 90.2),
+        (0.654, 0.53, 0.417, 0.281, 0.161, 0.0794, 0.0488, 0.046, 0.0471),
     ),
 }
 

@@ -127,7 +127,8 @@ def test_each_loss_is_zero_on_equal_images_and_falls_in_training(loss, folder, t
     x = torch.from_numpy(synthetic_photo(32, 32)).permute(2, 0, 1)[None] / 255.0 - 0.5
     assert measure(x, x).item() == pytest.approx(0, abs=2e-4)
     assert measure(x * 0.7, x).item() > measure(x * 0.9, x).item() > 0
-    _, rows = run(folder, tmp_path, loss=loss, lr=3e-3)
+    # what SSIMULACRA 2 sees of 32 pixels is little: it takes longer steps to show
+    _, rows = run(folder, tmp_path, loss=loss, lr=1e-2 if loss == "ssimulacra2" else 3e-3)
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 

@@ -107,14 +107,15 @@ def test_channels_are_ranked_and_draw_where_they_should(codec, photo):
 
 def test_the_linear_path_is_that_of_the_weights(codec):
     """Found by running the graph, it equals the product with the stored matrix."""
-    onnx = pytest.importorskip("onnx", reason="needs the [train] extra")
+    pytest.importorskip("compressai", reason="needs the [train] extra")
+    from aei.codec.training.export.export import restore_model
+
     rng = np.random.default_rng(0)
     y = rng.integers(-300, 300, (3, 4, codec.bundle.prior.program["latents"]), dtype=np.int32)
     row, one = 150, 64
     found = codec.transforms.linear_synthesis(y, row, 6)
-    graph = onnx.load(codec.bundle.path / "g_s.onnx").graph
-    weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    matrix = weights["g_s.klt.weight"].reshape(768, -1).astype(np.float64)
+    weight = restore_model(codec.bundle).g_s.klt.weight.detach().numpy()
+    matrix = weight.reshape(768, -1).astype(np.float64)
     blocks = (y * codec.bundle.rows["inverse_gain"][row] / one) @ matrix.T
     blocks = blocks.reshape(3, 4, 3, 16, 16).transpose(0, 3, 1, 4, 2).reshape(48, 64, 3)
     assert np.abs(found - blocks).max() < 2e-5 * np.abs(blocks).max()

@@ -57,7 +57,7 @@ def test_ssim_is_met_from_above(codec, large):
     assert reached.achieved == pytest.approx(achieved, abs=1e-9)
 
 
-@pytest.mark.parametrize("goal", [40, 50, 70])
+@pytest.mark.parametrize("goal", [50, 60, 70])
 def test_scores_are_met_within_a_half(codec, large, goal):
     reached = targets.encode_to_target(codec, large, Target(SSIMULACRA2, goal))
     achieved = ssimulacra2(large, np.asarray(codec.decode(reached.data)))
@@ -166,7 +166,7 @@ def test_command_line(run_aei, tmp_path, large):
     assert json.loads(result.out.splitlines()[0])["bpp"] <= 0.4
     result = run_aei("encode", source, "--target-ssimulacra2", 50, "-f", "--json")
     assert 49.5 <= json.loads(result.out)["ssimulacra2"] <= 50.5
-    assert run_aei("encode", source, "--target-ssimulacra2", 100, "-f").code == 1
+    assert run_aei("encode", source, "--target-ssimulacra2", 100, "-f").code == 2
 
 
 def test_max_side_scales_down_and_never_up(run_aei, tmp_path, large):

@@ -30,8 +30,12 @@ def quantise_bundle(bundle: Bundle, out: Path, kind: str, name: str) -> dict:
         graph: read_graph(bundle.path / f"{graph}.onnx")
         for graph in GRAPHS
         if (graph != FINISH or bundle.margin)
-        and (graph not in ANALYSIS_GRAPHS or "analysis" not in bundle.manifest)
+        and (graph not in ANALYSIS_GRAPHS or bundle.manifest.get("analysis") is None)
     }
+    if "g_a" not in graphs:
+        raise UnsupportedError(
+            f"{bundle.path}: its transforms are integers already, {kind} would not make it smaller"
+        )
     has = kind_of(graphs["g_a"])  # export may have made g_s smaller, which makes no pixels
     if KINDS.index(has) >= KINDS.index(kind):
         raise UnsupportedError(

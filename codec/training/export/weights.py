@@ -47,7 +47,7 @@ def quantise_channels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best = np.full(len(rows), np.inf)
     scales = np.empty_like(largest)
     for share in CLIPPED:
-        scale = (largest * (share / 127)).astype(np.float32)
+        scale = (largest * share / 127).astype(np.float32)
         error = np.square(np.clip(np.rint(rows / scale), -127, 127) * scale - rows).sum(1)
         better = error < best
         best[better], scales[better] = error[better], scale[better]
