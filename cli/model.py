@@ -28,7 +28,7 @@ def command() -> None:
     \b
     Examples:
       aei model info
-      aei model quantize --to int8 -o small.bundle
+      aei model quantize my.bundle --to int8 -o small.bundle
       aei model prune --keep 0.5 --data photos/ -o half.bundle
     """
 
@@ -112,7 +112,7 @@ def quantize(source: str | None, output: Path, kind: str, name: str | None, forc
 
     \b
     Examples:
-      aei model quantize --to int8 -o small.bundle
+      aei model quantize old.bundle --to int8 -o small.bundle
       aei model quantize my.bundle --to int8 -o my-int8.bundle --name mine-int8
     """
     bundle = _open(source)
