@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..codec.settings import EFFORTS
+from ..codec.settings import EFFORTS, TUNES
 from ..formats import AeiError
 from . import payload
 
 SHIPPED = "shipped"  # stands for the model of the package
+# What a tune is called in tables.
+TUNED_FOR = {"ssimulacra2": "SSIMULACRA 2", "psnr": "PSNR", "ms-ssim": "MS-SSIM"}
 AEI_QUALITIES = (1, 5, 15, 30, 45, 60, 75, 90, 100)
 
 
@@ -101,7 +103,7 @@ def aei_codec(
         scale=tuple((1 + 99 * np.arange(256) / 255).tolist()),  # the gain indices
         family="aei",
         build=_aei_build(codec.bundle.path),
-        tuned_for=options.get("tune", "psnr").upper(),
+        tuned_for=TUNED_FOR[options.get("tune", next(iter(TUNES)))],
     )
 
 
