@@ -85,3 +85,18 @@ def run_aei(monkeypatch, capsys):
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+def analysed(codec, levels: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Latents of levels, uint8 (H, W, 3), at a gain index: float32 (h, w, M) in quantisation steps,
+    and z_hat of them, as the model's encoder finds them."""
+    from aei.codec.exact import analysis
+    from aei.codec.exact.latents import to_hyper_symbols
+    from aei.codec.pixels.images import padded_levels, to_network
+
+    stride = codec.bundle.prior.program["stride"]
+    if codec.bundle.analysis is None:
+        y = codec.transforms.analysis(to_network(levels, stride), row)
+        return y, to_hyper_symbols(codec.transforms.hyper_analysis(y, row))
+    found = analysis.latents(codec.bundle.analysis, padded_levels(levels, stride), row)
+    return analysis.in_steps(found), analysis.hyper_symbols(codec.bundle.analysis, found, row)

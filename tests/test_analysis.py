@@ -79,6 +79,7 @@ def test_native_is_numpy_on_any_grid(rows, columns, gain_index, seed):
 
 
 def test_asinh():
+    pytest.importorskip("torch", reason="needs the [train] extra")
     from aei.codec.training.export.analysis import ASINH_BITS, asinh_table
 
     layer = Layer("asinh", ("y",), "a", table=asinh_table())

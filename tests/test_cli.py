@@ -25,7 +25,7 @@ def png(tmp_path, photo):
 
 
 def test_there_and_back(png, tmp_path, photo):
-    assert aei("encode", png, "-q", 60).returncode == 0
+    assert aei("encode", png, "-q", 80).returncode == 0
     file = png.with_suffix(".aei")
     assert file.stat().st_size < png.stat().st_size / 4
     assert aei("decode", file, "-o", tmp_path / "back.png").returncode == 0

@@ -79,8 +79,7 @@ def peak(function) -> tuple[int, Exception | None]:
 def test_escapes_take_the_memory_that_is_charged(one):
     data = loud(one, 128)
     contents = parse(data)
-    window = one._window(contents.boxes[0], contents.boxes)
-    charged = api._memory(contents, [0], (128, 128), window, 4, one.bundle.prior.program["latents"])
+    charged = api._memory(contents, [0], (0, 0), 0, 1, one.bundle.prior.program["latents"])
     most, caught = peak(lambda: one.latents_sha256(data))
     assert caught is None
     assert most < charged
