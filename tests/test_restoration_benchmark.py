@@ -20,11 +20,11 @@ def test_summary_counts_bytes_at_equal_quality():
     plain = [[0.1, 0.2, 0.4, 1.6], [26.0, 28.0, 30.0, 29.0]]
     half = [[0.05, 0.1, 0.2], [26.0, 28.0, 30.0]]
     poor = [[0.1, 0.3], [25.0, 26.5]]
-    rows = restoration.summary({"plain": plain, "half": half, "poor": poor}, (1, 20, 50, 90))
+    rows = restoration.summary({"plain": plain, "half": half, "poor": poor}, (1, 20, 75, 90))
     assert rows["half"]["bytes_at_default_quality"] == pytest.approx(0.5)
     assert rows["poor"]["bytes_at_default_quality"] is None
     better = [[0.05, 0.1], [31.0, 32.0]]  # its smallest file has more PSNR than was asked for
-    rows |= restoration.summary({"plain": plain, "better": better}, (1, 20, 50, 90))
+    rows |= restoration.summary({"plain": plain, "better": better}, (1, 20, 75, 90))
     assert rows["better"]["bytes_at_default_quality"] == pytest.approx(0.05 / 0.4)
     assert rows["plain"]["bytes_at_default_quality"] is None
     assert rows["plain"]["bytes_at_best_less_0"] == pytest.approx(1)
