@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aei.benchmarks import codecs, results, run
 from aei.benchmarks.datasets import Dataset
+from aei.benchmarks.metrics import choose_measures
 from aei.cli import compare as compare_cli
 from aei.cli import enhance as enhance_cli
 from aei.cli import report as report_cli
@@ -43,7 +44,7 @@ def report_page(tmp_path_factory):
         Image.fromarray(synthetic_photo(170, 180, seed=i)).save(folder / f"{i}.png")
     chosen, _ = codecs.choose("JPEG,JPEG optimised,WebP", [])
     data = Dataset("two images", sorted(folder.glob("*.png")))
-    points = run.run(data, chosen, lambda: None)
+    points = run.run(data, chosen, lambda: None, measures=choose_measures("psnr,ms-ssim"))
     times = {
         "threads": 1, "repeats": 1, "images": 1, "megapixels": 0.03, "load_average": None,
         "codecs": [
