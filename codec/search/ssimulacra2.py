@@ -1,7 +1,7 @@
 """SSIMULACRA 2 as the encoder sees it: of a decoded image, which way its pixels should move.
 
 The weighted sum of errors before the last curve (pixels/ssimulacra2.py is the exact metric), of the
-26 of 108 terms with a weight above 0.1, with Gaussians of 11 taps that sum to one at borders too: a
+25 of 108 terms with a weight above 0.1, with Gaussians of 11 taps that sum to one at borders too: a
 tile's border is not the image's. Training has the same sum in torch (training/perceptual.py).
 """
 

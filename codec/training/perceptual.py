@@ -5,7 +5,7 @@ six scales, a structural error d and two errors of edges (artefacts and lost det
 and as 4-norm, weighted. That sum is nearly proportional to the mean squared error (3,300 to 4,700
 times, scores 84 to 34), so that it takes the Lagrangian weights that training has.
 
-Only the 26 of 108 terms with a weight above 0.1 are computed: the others come to less than a
+Only the 25 of 108 terms with a weight above 0.1 are computed: the others come to less than a
 ten-thousandth of the sum (docs/research/base-8.md), and at full resolution luma alone is left,
 which is most of the work.
 """
