@@ -260,9 +260,7 @@ def _pass(
     return busy
 
 
-def _advance(
-    layer: Layer, registers: dict[str, _Register], share: float, gain_index: int
-) -> bool:
+def _advance(layer: Layer, registers: dict[str, _Register], share: float, gain_index: int) -> bool:
     """Work out rows of a layer, a share of all at most, whose sources are there; whether there were
     any."""
     sources = [registers[name] for name in layer.sources]
