@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from .exact.latents import Latents
+    from .exact.payload import Latents
     from .models.transforms import Transforms
     from .pixels.windows import TileCache
     from .restore.restorers import Restorers
@@ -159,7 +159,8 @@ class Codec:
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
-        from .exact.latents import grid_of, write
+        from .exact.payload import write
+        from .exact.steps import grid_of
         from .pixels import images
         from .pixels.post_filter import LEAST_PIXELS, MOST_PIXELS, Fit
         from .pixels.post_filter import pack as pack_filter
@@ -350,7 +351,7 @@ class Codec:
         zero."""
         import numpy as np
 
-        from .exact.latents import grid_of
+        from .exact.steps import grid_of
         from .pixels.windows import TileCache, rows_of_tiles
 
         header, program = contents.header, self.bundle.prior.program
@@ -383,7 +384,7 @@ class Codec:
 
     @_few_threads
     def _tile_latents(self, contents: Contents, i: int) -> Latents:
-        from .exact.latents import decode_latents
+        from .exact.payload import decode_latents
 
         header, box = contents.header, contents.boxes[i]
         content = contents.tile(i)

@@ -11,7 +11,8 @@ import aei.codec.pillow  # noqa: F401
 import numpy as np
 import pytest
 from aei.codec import Codec, api
-from aei.codec.exact.latents import encode_latents, grid_of
+from aei.codec.exact.payload import encode_latents
+from aei.codec.exact.steps import grid_of
 from aei.formats import Header, LimitError, Limits, pack, parse
 from aei.formats.container import CRC_BYTES, FIXED, SIGNATURE
 from aei.formats.limits import TILE_WORK

@@ -12,11 +12,13 @@ from ...formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
 from ...formats.sections import ALPHA, FILTER, METADATA, read_sections
 from ..api import Codec
 from ..exact.hyper_latents import symbols_of
-from ..exact.latents import Latents, _walk, reconstruct
+from ..exact.payload import Latents
 from ..exact.prior import Prior
+from ..exact.steps import gathered, scatter, walk
+from ..exact.symbols import reconstruct
 from ..pixels.side_channels import alpha_span
 
-CHECK_BITS = 8  # of each tile, see latents.py
+CHECK_BITS = 8  # of each tile, see payload.py
 
 
 @dataclass(frozen=True)
@@ -143,24 +145,20 @@ def symbol_bits(
     first = 0 if code_all else program["skip_below"]
 
     def residuals(mean, index, places):
-        exact = np.concatenate([latents.y_hat[place].ravel() for place in places])
+        exact = gathered(latents.y_hat, places)
         values, tables = symbols_at(prior, exact - mean, index)
         bits = np.where(index < first, 0.0, code_lengths(prior, values, tables))
-        start = 0
-        for place in places:
-            part = y_bits[place]
-            part[:] = bits[start : start + part.size].reshape(part.shape)
-            start += part.size
+        scatter(bits, places, y_bits)
         return exact - mean
 
-    _walk(prior, row, latents.z_hat, (h, w), residuals)
+    walk(prior, row, latents.z_hat, (h, w), residuals)
     return y_bits, z_bits
 
 
 def symbols_at(
     prior: Prior, points: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of latents.reconstruct: int32 (n,), and the table of each. Offsets are below a
+    """The inverse of symbols.reconstruct: int32 (n,), and the table of each. Offsets are below a
     step, so it is the nearest integer or the next."""
     nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
     values = nearest

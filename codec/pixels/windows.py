@@ -21,7 +21,7 @@ from ...formats import Contents
 from ...formats.sections import FILTER
 from ...formats.tiles import Box, tile_boxes, tiles_touching
 from ..exact import analysis
-from ..exact.latents import Quantised, quantise, to_hyper_symbols
+from ..exact.quantise import Quantised, quantise, to_hyper_symbols
 from ..exact.synthesis import bands_of, needed, run, units_of
 from ..models.transforms import Transforms
 from . import post_filter

@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...exact.hyper_latents import coded
-from ...exact.latents import Quantised, quantise, to_hyper_symbols
 from ...exact.prior import Costs, Prior, costs_of_tables
+from ...exact.quantise import Quantised, quantise, to_hyper_symbols
 from ...exact.trellis import Trellis
 from ...search.slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from .trellis_code import CHECK_PARITY, CHECK_SHIFTED, MEMORY, state_machine
