@@ -11,6 +11,7 @@ from ...formats import Contents, parse
 from ...formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
 from ...formats.sections import ALPHA, FILTER, METADATA, read_sections
 from ..api import Codec
+from ..decoder import check_model, tile_latents
 from ..exact.hyper_latents import symbols_of
 from ..exact.payload import Latents
 from ..exact.prior import Prior
@@ -57,7 +58,7 @@ def take_account(
 ) -> tuple[Account, list[np.ndarray]]:
     """Every bit of a parsed file; and y_hat of its tiles, int32 (h, w, M) each, if `keep`.
     Raises the errors of Codec.decode."""
-    codec._check_model(contents)
+    check_model(codec.model, contents)
     header, prior = contents.header, codec.bundle.prior
     side, m = prior.program["stride"], prior.program["latents"]
     cells = np.zeros((-(-header.height // side), -(-header.width // side)))
@@ -66,7 +67,7 @@ def take_account(
     one = float(1 << prior.program["mean_bits"])
     kept = []
     for i, (box, entry) in enumerate(zip(contents.boxes, contents.entries)):
-        latents = codec._tile_latents(contents, i)
+        latents = tile_latents(codec.model, contents, i)
         y_bits, z_bits = symbol_bits(prior, header.gain_index, latents, entry.code_all)
         part = y_bits.sum(2) + spread(z_bits.sum(2), y_bits.shape, prior.program["hyper_stride"])
         top, left = box.top // side, box.left // side

@@ -64,7 +64,7 @@ def refine(
     around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
     distortion: of the window.
     """
-    inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
+    inside = cells.slices
     y = window[inside].astype(np.float32)
     window = window.astype(np.float32)
     unit = np.float32(prior.unit)
