@@ -179,7 +179,6 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="results, JSON")
     arguments = parser.parse_args()
 
-    from ...codec import Codec
     from ..codecs import aei_codec
     from ..peers import peer_codecs
 
@@ -188,7 +187,7 @@ def main() -> None:
     for name in AGAINST:
         if name not in peers:
             sys.exit(f"{name}: {missing[name]}")
-    aei = aei_codec(Codec(arguments.model))
+    aei = aei_codec(arguments.model)
     wanted = arguments.kinds.split(",") if arguments.kinds else None
     rows = []
     for kind, name, image in pictures(arguments.images):
