@@ -62,11 +62,13 @@ Out = TypeVar("Out")
 def _few_threads(
     method: Callable[Concatenate[Codec, P], Out],
 ) -> Callable[Concatenate[Codec, P], Out]:
-    """A method of Codec during which NumPy has no more threads than the codec."""
+    """A method of Codec during which the native core and NumPy have as many threads as it."""
 
     @functools.wraps(method)
     def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
-        with blas_threads(self.threads):
+        from .exact.native.team import codec_threads
+
+        with blas_threads(self.threads), codec_threads(self.threads or available_cpus()):
             return method(self, *arguments, **options)
 
     return limited
@@ -84,11 +86,11 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy
-    gets no more. restore_bundle: a restoring bundle, or a folder of several, instead of the
-    installed ones. Safe to use from several threads. Raises ModelError where the folder is not a
-    bundle.
+    model: folder of a bundle; by default the one that ships with the package. threads: of the
+    native core and the float transforms, by default one per CPU; 1 is best where several images are
+    coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
+    instead of the installed ones. Safe to use from several threads. Raises ModelError where the
+    folder is not a bundle.
     """
 
     def __init__(
@@ -321,7 +323,7 @@ class Codec:
         canvas = Image.new(header.mode, size)
         shown = Shown(
             self.bundle, lambda: self.transforms, tiles, whole, contents.side, header.gain_index,
-            planes, self.threads or available_cpus(),
+            planes,
         )  # fmt: skip
         # Small images come straight from the latents where the model has a matrix for it.
         small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0

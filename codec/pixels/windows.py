@@ -222,7 +222,7 @@ class Shown:
 
     transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's
     latents. image: its sides. side: of its tiles, 0 for a plain file. row: its gain index. planes:
-    its post-filter, if it has one. threads: of the native core.
+    its post-filter, if it has one.
     """
 
     bundle: Bundle
@@ -232,7 +232,6 @@ class Shown:
     side: int
     row: int
     planes: post_filter.Filter | None = None
-    threads: int = 1
 
     def bands(
         self, box: Box, multiple: int = 1, linear: bool = False
@@ -311,7 +310,7 @@ class Shown:
 
         at = window.top * stride
         first = box.left - window.left * stride
-        for x in run(program, latents(), window.height, self.row, self.threads):
+        for x in run(program, latents(), window.height, self.row):
             begin, end = max(at, box.top), min(at + len(x), box.bottom)
             if begin < end:
                 part = x[begin - at : end - at, first : first + box.width]
