@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .restore.restorers import Restorers
 
 BAND_CELLS = 1024  # exact/synthesis.py's, which would load NumPy
+STRIP = 1 << 14  # pixels/windows.py's
 WINDOW_BYTES = 200  # memory of the transforms per pixel of a block, measured: 115, in tiles 170
 BAND_BYTES = 60_000  # of the integer synthesis per cell of a band
 CELL_PIXELS = 256  # of the latents' grid
@@ -321,7 +322,7 @@ class Codec:
         canvas = Image.new(header.mode, size)
         shown = Shown(
             self.bundle, lambda: self.transforms, tiles, whole, contents.side, header.gain_index,
-            planes, self.threads or available_cpus(),
+            planes, self.threads or available_cpus(), limits.checker,
         )  # fmt: skip
         # Small images come straight from the latents where the model has a matrix for it.
         small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
@@ -340,7 +341,7 @@ class Codec:
         """Estimated bytes that the synthesis takes at once for what is wanted."""
         if self.bundle.synthesis is None:
             return WINDOW_BYTES * max(block.width * block.height for block in blocks)
-        columns: int = -(-wanted.width // self.bundle.prior.program["stride"])
+        columns: int = -(-min(STRIP, wanted.width) // self.bundle.prior.program["stride"])
         return BAND_BYTES * max(BAND_CELLS, columns)
 
     def _tile_cache(
@@ -358,7 +359,7 @@ class Codec:
         def decode(i: int) -> NDArray[np.int32]:
             limits.check_cancelled()
             try:
-                return self._tile_latents(contents, i).y_hat
+                return self._tile_latents(contents, i, limits).y_hat
             except DamagedFileError:
                 if lost is None or not contents.side:
                     raise
@@ -382,7 +383,7 @@ class Codec:
         return tiles_touching(wanted.grown(margin, whole), header.width, side)
 
     @_few_threads
-    def _tile_latents(self, contents: Contents, i: int) -> Latents:
+    def _tile_latents(self, contents: Contents, i: int, limits: Limits = DEFAULT_LIMITS) -> Latents:
         from .exact.latents import decode_latents
 
         header, box = contents.header, contents.boxes[i]
@@ -396,6 +397,7 @@ class Codec:
             box.width,
             box.height,
             contents.entries[i].code_all,
+            limits.checker,
         )
 
     def latents(
@@ -414,7 +416,7 @@ class Codec:
         def each() -> Iterator[Latents]:
             for i in every:
                 limits.check_cancelled()
-                yield self._tile_latents(contents, i)
+                yield self._tile_latents(contents, i, limits)
 
         return each()
 

@@ -29,6 +29,7 @@ MAX_SYMBOL = 32767
 MAX_PREFIX = 16
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 BITS_AT_ONCE = 1 << 16
+ESCAPES_AT_ONCE = 1 << 10
 BIT, BYTE = uniform_table(2), uniform_table(256)
 
 
@@ -96,8 +97,8 @@ class SymbolWriter:
 class SymbolReader:
     """The mirror of SymbolWriter."""
 
-    def __init__(self, prior: Prior, data: bytes):
-        self.coder = make_decoder(data)
+    def __init__(self, prior: Prior, data: bytes, check: Callable[[], None] | None = None):
+        self.coder, self.check = make_decoder(data), check
         self.tables, self.reaches = prior.tables, prior.costs[2]
         # symbols and their tables; a run of single bits is one bytearray, a byte each
         self.history: list[tuple[np.ndarray | bytearray, Table]] = []
@@ -133,7 +134,9 @@ class SymbolReader:
         symbols = np.concatenate([self.raw(end - start, self.tables[k]) for k, start, end in spans])
         reach = self.reaches[index[order]]
         symbols = symbols - reach
-        for at in np.flatnonzero(symbols > reach).tolist():
+        for i, at in enumerate(np.flatnonzero(symbols > reach).tolist()):
+            if self.check is not None and i % ESCAPES_AT_ONCE == 0:
+                self.check()
             u = self.read_exp_golomb()
             magnitude = int(reach[at]) + 1 + (u >> 1)
             if magnitude > MAX_SYMBOL:
@@ -287,25 +290,26 @@ def _walk(
     z_hat: np.ndarray,
     grid: tuple[int, int],
     residuals: Residuals,
+    check: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's
     residuals: what they stand for.
 
     mean: float64 (n,), fixed point; index: uint8 (n,); places: the slices of y that the step fills,
     one per cell, whose entries follow each other in C order. The residuals: float64 (n,), fixed
-    point. Returns y_hat, float64 (h, w, M).
+    point. check: called now and then. Returns y_hat, float64 (h, w, M).
     """
     program, arrays = prior.program, prior.weights
     m, one = program["latents"], float(1 << program["mean_bits"])
     if not program["steps"]:  # a factorized prior: z_hat is all there is
         return z_hat * one
     quarter = m // 4
-    hidden = run(program["hyper"], arrays, row, z=z_hat.astype(np.float64))
+    hidden = run(program["hyper"], arrays, row, check, z=z_hat.astype(np.float64))
     hidden = np.ascontiguousarray(hidden[: grid[0], : grid[1]])
     y_hat = np.zeros((*grid, m))
     view = np.zeros((*grid, m))
     for k, step in enumerate(program["steps"]):
-        features = run(step["features"], arrays, row, h=hidden, view=view)
+        features = run(step["features"], arrays, row, check, h=hidden, view=view)
         means, indexes, places = [], [], []
         for cell, (i, j) in enumerate(CELLS):
             g = program["order"][k][cell]
@@ -481,19 +485,28 @@ def write(prior: Prior, row: int, quantised: Quantised) -> tuple[bytes, float]:
 
 
 def decode_latents(
-    prior: Prior, row: int, payload: bytes, width: int, height: int, code_all: bool
+    prior: Prior,
+    row: int,
+    payload: bytes,
+    width: int,
+    height: int,
+    code_all: bool,
+    check: Callable[[], None] | None = None,
 ) -> Latents:
-    """The latents of a payload; exact on every machine. Raises DamagedFileError."""
+    """The latents of a payload; exact on every machine. check: called now and then; what it raises
+    ends decoding. Raises DamagedFileError."""
     h, w, hz, wz = grid_of(prior.program, width, height)
     z_shape = (hz, wz, prior.program["hyper_latents"])
     core = core_of(prior, (h, w))
     if core is not None:
-        return Latents(*core.decode(row, payload, (h, w), z_shape, code_all))
-    reader = SymbolReader(prior, payload)
+        return Latents(*core.decode(row, payload, (h, w), z_shape, code_all, check))
+    reader = SymbolReader(prior, payload, check)
     z_hat = hyper_latents.decode(prior, row, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.program["skip_below"]
 
     def residuals(mean: np.ndarray, index: np.ndarray, places: Places) -> np.ndarray:
+        if check is not None:
+            check()
         if prior.trellis is None:
             return reconstruct(prior, reader.code(index, first), index)
         rest = index < prior.trellis.first
@@ -502,7 +515,7 @@ def decode_latents(
         values[rest] = sparse
         return reconstruct(prior, values, index, tables)
 
-    y_hat = _walk(prior, row, z_hat, (h, w), residuals).astype(np.int32)
+    y_hat = _walk(prior, row, z_hat, (h, w), residuals, check).astype(np.int32)
     if reader.raw(1, BYTE)[0] != _check_byte(y_hat):
         raise DamagedFileError(
             "the decoded data fails its check: the file is damaged, or this machine computes "

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..models.bundle import Bundle
 
 BLOCK = 1024  # pixels on a side that are synthesised at once, at least
+STRIP = 1 << 14  # pixels of a picture's width that are: a band of a wider one would take ever more
 
 
 def cells_of(box: Box, stride: int) -> Box:
@@ -196,7 +197,15 @@ class TileCache:
 def rows_of_tiles(wanted: Box, side: int, margin: int) -> int:
     """How many tiles a row of blocks needs at once, with those above and below it."""
     rows = -(-(max(BLOCK, side) + 2 * margin) // side) + 1
-    return rows * (-(-wanted.width // side) + 2)
+    return rows * (-(-(min(STRIP, wanted.width) + 2 * margin) // side) + 2)
+
+
+def strips_of(box: Box) -> list[Box]:
+    """A box in strips that are STRIP wide at most, from the left."""
+    return [
+        Box(left, box.top, min(STRIP, box.right - left), box.height)
+        for left in range(box.left, box.right, STRIP)
+    ]
 
 
 def blocks_of(wanted: Box, side: int) -> list[Box]:
@@ -222,7 +231,8 @@ class Shown:
 
     transforms: gives those of the bundle, where it has no integer synthesis. tiles: the file's
     latents. image: its sides. side: of its tiles, 0 for a plain file. row: its gain index. planes:
-    its post-filter, if it has one. threads: of the native core.
+    its post-filter, if it has one. threads: of the native core. check: called between bands, and
+    within those that NumPy works out; what it raises ends the work.
     """
 
     bundle: Bundle
@@ -233,12 +243,13 @@ class Shown:
     row: int
     planes: post_filter.Filter | None = None
     threads: int = 1
+    check: Callable[[], None] | None = None
 
     def bands(
         self, box: Box, multiple: int = 1, linear: bool = False
     ) -> Iterator[tuple[Box, np.ndarray]]:
-        """A box of the picture in parts, from the top: each a box, and its pixels, int16 or int32
-        (h, w, 3).
+        """A box of the picture in parts, from the top (of each strip, where it is wide): each a
+        box, and its pixels, int16 or int32 (h, w, 3).
 
         multiple: of which the parts' rows and columns are, but for the last. linear: what the
         linear path alone makes, without the post-filter.
@@ -247,9 +258,10 @@ class Shown:
         if self.bundle.synthesis is None:
             for block in blocks_of(box, self.side):
                 yield block, self._block(block, linear, planes)
-        else:
-            parts = self._bands(box, linear) if planes is None else self._filtered(box, planes)
-            yield from parts if multiple == 1 else _grouped(parts, box, multiple)
+            return
+        for strip in strips_of(box):
+            parts = self._bands(strip, linear) if planes is None else self._filtered(strip, planes)
+            yield from parts if multiple == 1 else _grouped(parts, strip, multiple)
 
     def preview_scales(self) -> tuple[int, ...]:
         """Reductions that `preview` can make: none for a model without one."""
@@ -305,13 +317,15 @@ class Shown:
 
         def latents() -> Iterator[np.ndarray]:
             for rows in bands_of(window.height, window.width):
+                if self.check is not None:
+                    self.check()
                 height = rows.stop - rows.start
                 cells = Box(window.left, window.top + rows.start, window.width, height)
                 yield self.tiles.gather(cells, stride)
 
         at = window.top * stride
         first = box.left - window.left * stride
-        for x in run(program, latents(), window.height, self.row, self.threads):
+        for x in run(program, latents(), window.height, self.row, self.threads, self.check):
             begin, end = max(at, box.top), min(at + len(x), box.bottom)
             if begin < end:
                 part = x[begin - at : end - at, first : first + box.width]

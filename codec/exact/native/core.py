@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +17,12 @@ from .block import HEADER, pack_program
 if TYPE_CHECKING:
     from ..prior import Prior
 
-OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM = range(8)
+OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM, STOPPED = range(9)
+STOP = 5  # place in the numbers of a geometry
 NEAREST, ONE_WORTH, MANY_WORTHS = range(3)
 MOST_LATENTS, MOST_SIDE = 1 << 30, 1 << 15  # of a call
+# A call of more cells, or bytes, is watched by another thread: those below take some 60 ms.
+WATCHED_CELLS, WATCHED_BYTES, WATCH_SECONDS = 1 << 12, 1 << 20, 0.05
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -32,6 +37,23 @@ def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
         return None
     block = prior.native_block
     return None if block is None else Core(block, ISAS.index(isa), prior.program)
+
+
+def _watched(call: Callable[[], int], geometry: Any, check: Callable[[], None]) -> int:
+    """A call, in a thread of its own while `check` is called here; it ends where that raises."""
+    from concurrent.futures import ThreadPoolExecutor, TimeoutError
+
+    with ThreadPoolExecutor(1) as pool:
+        promise = pool.submit(call)
+        try:
+            while True:
+                try:
+                    return promise.result(WATCH_SECONDS)
+                except TimeoutError:
+                    check()
+        except BaseException:
+            geometry[STOP] = 1
+            raise
 
 
 def _pointer(a: np.ndarray | None) -> ctypes.c_void_p:
@@ -49,7 +71,7 @@ class Core:
         list."""
         stride = self.program["hyper_stride"]
         h, w = grid
-        geometry = (ctypes.c_int64 * 5)(row, h, w, -(-h // stride), -(-w // stride))
+        geometry = (ctypes.c_int64 * 6)(row, h, w, -(-h // stride), -(-w // stride), 0)
         return [_pointer(self.block), ctypes.c_int(self.isa), geometry]
 
     def _call(self, name: str, *arguments: Any) -> int:
@@ -64,23 +86,26 @@ class Core:
 
     def decode(
         self, row: int, payload: bytes, grid: tuple[int, int], z_shape: tuple[int, int, int],
-        code_all: bool,
+        code_all: bool, check: Callable[[], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. Raises
-        DamagedFileError."""
+        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. check: called now and
+        then; what it raises ends decoding. Raises DamagedFileError."""
         z_hat = np.empty(z_shape, np.int32)
         y_hat = np.empty((*grid, self.program["latents"]), np.int32)
         data = np.frombuffer(payload, np.uint8)
-        check = ctypes.c_int32(-1)
-        status = self._call(
-            "aei_decode", *self._start(row, grid), _pointer(data), ctypes.c_int64(len(data)),
-            ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(check),
+        said = ctypes.c_int32(-1)
+        start = self._start(row, grid)
+        call = functools.partial(
+            self._call, "aei_decode", *start, _pointer(data), ctypes.c_int64(len(data)),
+            ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(said),
         )  # fmt: skip
+        long = grid[0] * grid[1] > WATCHED_CELLS or len(data) > WATCHED_BYTES
+        status = _watched(call, start[2], check) if check is not None and long else call()
         if status == UNDECODABLE:
             raise DamagedFileError("the image data does not decode")
         if status == IMPOSSIBLE:
             raise DamagedFileError("the image data holds an impossible value")
-        if check.value != check_byte(y_hat):
+        if said.value != check_byte(y_hat):
             raise DamagedFileError(
                 "the decoded data fails its check: the file is damaged, or this machine computes "
                 "wrongly"
