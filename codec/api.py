@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, UNIT, Box, tile_boxes, tiles_touching
 from .cpus import available_cpus, blas_threads
+from .forks import Lock
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .pixels.side_channels import AlphaRows, alpha_span, pack_metadata, read_metadata, with_alpha
 from .pixels.tensors import as_pixels
@@ -103,7 +103,7 @@ class Codec:
         self._restore_bundle = restore_bundle
         self._restorers: Restorers | None = None
         self.bundle = default_bundle() if model is None else Bundle(model)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._transforms: Transforms | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import io
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import HEAD_BYTES, SIGNATURE, check_size
 from ..api import Codec
+from ..forks import Lock
 from ..pixels.depth import PLAIN, converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright
 from ..settings import DEFAULT_QUALITY
@@ -282,7 +282,7 @@ class Decoders:
         self._only = None if model is None else Codec(model, threads)
         self._threads = threads
         self._codecs: dict[bytes, Codec] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def codec(self, data: bytes) -> Codec:
         """The codec for a file. Raises UnknownModelError."""

@@ -9,7 +9,6 @@ is asked for.
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 from ...formats import ModelError, UnsupportedError
 from ...formats.container import check_size
 from ...formats.tiles import Box, tile_boxes
+from ..forks import Lock
 from ..models.parts import MANIFEST, read_json
 from ..pixels.tensors import as_pixels
 from ..settings import AUTO, ENHANCING, RESTORING
@@ -60,7 +60,7 @@ class Restorer:
         if not known:
             raise ModelError(f"{self.path}: not a restoring bundle", reason="restorer")
         self._threads = threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._session: Any = None
 
     def _loaded(self):
@@ -166,7 +166,7 @@ class Restorers:
 
     def __init__(self, folder: str | Path | None = None, threads: int | None = None):
         self._folder, self._threads = folder, threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loaded: dict[str, Restorer] | None = None
 
     def _found(self) -> dict[str, Restorer]:
