@@ -144,6 +144,7 @@ class Codec:
         tune: str | None = None,
         restore: str | None = None,
         enhance: str | None = None,
+        convert: bool = False,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -156,12 +157,14 @@ class Codec:
         keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes effort 5 by
         default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
         measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
-        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. Raises
+        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. convert: take
+        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). Raises
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
         from .exact.latents import grid_of, write
         from .pixels import images
+        from .pixels.depth import as_8_bits
         from .pixels.post_filter import LEAST_PIXELS, MOST_PIXELS, Fit
         from .pixels.post_filter import pack as pack_filter
         from .pixels.windows import decoded_tile, quantise_tile, read_tile
@@ -182,6 +185,8 @@ class Codec:
             )
         tune = tune or ("psnr" if bits_per_error is None else next(iter(TUNES)))
         image = as_pixels(image)
+        if convert:
+            image = as_8_bits(image)
         if not hasattr(image, "size"):
             raise UnsupportedError(
                 f"cannot encode a {type(image).__name__}: give a Pillow image or array"
@@ -528,6 +533,7 @@ def encode(
     tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
+    convert: bool = False,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
     return default_codec().encode(
@@ -538,6 +544,7 @@ def encode(
         tune=tune,
         restore=restore,
         enhance=enhance,
+        convert=convert,
     )
 
 
