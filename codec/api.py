@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..formats import (
 )
 from ..formats.container import HEAD_BYTES
 from ..formats.tiles import Box
+from .forks import Lock
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .models.model import Model
 from .reading import as_data
@@ -81,7 +81,7 @@ class Codec:
         self._named = model
         self._restore_bundle = restore_bundle
         self.model = Model(default_bundle() if model is None else Bundle(model), threads)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._restorers: Restorers | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,6 +125,7 @@ class Codec:
         tune: str | None = None,
         restore: str | None = None,
         enhance: str | None = None,
+        convert: bool = False,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -137,14 +138,15 @@ class Codec:
         keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes effort 5 by
         default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
         measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
-        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. Raises
+        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. convert: take
+        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). Raises
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
         return self.encode_with(
             image,
             EncodeSettings(
-                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance
+                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance, convert
             ),
         )
 
@@ -240,7 +242,7 @@ class Codecs:
         self._only = None if model is None else Codec(model, threads)
         self._threads = threads
         self._codecs: dict[Path, Codec] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def of_bundle(self, path: Path) -> Codec:
         """The codec of a bundle's folder."""
@@ -275,6 +277,7 @@ def encode(
     tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
+    convert: bool = False,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
     return default_codec().encode(
@@ -285,6 +288,7 @@ def encode(
         tune=tune,
         restore=restore,
         enhance=enhance,
+        convert=convert,
     )
 
 
