@@ -3,7 +3,8 @@ compiler that is pinned below.
 
     python web/scripts/build_core.py [-o core.wasm]
 
-The compiler is Zig's clang, from the Python registry: pip install ziglang==0.13.0
+The compiler is Zig's clang, from the Python registry: pip install ziglang==0.13.0. Binaryen's
+wasm-opt, from the npm registry (npm ci in web/), makes the module smaller.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SHARED = (
     "picture.c",
 )  # fmt: skip
 OWN = ("memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
-FAST = ("kernels.c", "pixels.c", "entropy.c", "unpack.c")  # the others are to be small
+FAST = ("kernels.c",)  # the others are to be small
 EXPORTS = (
     "malloc", "free", "aei_check", "aei_check_synthesis", "aei_guess", "aei_decode",
     "aei_open_picture", "aei_feed_picture", "aei_close_picture", "aei_post_filter", "web_crc32",
@@ -40,12 +41,17 @@ LINK = [
     "--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-z", "stack-size=524288",
     "--max-memory=4294967296",
 ]  # fmt: skip
+OPTIMISER = WEB / "node_modules" / "binaryen" / "bin" / "wasm-opt"
+SHRINK = [
+    "-Oz", "--converge", "--low-memory-unused", "--traps-never-happen", "--enable-simd",
+    "--enable-bulk-memory", "--enable-sign-ext", "--enable-mutable-globals",
+]  # fmt: skip
 
 
 def compiler() -> list[str] | None:
     """The command of the pinned compiler, or None where it is not installed."""
     spec = importlib.util.find_spec("ziglang")
-    if spec is None:
+    if spec is None or not OPTIMISER.exists():
         return None
     command = [sys.executable, "-m", "ziglang"]
     found = subprocess.run([*command, "version"], capture_output=True, text=True, check=False)
@@ -57,7 +63,7 @@ def build(out: Path) -> None:
     fails."""
     command = compiler()
     if command is None:
-        raise SystemExit(f"needs the pinned compiler: pip install ziglang=={VERSION}")
+        raise SystemExit(f"needs: pip install ziglang=={VERSION}; npm ci in web/")
     folders = [NATIVE, WEB / "core"]
     include = [f"-I{folder}" for folder in (WEB / "core" / "include", *folders)]
     objects = []
@@ -65,11 +71,12 @@ def build(out: Path) -> None:
         for folder, names in zip(folders, (SHARED, OWN)):
             for name in names:
                 objects.append(f"{work}/{folder.name}-{name}.o")
-                speed = "-O3" if name in FAST else "-Os"
-                step = [*command, "cc", *FLAGS, speed, *include, "-c", str(folder / name)]
+                speed = ["-O3", "-fno-unroll-loops"] if name in FAST else ["-Os"]
+                step = [*command, "cc", *FLAGS, *speed, *include, "-c", str(folder / name)]
                 subprocess.run([*step, "-o", objects[-1]], check=True)
-        exports = [f"--export={name}" for name in EXPORTS]
-        subprocess.run([*command, "wasm-ld", *LINK, *exports, *objects, "-o", str(out)], check=True)
+        exports, linked = [f"--export={name}" for name in EXPORTS], f"{work}/linked.wasm"
+        subprocess.run([*command, "wasm-ld", *LINK, *exports, *objects, "-o", linked], check=True)
+        subprocess.run(["node", str(OPTIMISER), *SHRINK, linked, "-o", str(out)], check=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,12 @@ export function bytesOf(base64) {
   return out;
 }
 
+/** The module, of what scripts/build.mjs makes of it: deflate, then base64. */
+export async function moduleOf(base64) {
+  const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return WebAssembly.compile(await new Response(stream).arrayBuffer());
+}
+
 export class Core {
   /** @param {WebAssembly.Module} module */
   static async of(module) {

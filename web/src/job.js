@@ -1,8 +1,6 @@
 /** One image: which tiles, which bands, in which order, whoever does the work. */
 import { box, cellsOf, grown, intersection, tilesTouching } from "./container.js";
-import {
-  DamagedFileError, UnknownModelError, UnsupportedError, aborted, unpackError,
-} from "./errors.js";
+import { DamagedFileError, UnsupportedError, aborted, unpackError } from "./errors.js";
 import { checkMemory, checkWork } from "./limits.js";
 import { neededCells } from "./synthesis.js";
 
@@ -102,7 +100,7 @@ export async function decodeFile(runner, data, options) {
   throwIfAborted(signal);
   const file = await runner.open({ data, limits });
   const { header, side, boxes, entries } = file;
-  options.onStart?.(header);
+  options.onStart?.(header, file.metadata ?? null);
   throwIfAborted(signal);
   const model = await runner.model(header.model, options);
   const unit = Math.max(64, model.stride * model.hyperStride);
@@ -190,5 +188,3 @@ async function showPreview(runner, file, model, options, tileOf) {
   for (const band of rows) data.set(band.data, 4 * width * band.top);
   options.onPreview({ width, height, data });
 }
-
-export { UnknownModelError };

@@ -1,10 +1,9 @@
 /** What a worker, or a thread that is its own worker, is asked to do. Each is a plain call. */
-import { SECTION, parse, readFilter } from "./container.js";
+import { SECTION, parse, readFilter, readVarint } from "./container.js";
 import { Core } from "./core.js";
 import { decodeLatents, paint } from "./decoder.js";
 import { DICTIONARY } from "./dictionary.js";
 import { DamagedFileError, ModelError, UnsupportedError, packError } from "./errors.js";
-import { readVarint } from "./container.js";
 import { loadModel } from "./model.js";
 
 const KNOWN_PROFILES = 5;
@@ -22,7 +21,7 @@ export class Tasks {
 
   /** Unpack weights: what the caller has to know of the model. */
   load({ weights, fingerprint }) {
-    const model = loadModel(this.core, weights);
+    const model = this.models.get(fingerprint) ?? loadModel(this.core, weights);
     if (model.fingerprint !== fingerprint)
       throw new ModelError(`the weights are those of model ${model.fingerprint}, not ${fingerprint}`);
     this.models.set(fingerprint, model);
