@@ -95,6 +95,7 @@ export class Block {
   /** Write it: its place in memory. header: numbers, the first two of which are the block's own. */
   write(magic, header) {
     const at = this.core.alloc(this.end + 64);
+    this.core.u8(at, this.end + 64).fill(0);
     for (const [offset, write] of this.parts) write(at + offset);
     const out = this.core.i64(at, header.length);
     header.forEach((n, i) => (out[i] = BigInt(n)));

@@ -23,11 +23,10 @@ function readHead(core, data) {
     throw damaged("their header does not hold");
   try {
     const header = core.inflate(data.subarray(21, 21 + packed), size);
-    return {
-      header: JSON.parse(new TextDecoder().decode(header)),
-      lengths: core.inflate(data.subarray(21 + packed, end), lengths),
-      bits: data.subarray(end),
-    };
+    const found = core.inflate(data.subarray(21 + packed, end), lengths);
+    if (header.length !== size || found.length !== lengths) throw damaged("their header does not hold");
+    const text = new TextDecoder().decode(header);
+    return { header: JSON.parse(text), lengths: found, bits: data.subarray(end) };
   } catch (error) {
     if (error instanceof DamagedFileError || error instanceof SyntaxError)
       throw damaged("their header does not hold");
@@ -80,6 +79,7 @@ export function loadModel(core, data) {
     if (!unpacker) throw damaged("their codes do not hold");
     try {
       const hashes = header.parts.map((part, i) => readPart(core, unpacker, part, parts[i]));
+      if (!core.x.web_unpack_ended(unpacker)) throw damaged("there are bytes behind them");
       if (hashes[0].slice(0, 8) !== header.fingerprint)
         throw damaged("the prior does not match its fingerprint");
       if ((hashes[1] ?? null) !== header.synthesis)
