@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,13 @@ def test_known_profiles_are_those_of_python(node):
 # -- weights --------------------------------------------------------------------------------------
 
 
+def weights_of(node: str, *arguments: object) -> list[str]:
+    """What web/test/weights.mjs prints."""
+    command = [node, str(WEB / "test" / "weights.mjs"), *map(str, arguments)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return made.stdout.split()
+
+
 def test_damaged_weights_are_refused(node, tmp_path):
     """One changed bit anywhere: refused, or what it says is the same (a class of zeros, say)."""
     whole = web.pack_weights(Bundle(ROOT / "tests" / "golden" / "tiny.bundle"))
@@ -176,26 +184,9 @@ def test_damaged_weights_are_refused(node, tmp_path):
         data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
         (tmp_path / f"{i}.aeiw").write_bytes(data)
     (tmp_path / "40.aeiw").write_bytes(whole[:-100])
-    (tmp_path / "good.aeiw").write_bytes(whole)
-    script = f"""import {{ Core }} from {str(WEB / "src" / "core.js")!r};
-    import {{ loadModel }} from {str(WEB / "src" / "model.js")!r};
-    import crypto from "node:crypto";
-    import fs from "node:fs";
-    const module = await WebAssembly.compile(fs.readFileSync({str(WEB / "core" / "core.wasm")!r}));
-    const core = await Core.of(module);
-    for (const name of [...Array(41).keys(), "good"]) {{
-      const data = new Uint8Array(fs.readFileSync(`{tmp_path}/${{name}}.aeiw`));
-      try {{
-        const {{ prior, synthesis }} = loadModel(core, data);
-        const blocks = [prior, synthesis.at].map((at) =>
-          core.u8(at, Number(core.i64(at, 2)[1])));
-        const digest = crypto.createHash("md5").update(blocks[0]).update(blocks[1]);
-        console.log(digest.digest("hex"));
-      }} catch (e) {{ console.log(e.name); }}
-    }}"""
-    command = [node, "--input-type=module", "-e", script]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert set(made) == {"ModelError", made[-1]}
+    (tmp_path / "41.aeiw").write_bytes(whole)
+    made = weights_of(node, "load", *(tmp_path / f"{i}.aeiw" for i in range(42)))
+    assert set(made) == {"ModelError", made[41]}
     assert made[40] == "ModelError"
     assert made[:40].count("ModelError") >= 36
 
@@ -212,22 +203,6 @@ def test_weights_are_small():
 
 def test_any_arrays_are_packed(node, tmp_path):
     """Shapes, kinds and values that no model has today."""
-    script = f"""import {{ Core }} from {str(WEB / "src" / "core.js")!r};
-    import fs from "node:fs";
-    const module = await WebAssembly.compile(fs.readFileSync({str(WEB / "core" / "core.wasm")!r}));
-    const core = await Core.of(module), x = core.x, file = fs.readFileSync(process.argv[1]);
-    const [lengths, bits] = [file.subarray(8, 8 + file.readUInt32LE(0)), file.subarray(8 + file.readUInt32LE(0))];
-    const u = x.web_unpack_open(core.alloc(1) && core.scoped(() => {{ const p = core.alloc(bits.length + 64);
-      core.u8(p, bits.length).set(bits); return p; }}), bits.length, core.scoped(() => {{
-      const p = core.alloc(lengths.length + 64); core.u8(p, lengths.length).set(lengths); return p; }}), lengths.length / 256);
-    for (const [width, rows, columns, transposed, differences] of JSON.parse(process.argv[2])) {{
-      const at = core.alloc(width * rows * columns + 64);
-      if (!x.web_unpack(u, width, rows, columns, transposed, differences, at)) throw new Error("ends early");
-      console.log(Buffer.from(core.u8(at, width * rows * columns)).toString("hex") || "-");
-    }}
-    console.log(x.web_unpack_ended(u));"""
-    import json
-
     rng = np.random.default_rng(3)
     arrays = [
         np.array([-(2**63), 2**63 - 1, 0, 5], np.int64), rng.integers(-128, 128, (7, 300), np.int8),
@@ -241,19 +216,15 @@ def test_any_arrays_are_packed(node, tmp_path):
     bits = np.packbits(
         np.concatenate([web._bits(c, lengths, codes) for c in coded]), bitorder="little"
     )
-    path = tmp_path / "arrays"
-    path.write_bytes(
-        np.array([lengths.size, 0], "<u4").tobytes() + lengths.tobytes() + bits.tobytes()
-    )
-    described = [
-        [a.itemsize, len(a) if a.ndim > 1 else 1, a.size // (len(a) if a.ndim > 1 else 1),
-         c.transposed, c.differences]
-        for a, c in zip(arrays, coded)
-    ]  # fmt: skip
-    command = [node, "--input-type=module", "-e", script, str(path), json.dumps(described)]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert made[:-1] == [a.tobytes().hex() for a in arrays]
-    assert made[-1] == "1"
+    path, size = tmp_path / "arrays", np.array([lengths.size], "<u4")
+    path.write_bytes(size.tobytes() + lengths.tobytes() + bits.tobytes())
+    described = []
+    for array, c in zip(arrays, coded, strict=True):
+        rows = len(array) if array.ndim > 1 else 1
+        columns = array.size // rows
+        described.append([array.itemsize, rows, columns, c.transposed, c.differences])
+    made = weights_of(node, "arrays", path, json.dumps(described))
+    assert made == [*(a.tobytes().hex() for a in arrays), "1"]
 
 
 # -- the package ----------------------------------------------------------------------------------

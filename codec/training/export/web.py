@@ -1,8 +1,8 @@
 """The weights that a decoder in a browser needs, in one small file (web/README.md, "Weights").
 
 Only the integer programs: the prior, and the synthesis where a bundle has one. Numbers are coded
-losslessly, whatever the arrays are called and shaped: lines or columns by themselves, as they are or
-as differences, each with a class for how large its numbers are. The upper bits of a class have a
+losslessly, whatever the arrays are called and shaped: lines or columns by themselves, as they are
+or as differences, each with a class for how large its numbers are. The upper bits of a class have a
 prefix code of their own, canonical and read from the least significant bit as in deflate; the lower
 ones, which are noise, stand behind it.
 """
@@ -91,8 +91,8 @@ def write_weights(bundle: Bundle, folder: Path, overwrite: bool = False) -> Path
 
 
 def _kinds(runs: np.ndarray) -> np.ndarray:
-    """Of runs of numbers, (n, k): about twice the logarithm of what is usual in them. Zeros at their
-    ends, which fill runs up, count little."""
+    """Of runs of numbers, (n, k): about twice the logarithm of what is usual in them. Zeros, which
+    fill the last run up, count little."""
     size = np.abs(runs).astype(np.float64)
     mean = np.clip(np.rint(2 * np.log2(np.maximum(size.mean(1), 1))), 0, MOST_KIND)
     if runs.size > MOST_WEIGHED:
