@@ -65,9 +65,10 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. threads: of the
-    native core and the float transforms, by default one per CPU; 1 is best where several images are
-    coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
+    model: folder of a bundle, that everything is done with; by default the one that ships with the
+    package, and the others that ship where a tune, or a file, is theirs. threads: of the native
+    core and the float transforms, by default one per CPU; 1 is best where several images are coded
+    at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
     instead of the installed ones. Safe to use from several threads. Raises ModelError where the
     folder is not a bundle.
     """
@@ -81,6 +82,7 @@ class Codec:
         self._named = model
         self._restore_bundle = restore_bundle
         self.model = Model(default_bundle() if model is None else Bundle(model), threads)
+        self._others: dict[bytes, Model] = {}  # by fingerprint
         self._lock = Lock()
         self._restorers: Restorers | None = None
 
@@ -92,6 +94,24 @@ class Codec:
     def bundle(self) -> Bundle:
         """The model's bundle."""
         return self.model.bundle
+
+    def model_of_tune(self, tune: str | None) -> Model:
+        """The model that a tune is encoded with."""
+        return self.model if self._named is not None else self._kept(default_bundle(tune))
+
+    def model_of_file(self, header: Header) -> Model:
+        """The model that a file was written with. Raises UnknownModelError, where this codec is not
+        of one model alone."""
+        if self._named is not None or header.model == self.bundle.fingerprint:
+            return self.model
+        return self._kept(find_bundle(header.model))
+
+    def _kept(self, bundle: Bundle) -> Model:
+        """The model of a bundle, opened once."""
+        if bundle.fingerprint == self.bundle.fingerprint:
+            return self.model
+        with self._lock:
+            return self._others.setdefault(bundle.fingerprint, Model(bundle, self.threads))
 
     @property
     def threads(self) -> int | None:
@@ -155,7 +175,8 @@ class Codec:
         """`encode` with its keywords as one object."""
         from . import encoder
 
-        return encoder.encode(self.model, image, settings, lambda: self.restorers)
+        model = self.model_of_tune(settings.tune)
+        return encoder.encode(model, image, settings, lambda: self.restorers)
 
     def decode(
         self,
@@ -165,9 +186,9 @@ class Codec:
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, its bytes or its path, as a Pillow
-        image of mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where
-        the file has them.
+        """The image of a file of this codec's models, its bytes or its path, as a Pillow image of
+        mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file
+        has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2,
         4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
@@ -203,7 +224,8 @@ class Codec:
         there."""
         from . import decoder
 
-        return decoder.decode(self.model, contents, region, scale, limits, lost)
+        model = self.model_of_file(contents.header)
+        return decoder.decode(model, contents, region, scale, limits, lost)
 
     def latents(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -212,7 +234,8 @@ class Codec:
         without ONNX Runtime."""
         from . import decoder
 
-        return decoder.latents(self.model, parse(as_data(data), limits), limits)
+        contents = parse(as_data(data), limits)
+        return decoder.latents(self.model_of_file(contents.header), contents, limits)
 
     def latents_sha256(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
