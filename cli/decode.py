@@ -106,8 +106,10 @@ def command(
     options = convert.DecodeOptions(region, scale, salvage)
 
     def load():
-        decoders = convert.Decoders(model, threads)
-        return lambda data: convert.decode_file(data, decoders, format_, options)
+        from ..codec.api import Codecs
+
+        codecs = Codecs(model, threads)
+        return lambda data: convert.decode_file(data, codecs, format_, options)
 
     many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
 
@@ -120,6 +122,7 @@ def _one(
         return
     many.check_stream(source, target)
     check_output(target, source, force)
+    from ..codec.api import Codecs
     from ..codec.files import convert
     from ..codec.files.storage import is_stream
 
@@ -127,7 +130,7 @@ def _one(
     told = output is not None and target != STREAM and not is_stream(Path(target))
     format_ = convert.output_format(Path(target).suffix if told else suffix)
     options = convert.DecodeOptions(*wanted)
-    decoders = convert.Decoders(model)
+    codecs = Codecs(model)
     many.execute_one(
-        source, target, lambda data: convert.decode_file(data, decoders, format_, options), force
+        source, target, lambda data: convert.decode_file(data, codecs, format_, options), force
     )

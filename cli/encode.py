@@ -188,15 +188,15 @@ def command(
     target = targets[0] if targets else None
     options = EncodeOptions(
         quality,
-        target,
-        max_side,
-        strip,
-        keep_smaller,
-        effort,
-        tune,
-        restore,
-        enhance,
-        convert,
+        metadata=not strip,
+        effort=effort,
+        tune=tune,
+        restore=restore,
+        enhance=enhance,
+        target=target,
+        max_side=max_side,
+        keep_smaller=keep_smaller,
+        convert=convert,
     )
     bundles = model, restore_bundle
     if is_many:

@@ -65,9 +65,9 @@ def command(source: str, check: bool, pixels: bool, model: str | None) -> None:
         except UnknownModelError:
             facts["model_name"] = None
         if check or pixels:
-            from ..codec.api import Codec
+            from ..codec.api import Codecs
 
-            codec = Codec(model if model is not None else find_bundle(header.model).path)
+            codec = Codecs(model).of_header(header)
             if check:
                 facts["latents_sha256"] = codec.latents_sha256(data)
             if pixels:

@@ -49,11 +49,11 @@ def command(
         check_output(target, source, force)
     with naming(source):
         data = read_input(source)
-        from ..codec.files.convert import Decoders
+        from ..codec.api import Codecs
         from ..codec.inspect.account import bit_map
         from .pages import view
 
-        codec = Decoders(model).codec(data)
+        codec = Codecs(model).of_file(data)
         if ansi:
             image = codec.decode(data)
             bits, side = bit_map(codec, data)

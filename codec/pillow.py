@@ -32,8 +32,8 @@ from ..formats.sections import METADATA
 from . import api
 from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of
 from .pixels.side_channels import read_metadata
-from .settings import DEFAULT_QUALITY
-from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, encode_to_target
+from .settings import EncodeSettings
+from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, reach
 
 TARGETS = {f"target_{kind}": kind for kind in (SIZE, BPP, PSNR, SSIM, SSIMULACRA2)}
 
@@ -112,8 +112,6 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = image.encoderinfo
     image = _with_metadata(image, options)
-    names = ("metadata", "effort", "tune", "restore", "enhance")
-    how = {name: options[name] for name in names if name in options}
     try:
         targets = [
             Target(kind, options[name])
@@ -123,10 +121,13 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         quality = options.get("quality")
         if len(targets) + (quality is not None) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
+        names = ("quality", "metadata", "effort", "tune", "restore", "enhance")
+        settings = EncodeSettings(**{n: options[n] for n in names if n in options})
+        codec = api.default_codec()
         if targets:
-            data = encode_to_target(api.default_codec(), image, targets[0], **how).data
+            data = reach(codec, image, targets[0], settings).data
         else:
-            data = api.encode(image, DEFAULT_QUALITY if quality is None else quality, **how)
+            data = codec.encode_with(image, settings)
     except AeiError as error:
         raise OSError(str(error)) from None
     file.write(data)

@@ -28,9 +28,10 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise AeiError("not a regular file", reason="pipe")
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            # no more memory than the file takes; of one that grows meanwhile, what it was
-            size = found.st_size or most  # files of /proc say 0
-            data = file.readall() if most is None else file.read(min(most, size) + 1)
+            if most is None:
+                data = file.readall()
+            else:  # no more memory than the file takes; those of /proc say 0
+                data = file.read(min(most, found.st_size or most) + 1)
     finally:
         os.close(descriptor)
     if most is not None and len(data) > most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..formats import UnsupportedError
 
@@ -18,6 +19,32 @@ TUNES = {"ssimulacra2": 1, "psnr": 1, "ms-ssim": 5}
 AUTO = "auto"
 RESTORING = ("denoise", "deblock", "deblur")
 ENHANCING = ("low-light", "contrast", "colour", "haze")
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How to encode an image: the keywords of Codec.encode, as one object.
+
+    quality: 1..100, about the SSIMULACRA 2 to expect; gain_index, 0..255, overrides it. metadata:
+    keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's orientation is applied
+    instead. tile_side: side of tiles in pixels; None: 1024 for images over 2048 pixels on a side,
+    else none. effort: 0..9; tune: one of TUNES; None each for the default. restore, enhance: what
+    is done before coding. Nothing is checked here: the encoder knows what its model can do.
+    """
+
+    quality: float = DEFAULT_QUALITY
+    gain_index: int | None = None
+    metadata: bool = True
+    tile_side: int | None = None
+    effort: int | None = None
+    tune: str | None = None
+    restore: str | None = None
+    enhance: str | None = None
+
+    @property
+    def restores(self) -> bool:
+        """Whether anything is done before coding."""
+        return self.restore is not None or self.enhance is not None
 
 
 def gain_index_of_quality(quality: float, scores: Sequence[Sequence[float]] = ()) -> int:

@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .api import Codec
+from .api import Codecs
 from .cpus import available_cpus
 from .files.batch import default_jobs
-from .files.convert import Decoders, load_codec
+from .files.convert import load_codec
 from .reading import as_data
-from .settings import DEFAULT_QUALITY
+from .settings import DEFAULT_QUALITY, EncodeSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,20 +50,16 @@ def encode_many(
     jobs = jobs or default_jobs()
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
-    options: dict[str, Any] = {
-        "metadata": metadata,
-        "effort": effort,
-        "tune": tune,
-        "restore": restore,
-        "enhance": enhance,
-    }
+    settings = EncodeSettings(
+        quality, metadata=metadata, effort=effort, tune=tune, restore=restore, enhance=enhance
+    )
 
     def one(image: Image.Image | NDArray[Any]) -> bytes:
         if target is None:
-            return codec.encode(image, quality, **options)
-        from .targets import encode_to_target
+            return codec.encode_with(image, settings)
+        from .targets import reach
 
-        return encode_to_target(codec, image, target, **options).data
+        return reach(codec, image, target, settings).data
 
     return _ordered(one, images, jobs)
 
@@ -81,12 +77,11 @@ def decode_many(
     when its turn comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
-    decoders = Decoders(model, max(1, available_cpus() // jobs))
+    codecs = Codecs(model, max(1, available_cpus() // jobs))
 
     def one(file: bytes | str | os.PathLike[str]) -> Image.Image:
         data = bytes(as_data(file))
-        codec: Codec = decoders.codec(data)
-        return codec.decode(data)
+        return codecs.of_file(data).decode(data)
 
     return _ordered(one, files, jobs)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from .api import Codec
 from .pixels.quality import psnr, ssim
 from .pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from .pixels.tensors import as_pixels
-from .settings import GAIN_LEVELS, is_number
+from .restore.restorers import restore_first
+from .settings import GAIN_LEVELS, EncodeSettings, is_number
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,9 +121,19 @@ def encode_to_target(
     too large, or the best not good enough, or for a score of an image with a side below 8 pixels; a
     size that the best file does not fill is no error.
     """
-    image = as_pixels(image)
-    if restore is not None or enhance is not None:
-        image = codec.restorers.apply(image, restore, enhance, metadata).image
+    settings = EncodeSettings(
+        metadata=metadata, effort=effort, tune=tune, restore=restore, enhance=enhance
+    )
+    return reach(codec, image, target, settings)
+
+
+def reach(
+    codec: Codec, image: Image.Image | NDArray[Any], target: Target, settings: EncodeSettings
+) -> Reached:
+    """`encode_to_target` with its keywords as one object, whose quality and gain index do not
+    count."""
+    first = restore_first(lambda: codec.restorers, as_pixels(image), settings)
+    image, settings = first.image, first.settings
     shape = image.shape if isinstance(image, np.ndarray) else image.size
     pixels = max(1, math.prod(shape[:2]))
     if target.kind == SSIMULACRA2 and min(shape[:2]) < MIN_SIDE:
@@ -134,12 +145,10 @@ def encode_to_target(
     files: dict[int, bytes] = {}
 
     def measure(index: int) -> float:
-        data = files[index] = codec.encode(
-            image, gain_index=index, metadata=metadata, effort=effort, tune=tune
-        )
+        data = files[index] = codec.encode_with(image, replace(settings, gain_index=index))
         if target.kind in RATES:
             return math.log(8 * len(data) / pixels)
-        seen = _seen(image, codec.decode(data), metadata)
+        seen = _seen(image, codec.decode(data), settings.metadata)
         if target.kind == SSIM:
             return quality_in_db(ssim(*seen))
         return psnr(*seen) if target.kind == PSNR else ssimulacra2(*seen)

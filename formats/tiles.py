@@ -57,6 +57,25 @@ class Box:
         )
         return wide.intersection(limit)
 
+    def cells(self, side: int) -> Box:
+        """The squares of a grid, so wide and high, that this box touches."""
+        left, top = self.left // side, self.top // side
+        return Box(left, top, -(-self.right // side) - left, -(-self.bottom // side) - top)
+
+    def times(self, factor: int) -> Box:
+        """This box in units that are so many times smaller: from cells to pixels."""
+        return Box(factor * self.left, factor * self.top, factor * self.width, factor * self.height)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def within(self, outer: Box) -> tuple[slice, slice]:
+        """Its rows and columns in an array that covers `outer`, which holds it."""
+        top, left = self.top - outer.top, self.left - outer.left
+        return slice(top, top + self.height), slice(left, left + self.width)
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -91,7 +91,7 @@ def analysed(codec, levels: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarra
     """Latents of levels, uint8 (H, W, 3), at a gain index: float32 (h, w, M) in quantisation steps,
     and z_hat of them, as the model's encoder finds them."""
     from aei.codec.exact import analysis
-    from aei.codec.exact.latents import to_hyper_symbols
+    from aei.codec.exact.quantise import to_hyper_symbols
     from aei.codec.pixels.images import padded_levels, to_network
 
     stride = codec.bundle.prior.program["stride"]

@@ -12,7 +12,7 @@ from aei.codec.exact.hyper_latents import (
     steps,
     symbols_of,
 )
-from aei.codec.exact.latents import decode_latents, encode_latents
+from aei.codec.exact.payload import decode_latents, encode_latents
 from golden_files import codec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st

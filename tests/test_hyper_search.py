@@ -4,7 +4,8 @@ it."""
 import numpy as np
 import pytest
 from aei.codec.exact.hyper_latents import bits_of_z
-from aei.codec.exact.latents import decode_latents, quantise, to_symbols, write
+from aei.codec.exact.payload import decode_latents, write
+from aei.codec.exact.quantise import quantise, to_symbols
 from aei.codec.search import hyper_search
 from aei.codec.search.hyper_search import _Costs, _gaussian_bits, search
 from aei.codec.search.slopes import LOG_SCALE_STEP, SCALE_MIN
@@ -45,7 +46,7 @@ def test_what_it_finds_is_cheaper_and_decodes(kind):
     def cost(z_hat):
         again = quantise(prior, row, y, z_hat, 14.0)
         error = np.square(again.y_hat / 64 - y).sum()
-        return again.bits(prior, row) + bits_of_z(prior, row, z_hat).sum() + 14 * error
+        return again.bits(prior) + bits_of_z(prior, row, z_hat).sum() + 14 * error
 
     # what the golden model with a context expects of z_hat was drawn at random: there is little to
     # find
@@ -77,7 +78,7 @@ def test_sums_of_places_are_sums():
     prior, row, y, quantised = drawn("tiny", (10, 7))
     costs = _Costs(prior, row, y, quantised, 14.0)
     cost = np.random.default_rng(1).random((10, 7)).astype(np.float32)
-    s = costs.stride
+    s = costs.prior.hyper_stride
     for (i, j), total in np.ndenumerate(costs.of_places(cost)):
         part = cost[s * i : s * (i + 1), s * j : s * (j + 1)]
         assert total == pytest.approx(part.sum(), rel=1e-5)

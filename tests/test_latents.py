@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from aei.codec.exact.latents import decode_latents, encode_latents, exp_golomb, grid_of, reconstruct
+from aei.codec.exact.payload import decode_latents, encode_latents
+from aei.codec.exact.steps import grid_of
+from aei.codec.exact.symbols import exp_golomb, reconstruct
 from aei.formats import DamagedFileError
 from golden_files import codec_of
 

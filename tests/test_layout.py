@@ -27,7 +27,10 @@ PIXELS = {*GROUND, "codec.exact"}
 MODELS = {*GROUND, "codec.exact", "codec.pixels"}
 SEARCH = {*GROUND, "codec.exact", "codec.models", "codec.pixels"}
 RESTORE = {*GROUND, "codec.pixels", "codec.models"}
-API = SEARCH | RESTORE | {"codec.search", "codec.restore"}
+WINDOWS = MODELS | {"codec.models"}
+DECODER = WINDOWS | {"codec.windows"}
+ENCODER = SEARCH | RESTORE | {"codec.search", "codec.restore"}
+API = ENCODER | DECODER | {"codec.encoder", "codec.decoder"}
 FILES = API | {"codec.api", "codec.targets", "codec.pillow"}
 ALLOWED = {
     "formats": set(),
@@ -35,10 +38,13 @@ ALLOWED = {
     "codec.reading": {"formats"},
     "codec.cpus": {"formats"},
     "codec.exact": EXACT,
-    "codec.pixels": PIXELS | {"codec.search", "codec.models"},  # see docs/reference/layering.md
+    "codec.pixels": PIXELS,
     "codec.models": MODELS,
     "codec.search": SEARCH,
     "codec.restore": RESTORE,
+    "codec.windows": WINDOWS,
+    "codec.encoder": ENCODER,
+    "codec.decoder": DECODER,
     "codec.api": API,
     "codec.targets": API | {"codec.api"},
     "codec.pillow": API | {"codec.api", "codec.targets"},

@@ -10,8 +10,9 @@ import zlib
 import aei.codec.pillow  # noqa: F401
 import numpy as np
 import pytest
-from aei.codec import Codec, api
-from aei.codec.exact.latents import encode_latents, grid_of
+from aei.codec import Codec, DamagedFileError, decoder
+from aei.codec.exact.payload import encode_latents
+from aei.codec.exact.steps import grid_of
 from aei.formats import Header, LimitError, Limits, pack, parse
 from aei.formats.container import CRC_BYTES, FIXED, SIGNATURE
 from aei.formats.limits import TILE_WORK
@@ -57,7 +58,7 @@ def empty(codec, side: int) -> bytes:
         small = pack(header(codec, 256, 256, gain_index), [(b"", False)], None, 256)
         try:
             codec.latents_sha256(small)
-        except api.DamagedFileError:
+        except DamagedFileError:
             continue
         return data
     pytest.skip("nothing decodes to something with this model")
@@ -79,7 +80,7 @@ def peak(function) -> tuple[int, Exception | None]:
 def test_escapes_take_the_memory_that_is_charged(one):
     data = loud(one, 128)
     contents = parse(data)
-    charged = api._memory(contents, [0], (0, 0), 0, 1, one.bundle.prior.program["latents"])
+    charged = decoder.memory_of(contents, [0], (0, 0), 0, 1, one.bundle.prior.program["latents"])
     most, caught = peak(lambda: one.latents_sha256(data))
     assert caught is None
     assert most < charged
@@ -98,7 +99,7 @@ def test_time_is_bounded_by_the_work_that_is_charged(one, make):
     data = make(one)
     contents = parse(data)
     whole = tile_boxes(contents.header.width, contents.header.height, 1 << 20)[0]
-    pixels, tiles, payload = api._work(contents, list(range(len(contents.entries))), whole)
+    pixels, tiles, payload = decoder.work_of(contents, list(range(len(contents.entries))), whole)
     start = time.process_time()
     one.decode(data)
     seconds = time.process_time() - start

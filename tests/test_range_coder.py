@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from aei.codec.exact import range_coder
-from aei.codec.exact.plain_coder import PlainDecoder, PlainEncoder
-from aei.codec.exact.tables import Table
+from aei.codec.exact.coder import range_coder
+from aei.codec.exact.coder.plain_coder import PlainDecoder, PlainEncoder
+from aei.codec.exact.coder.tables import Table
 from aei.formats import DamagedFileError
 from hypothesis import given, settings
 from hypothesis import strategies as st

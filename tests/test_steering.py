@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 pytest.importorskip("compressai", reason="needs the [train] extra")
 
-from aei.codec.exact.latents import choose_symbols, reconstruct
+from aei.codec.exact.quantise import choose_symbols
+from aei.codec.exact.symbols import reconstruct
 from aei.codec.training.config import TrainConfig
 from aei.codec.training.networks.latent_codec import LatentCodec
 from aei.codec.training.optimisers import make_optimiser

@@ -13,7 +13,7 @@ from aei.codec.exact import analysis
 from aei.codec.models import transforms
 from aei.codec.pixels.images import padded_levels, to_network, to_picture
 from aei.codec.pixels.side_channels import alpha_span, with_alpha
-from aei.codec.pixels.windows import read_tile
+from aei.codec.search.tile import read_tile
 from aei.formats import pack, parse
 from aei.formats.tiles import Box, tile_boxes, tiles_touching
 from conftest import synthetic_photo
@@ -97,18 +97,16 @@ def test_windowed_analysis_is_that_of_the_whole_image(codec):
     picture, program = to_picture(PHOTO), codec.bundle.prior.program
     whole = analysed(codec, PHOTO)
     for box in tile_boxes(300, 200, 128):
-        levels, cells, _ = read_tile(picture, box, 16, codec.bundle.halo)
-        y = analysed(codec, levels)
-        y = y[cells.top : cells.bottom, cells.left : cells.right]
+        tile = read_tile(picture, box, 16, codec.bundle.halo)
+        y = analysed(codec, tile.levels)[tile.inside]
         part = whole[box.top // 16 :, box.left // 16 :][: y.shape[0], : y.shape[1]]
         assert np.abs(y - part).max() < 0.25
         assert np.square(y - part).mean() < 1e-4
         # and with all that the network's structure lets it see, up to rounding
         network = codec.bundle.manifest["network"]
         reach = network["blocks16"] + -(-network["blocks8"] // 2)
-        levels, cells, _ = read_tile(picture, box, 16, reach)
-        y = analysed(codec, levels)
-        y = y[cells.top : cells.bottom, cells.left : cells.right]
+        tile = read_tile(picture, box, 16, reach)
+        y = analysed(codec, tile.levels)[tile.inside]
         np.testing.assert_allclose(y, part, atol=2e-3)
     assert program["stride"] == 16
 

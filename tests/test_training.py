@@ -143,7 +143,7 @@ def test_bundle_becomes_a_torch_model_with_the_same_latents(bundle, which):
     model = export.restore_model(codec.bundle).eval()
     image = synthetic_photo(128, 192, seed=5)
     from aei.codec.exact import analysis
-    from aei.codec.exact.latents import encode_latents
+    from aei.codec.exact.payload import encode_latents
     from aei.codec.pixels.images import to_network
 
     x = to_network(image, 16)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aei.codec.exact import trellis
-from aei.codec.exact.latents import choose_symbols, decode_latents, encode_latents, reconstruct
+from aei.codec.exact.payload import decode_latents, encode_latents
+from aei.codec.exact.quantise import choose_symbols
+from aei.codec.exact.symbols import reconstruct
 from aei.codec.training.symbols.trellis_code import (
     CHECK_PARITY,
     CHECK_SHIFTED,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aei.cli.pages import view
-from aei.codec.exact.latents import reconstruct
+from aei.codec.exact.symbols import reconstruct
 from aei.codec.inspect import account as heatmap
 from aei.formats import parse
 from conftest import synthetic_photo

@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ...formats import ModelError
+from .coder.tables import Table
 from .interpreter import known_answer
-from .tables import Table
 from .trellis import Trellis
 
 # What a squared quantisation step of error is worth in bits to the encoder, unless a bundle says
@@ -74,6 +75,51 @@ class Prior:
             elif name.endswith(".bias"):
                 weights[name] = a.astype(np.float64)
         return weights
+
+    @property
+    def latents(self) -> int:
+        """Channels of y."""
+        return int(self.program["latents"])
+
+    @property
+    def hyper_latents(self) -> int:
+        """Channels of z."""
+        return int(self.program["hyper_latents"])
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a cell of the latents' grid, each way."""
+        return int(self.program["stride"])
+
+    @property
+    def hyper_stride(self) -> int:
+        """Cells that a hyper-latent stands for, each way."""
+        return int(self.program["hyper_stride"])
+
+    @property
+    def mean_bits(self) -> int:
+        """Fractional bits of latents in fixed point."""
+        return int(self.program["mean_bits"])
+
+    @property
+    def unit(self) -> float:
+        """One quantisation step in fixed point: 2^mean_bits."""
+        return float(1 << self.mean_bits)
+
+    @property
+    def scales(self) -> int:
+        """How many scale indexes there are."""
+        return int(self.program["scales"])
+
+    @property
+    def skip_below(self) -> int:
+        """The least scale index whose symbols are always coded."""
+        return int(self.program["skip_below"])
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The layers and the shifts of each step; none of a factorized prior."""
+        return self.program["steps"]  # type: ignore[no-any-return]
 
     @cached_property
     def tables(self) -> list[Table]:

@@ -13,7 +13,6 @@ import functools
 import importlib
 import io
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
-from ...formats.container import HEAD_BYTES, SIGNATURE, check_size
-from ..api import Codec
+from ...formats.container import SIGNATURE, check_size
+from ..api import Codec, Codecs
 from ..pixels.depth import PLAIN, converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright
-from ..settings import DEFAULT_QUALITY
+from ..restore.restorers import restore_first
+from ..settings import EncodeSettings
 from .writing import image_file
 
 if TYPE_CHECKING:
@@ -45,26 +45,18 @@ NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 
 
 @dataclass(frozen=True)
-class EncodeOptions:
-    """How to encode.
+class EncodeOptions(EncodeSettings):
+    """How to encode a file: EncodeSettings, and what concerns files.
 
-    quality: 1..100; target, a size or quality to meet, overrides it. max_side: scale down, never
-    up, so that neither side is longer (pixels). strip: no metadata; Exif's orientation is applied
-    to the pixels. keep_smaller: give the source's own bytes back where they are no more than the
-    result; never with strip, nor where the image was scaled or restored. effort, tune, restore,
-    enhance: see Codec.encode. convert: more bits and other colour spaces to 8-bit RGB or grey,
-    which are refused otherwise.
+    target: a size or quality to meet, overrides `quality`. max_side: scale down, never up, so that
+    neither side is longer (pixels). keep_smaller: give the source's own bytes back where they are
+    no more than the result; never without `metadata`, nor where the image was scaled or restored.
+    convert: more bits and other colour spaces to 8-bit RGB or grey, which are refused otherwise.
     """
 
-    quality: float = DEFAULT_QUALITY
     target: Target | None = None
     max_side: int | None = None
-    strip: bool = False
     keep_smaller: bool = False
-    effort: int | None = None
-    tune: str | None = None
-    restore: str | None = None
-    enhance: str | None = None
     convert: bool = False
 
 
@@ -87,45 +79,27 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
     image, scaled = open_image(data, options.max_side, options.convert)
-    image, said = _restored(image, scaled, codec, options)
+    if scaled and options.restores:
+        image = image.copy()  # without the JPEG tables, which say nothing of a smaller image
+    first = restore_first(lambda: codec.restorers, image, options)
+    image = first.image
     details: dict[str, float] = {}
     if options.target is None:
-        encoded = codec.encode(
-            image,
-            options.quality,
-            metadata=not options.strip,
-            effort=options.effort,
-            tune=options.tune,
-        )
+        encoded = codec.encode_with(image, first.settings)
     else:
-        from ..targets import encode_to_target
+        from ..targets import reach
 
-        reached = encode_to_target(
-            codec, image, options.target, not options.strip, options.effort, options.tune
-        )
+        reached = reach(codec, image, options.target, first.settings)
         encoded = reached.data
         details = {
             "gain_index": reached.gain_index,
             options.target.kind: round(reached.achieved, 5),
         }
     width, height = image.size
-    changed = options.strip or scaled or options.restore or options.enhance
+    changed = not options.metadata or scaled or options.restores
     if options.keep_smaller and not changed and len(data) <= len(encoded):
         return Converted(data, width, height, kept=True)
-    return Converted(encoded, width, height, details=details, said=said)
-
-
-def _restored(
-    image: Image.Image, scaled: bool, codec: Codec, options: EncodeOptions
-) -> tuple[Image.Image, str]:
-    """The image restored as asked, once for all the encodings a target takes; and what was done, in
-    words."""
-    if options.restore is None and options.enhance is None:
-        return image, ""
-    if scaled:
-        image = image.copy()  # without the JPEG tables, which say nothing of a smaller image
-    applied = codec.restorers.apply(image, options.restore, options.enhance, not options.strip)
-    return applied.image, applied.said
+    return Converted(encoded, width, height, details=details, said=first.said)
 
 
 def open_image(
@@ -279,32 +253,6 @@ def load_codec(
     return codec
 
 
-class Decoders:
-    """Codecs by model, each loaded once, for files of any installed model.
-
-    model: folder of a bundle, for files written with one not installed. threads: see Codec.
-    Safe to use from several threads.
-    """
-
-    def __init__(self, model: str | Path | None = None, threads: int | None = None):
-        self._only = None if model is None else Codec(model, threads)
-        self._threads = threads
-        self._codecs: dict[bytes, Codec] = {}
-        self._lock = threading.Lock()
-
-    def codec(self, data: bytes) -> Codec:
-        """The codec for a file. Raises UnknownModelError."""
-        if self._only is not None:
-            return self._only
-        from ..models.bundle import find_bundle
-
-        model = parse_header(data[:HEAD_BYTES])[0].model
-        with self._lock:
-            if model not in self._codecs:
-                self._codecs[model] = Codec(find_bundle(model).path, self._threads)
-            return self._codecs[model]
-
-
 @dataclass(frozen=True)
 class DecodeOptions:
     """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged
@@ -317,7 +265,7 @@ class DecodeOptions:
 
 def decode_file(
     data: bytes,
-    decoders: Decoders,
+    codecs: Codecs,
     format_: str = "PNG",
     options: DecodeOptions = DecodeOptions(),
 ) -> Converted:
@@ -327,7 +275,7 @@ def decode_file(
     Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
     Codec.decode, or of Codec.salvage.
     """
-    codec = decoders.codec(data)
+    codec = codecs.of_file(data)
     if options.salvage:
         saved = codec.salvage(data)
         for box in saved.lost:

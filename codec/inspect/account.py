@@ -11,12 +11,15 @@ from ...formats import Contents, parse
 from ...formats.container import CRC_BYTES, FLAG_SECTIONS, parse_header
 from ...formats.sections import ALPHA, FILTER, METADATA, read_sections
 from ..api import Codec
+from ..decoder import check_model, tile_latents
 from ..exact.hyper_latents import symbols_of
-from ..exact.latents import Latents, _walk, reconstruct
+from ..exact.payload import Latents
 from ..exact.prior import Prior
+from ..exact.steps import gathered, scatter, walk
+from ..exact.symbols import reconstruct
 from ..pixels.side_channels import alpha_span
 
-CHECK_BITS = 8  # of each tile, see latents.py
+CHECK_BITS = 8  # of each tile, see payload.py
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def take_account(
 ) -> tuple[Account, list[np.ndarray]]:
     """Every bit of a parsed file; and y_hat of its tiles, int32 (h, w, M) each, if `keep`.
     Raises the errors of Codec.decode."""
-    codec._check_model(contents)
+    check_model(codec.model, contents)
     header, prior = contents.header, codec.bundle.prior
     side, m = prior.program["stride"], prior.program["latents"]
     cells = np.zeros((-(-header.height // side), -(-header.width // side)))
@@ -64,7 +67,7 @@ def take_account(
     one = float(1 << prior.program["mean_bits"])
     kept = []
     for i, (box, entry) in enumerate(zip(contents.boxes, contents.entries)):
-        latents = codec._tile_latents(contents, i)
+        latents = tile_latents(codec.model, contents, i)
         y_bits, z_bits = symbol_bits(prior, header.gain_index, latents, entry.code_all)
         part = y_bits.sum(2) + spread(z_bits.sum(2), y_bits.shape, prior.program["hyper_stride"])
         top, left = box.top // side, box.left // side
@@ -143,24 +146,20 @@ def symbol_bits(
     first = 0 if code_all else program["skip_below"]
 
     def residuals(mean, index, places):
-        exact = np.concatenate([latents.y_hat[place].ravel() for place in places])
+        exact = gathered(latents.y_hat, places)
         values, tables = symbols_at(prior, exact - mean, index)
         bits = np.where(index < first, 0.0, code_lengths(prior, values, tables))
-        start = 0
-        for place in places:
-            part = y_bits[place]
-            part[:] = bits[start : start + part.size].reshape(part.shape)
-            start += part.size
+        scatter(bits, places, y_bits)
         return exact - mean
 
-    _walk(prior, row, latents.z_hat, (h, w), residuals)
+    walk(prior, row, latents.z_hat, (h, w), residuals)
     return y_bits, z_bits
 
 
 def symbols_at(
     prior: Prior, points: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of latents.reconstruct: int32 (n,), and the table of each. Offsets are below a
+    """The inverse of symbols.reconstruct: int32 (n,), and the table of each. Offsets are below a
     step, so it is the nearest integer or the next."""
     nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
     values = nearest

@@ -14,7 +14,6 @@ import numpy as np
 
 from ...formats import ModelError, UnsupportedError
 from ...formats.tiles import Box
-from ..pixels.windows import cells_of
 from .look import Look
 
 MAX_PIXELS = 1 << 20  # of a region
@@ -44,10 +43,9 @@ class Attribution:
     def inside(self, shares: np.ndarray, stride: int) -> float:
         """How much of the magnitude of shares, float (h, w, M), lies in the cells that the region
         touches."""
-        cells = cells_of(self.region, stride)
-        top, left = cells.top - self.window.top, cells.left - self.window.left
+        cells = self.region.cells(stride)
         magnitude = np.abs(shares.sum(2))
-        part = magnitude[top : top + cells.height, left : left + cells.width].sum()
+        part = magnitude[cells.within(self.window)].sum()
         return float(part / max(float(magnitude.sum()), 1e-30))
 
 
@@ -77,8 +75,8 @@ def attribute(seen: Look, region: Box) -> Attribution:
     check_region(region, (header.width, header.height))
     program, row = codec.bundle.prior.program, header.gain_index
     stride, bits = program["stride"], program["mean_bits"]
-    whole = cells_of(Box(0, 0, header.width, header.height), stride)
-    window = whole if "size" in program else cells_of(region, stride)
+    whole = Box(0, 0, header.width, header.height).cells(stride)
+    window = whole if "size" in program else region.cells(stride)
     window = window.grown(codec.bundle.halo, whole)
     y_hat = seen.tiles.gather(window, stride)
     direction, contrast = _direction(codec.transforms.synthesis(y_hat, row, bits), region, window)
@@ -113,8 +111,7 @@ def _direction(x: np.ndarray, region: Box, window: Box) -> tuple[np.ndarray, flo
     """The gradient of S by the window's pixels, float32 as x, (h, w, 3); and the contrast in
     levels."""
     side = x.shape[0] // window.height
-    top, left = region.top - window.top * side, region.left - window.left * side
-    place = slice(top, top + region.height), slice(left, left + region.width)
+    place = region.within(window.times(side))
     inside = np.clip(x[place], -0.5, 0.5)
     inside = inside - inside.mean((0, 1), keepdims=True)
     direction = np.zeros_like(x)

@@ -17,7 +17,7 @@ from ..exact.synthesis import to_levels
 from ..pixels.images import to_picture
 from ..pixels.quality import MAX_PSNR
 from ..pixels.side_channels import read_alpha, read_metadata
-from ..pixels.windows import Shown, TileCache, cells_of, filter_of
+from ..windows import TileCache, WindowSynthesis
 from .account import Account, take_account
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def look(
     result = Look(codec, contents, data, account, tiles, image, linear, source, visible, window)
     order = np.argsort(-account.channels, kind="stable")[:channels]
     halo, stride = codec.bundle.halo, program["stride"]
-    cells = cells_of(window, stride).grown(halo, cells_of(whole, stride))
+    cells = window.cells(stride).grown(halo, whole.cells(stride))
     for channel in order[account.channels[order] > 0].tolist():
         result.responses.append(_response(result, channel, cells))
     return result
@@ -172,15 +172,11 @@ def _synthesised(
     shape = (header.height, header.width, 1 if header.grey else 3)
     exact = codec.bundle.synthesis is not None
     ways = (False, True) if exact or codec.transforms.has_linear_path else (False,)
-    shown = Shown(
-        codec.bundle, lambda: codec.transforms, tiles, whole, contents.side, header.gain_index,
-        filter_of(contents),
-    )  # fmt: skip
+    shown = WindowSynthesis.of(codec.model, contents, tiles)
     pictures = [np.empty(shape, np.uint8) for _ in ways]
     for linear, picture in zip(ways, pictures):
         for box, x in shown.bands(whole, linear=linear):
-            rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-            picture[rows, columns] = to_levels(x, header.grey).reshape(box.height, box.width, -1)
+            picture[box.slices] = to_levels(x, header.grey).reshape(box.height, box.width, -1)
     return pictures[0], pictures[1] if len(ways) > 1 else None
 
 
@@ -228,8 +224,7 @@ def _response(seen: Look, channel: int, cells: Box) -> Response:
     without = y_hat.copy()
     without[..., channel] = 0
     box = seen.window
-    top, left = box.top - cells.top * stride, box.left - cells.left * stride
-    inside = slice(top, top + box.height), slice(left, left + box.width)
+    inside = box.within(cells.times(stride))
     present = (synthesis(y_hat) - synthesis(without))[inside]
     drawn, present = (_shown(a, header.grey) for a in (drawn, present))
     loss = float(np.square(present).mean(dtype=np.float64))

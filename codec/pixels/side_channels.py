@@ -96,13 +96,7 @@ def read_alpha(contents: Contents, block: Box, lost: list[int] | None) -> np.nda
                     raise
                 lost.append(i)
                 continue
-            out[
-                part.top - block.top : part.bottom - block.top,
-                part.left - block.left : part.right - block.left,
-            ] = alpha[
-                part.top - box.top : part.bottom - box.top,
-                part.left - box.left : part.right - box.left,
-            ]
+            out[part.within(block)] = alpha[part.within(box)]
     return out
 
 
@@ -127,5 +121,4 @@ class AlphaRows:
             if box.width < self._wanted.width:  # a block, whose neighbours are not decoded yet
                 self._box = box
             self._alpha = read_alpha(self._contents, self._box, self._lost)
-        top, left = box.top - self._box.top, box.left - self._box.left
-        return self._alpha[top : top + box.height, left : left + box.width]
+        return self._alpha[box.within(self._box)]

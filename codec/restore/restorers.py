@@ -8,8 +8,10 @@ is asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from ...formats.container import check_size
 from ...formats.tiles import Box, tile_boxes
 from ..models.parts import MANIFEST, read_json
 from ..pixels.tensors import as_pixels
-from ..settings import AUTO, ENHANCING, RESTORING
+from ..settings import AUTO, ENHANCING, RESTORING, EncodeSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,10 +100,9 @@ class Restorer:
             if alpha is not None:
                 colour = fill_transparent(colour, alpha)
             made = self.run(to_network(colour, MULTIPLE), seen)
-            rows = slice(box.top - around.top, box.bottom - around.top)
-            columns = slice(box.left - around.left, box.right - around.left)
+            rows, columns = box.within(around)
             pixels = from_network(made[rows, columns], grey).reshape(box.height, box.width, -1)
-            part = out[box.top : box.bottom, box.left : box.right]
+            part = out[box.slices]
             part[..., : pixels.shape[2]] = pixels
             if alpha is not None:
                 part[..., -1] = alpha[rows, columns]
@@ -242,6 +243,28 @@ class Restorers:
         if not kinds:
             return Applied(image, (), said)
         return Applied(_like(image, picture), tuple(kinds), said)
+
+
+@dataclass(frozen=True)
+class RestoredFirst:
+    """An image to be encoded, restored as asked; the settings that are left; what was done, in
+    words."""
+
+    image: Any
+    settings: EncodeSettings
+    said: str = ""
+
+
+def restore_first(
+    restorers: Callable[[], Restorers], image: Any, settings: EncodeSettings
+) -> RestoredFirst:
+    """Restore and enhance an image before it is coded, once for however many encodings. restorers:
+    gives those at hand, where something is asked for. Raises UnsupportedError, ModelError."""
+    if not settings.restores:
+        return RestoredFirst(image, settings)
+    applied = restorers().apply(image, settings.restore, settings.enhance, settings.metadata)
+    settings = dataclasses.replace(settings, restore=None, enhance=None)
+    return RestoredFirst(applied.image, settings, applied.said)
 
 
 def _like(image: Image.Image | np.ndarray, picture: Picture) -> Image.Image | np.ndarray:

@@ -58,12 +58,9 @@ class Synthesis:
         side = WHOLE_CELLS if max(w, h) <= WHOLE_CELLS else BLOCK_CELLS
         for block in tile_boxes(w, h, side):
             outer = block.grown(self.halo, whole)
-            own = Box(
-                *(stride * n for n in (
-                    block.left - outer.left, block.top - outer.top, block.width, block.height
-                ))
-            )  # fmt: skip
-            yield _slices(outer), _slices(outer, stride), own, _slices(block, stride)
+            left, top = block.left - outer.left, block.top - outer.top
+            own = Box(left, top, block.width, block.height).times(stride)
+            yield outer.slices, outer.times(stride).slices, own, block.times(stride).slices
 
     def decode(self, window: np.ndarray, stride: int) -> np.ndarray:
         """window: float32 (h, w, M), quantised latents -> float32 (1, 3, stride h, stride w),
@@ -85,7 +82,7 @@ class Synthesis:
         total, gradient = 0.0, np.zeros_like(window)
         for cells, around, own, place in self._blocks(h, w, pixels.shape[2] // h):
             part = np.zeros((1, 1, *pixels[0, 0][around].shape), np.float32)
-            part[0, 0][_slices(own)] = weight[0, 0][place]
+            part[0, 0][own.slices] = weight[0, 0][place]
             target = np.ascontiguousarray(pixels[:, :, around[0], around[1]])
             error, slopes = self.transforms.error_gradient(window[cells], self.row, target, part)
             total += error
@@ -127,7 +124,7 @@ class Visible:
 
     def __init__(self, synthesis: Synthesis, target: Target, stride: int, own: Box):
         self._synthesis, self._target, self._stride = synthesis, target, stride
-        rows, columns = self._place = _slices(own)
+        rows, columns = self._place = own.slices
         self._original = target.pixels[0][:, rows, columns] + np.float32(0.5)
         self._channels = ssimulacra2.channels_of(self._original)
         self.worth = masking.worth(target.pixels, stride)
@@ -201,10 +198,3 @@ class LostStructure:
         x_hat -= gradient * np.float32(self._factor / 2)
         weight = np.ones_like(self._target.weight)
         return lost * self._factor, self._synthesis.error_gradient(window, x_hat, weight)[1]
-
-
-def _slices(box: Box, stride: int = 1) -> tuple[slice, slice]:
-    return (
-        slice(stride * box.top, stride * box.bottom),
-        slice(stride * box.left, stride * box.right),
-    )

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..exact.hyper_latents import bits_of_symbols, bits_of_z, symbols_of
-from ..exact.latents import CELLS, Quantised, reconstruct
-from .slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, backward, forward
+from ..exact.quantise import Quantised
+from ..exact.steps import cells_of_step
+from ..exact.symbols import reconstruct
+from .slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, Head, backward, forward
 
 if TYPE_CHECKING:
     from ..exact.prior import Prior
@@ -28,7 +30,12 @@ FINER, PER_SIGMA, FARTHEST = 4, 16, 8  # of the table of Gaussian code lengths
 
 
 def search(
-    prior: Prior, row: int, y: np.ndarray, quantised: Quantised, error_bits: float, rounds: int
+    prior: Prior,
+    gain_index: int,
+    y: np.ndarray,
+    quantised: Quantised,
+    error_bits: float,
+    rounds: int,
 ) -> np.ndarray:
     """A cheaper z_hat, int32 (hz, wz, Z), found in so many rounds.
 
@@ -36,12 +43,12 @@ def search(
     from, whose y_hat serves as context; error_bits: what a squared error of one step is worth in
     bits.
     """
-    costs = _Costs(prior, row, y, quantised, error_bits)
+    costs = _Costs(prior, gain_index, y, quantised, error_bits)
     best = z_hat = quantised.z_hat
     places, channels = z_hat.shape[:2], z_hat.shape[2]
     doubt = np.zeros((2, *z_hat.shape), np.float32)
     cost, gradient = costs.slope(z_hat)
-    symbols, tables = symbols_of(prior, row, z_hat)
+    symbols, tables = symbols_of(prior, gain_index, z_hat)
     own = bits_of_symbols(prior, symbols, tables)
     least = float(cost.sum() + own.sum())
     for _ in range(rounds):
@@ -58,7 +65,7 @@ def search(
         other = z_hat.copy()
         other[rows, columns, channel] += (2 * up - 1).astype(np.int32)
         change = costs.of_places(costs.value(other) - cost)[rows, columns]
-        change += (bits_of_z(prior, row, other) - own).sum(2)[rows, columns]
+        change += (bits_of_z(prior, gain_index, other) - own).sum(2)[rows, columns]
         doubt[up, rows, columns, channel] += DOUBT
         helps = change < 0
         if helps.any():
@@ -67,7 +74,7 @@ def search(
             z_hat = z_hat.copy()
             z_hat[at] = other[at]
             cost, gradient = costs.slope(z_hat)
-            symbols, tables = symbols_of(prior, row, z_hat)
+            symbols, tables = symbols_of(prior, gain_index, z_hat)
             own = bits_of_symbols(prior, symbols, tables)
             # changes side by side may be worse together than each alone
             total = float(cost.sum() + own.sum())
@@ -80,40 +87,41 @@ class _Costs:
     """What the latents of an image cost under a z_hat: bits of the best symbols, and the squared
     error that they leave."""
 
-    def __init__(self, prior: Prior, row: int, y, quantised: Quantised, error_bits: float):
-        self.prior, self.row, self.y = prior, row, y
+    def __init__(self, prior: Prior, gain_index: int, y, quantised: Quantised, error_bits: float):
+        self.prior, self.gain_index, self.y = prior, gain_index, y
         self.weights = prior.single
-        self.one = float(1 << prior.program["mean_bits"])
-        self.places = [step.places for step in quantised.steps]
         self.z_shape = quantised.z_hat.shape
-        self.stride = prior.program["hyper_stride"]
         bits, centre, reach = prior.costs
         self.bits, self.centre, self.reach = bits, centre.astype(np.int32), reach.astype(np.int32)
         self.points = _points(prior)
         self.error_bits = np.float32(error_bits)
-        multiplier = self.weights[prior.program["view_multiplier"]][row]
+        self.heads = [
+            [Head.of(prior, gain_index, k, cell) for cell in cells_of_step(prior, k)]
+            for k in range(len(prior.steps))
+        ]
+        multiplier = self.weights[prior.program["view_multiplier"]][gain_index]
         seen = quantised.y_hat * (multiplier * np.float32(2.0 ** -prior.program["view_shift"]))
         self.context, self.layers = [], []
         view = np.zeros_like(seen)
-        for step, places in zip(prior.program["steps"], self.places):
+        for step, coded in zip(prior.steps, quantised.steps):
             # what depends on the context alone is worked out once
             count = 0
             while step["features"][count]["in"] in ("view", "f"):
                 count += 1
             known = {"view": view}
             for layer in step["features"][:count]:
-                known[layer["out"]] = forward([layer], self.weights, row, **known)[0]
+                known[layer["out"]] = forward([layer], self.weights, gain_index, **known)[0]
             self.layers.append(step["features"][count:])
             if not any("view" in layer["in"] for layer in self.layers[-1]):
                 del known["view"]  # large
             self.context.append(known)
             view = view.copy()
-            for place in places:
+            for place in coded.places:
                 view[place] = seen[place]
 
     def of_places(self, cost: np.ndarray) -> np.ndarray:
         """Sums of float32 (h, w) over the latents below each place of z_hat: (hz, wz)."""
-        s = self.stride
+        s = self.prior.hyper_stride
         hz, wz = self.z_shape[:2]
         padded = np.zeros((hz * s, wz * s), np.float32)
         padded[: cost.shape[0], : cost.shape[1]] = cost
@@ -128,37 +136,27 @@ class _Costs:
         return self._run(z_hat, slopes=True)
 
     def _run(self, z_hat: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray]:
-        program, weights, row = self.prior.program, self.weights, self.row
-        h, w, m = self.y.shape
-        quarter = m // 4
-        hidden, hyper_tape = forward(program["hyper"], weights, row, z=z_hat.astype(np.float32))
+        prior, weights, gain_index = self.prior, self.weights, self.gain_index
+        h, w = self.y.shape[:2]
+        z = z_hat.astype(np.float32)
+        hidden, hyper_tape = forward(prior.program["hyper"], weights, gain_index, z=z)
         by_hidden = np.zeros_like(hidden)
         seen = np.ascontiguousarray(hidden[:h, :w])
         cost = np.zeros((h, w), np.float32)
-        for k, step in enumerate(program["steps"]):
-            features, tape = forward(self.layers[k], weights, row, h=seen, **self.context[k])
+        for k, (layers, context) in enumerate(zip(self.layers, self.context)):
+            features, tape = forward(layers, weights, gain_index, h=seen, **context)
             back = np.zeros_like(features)
-            weight, bias = weights[step["weight"]], weights[step["bias"]]
-            mean_shift = np.float32(2.0 ** -(step["mean_shift"] + program["mean_shift"]) / self.one)
-            scale_shift = np.float32(2.0 ** -step["scale_shift"])
-            for (i, j), place, group in zip(CELLS, self.places[k], program["order"][k]):
-                part = features[i::2, j::2]
-                of_mean = slice(2 * group * quarter, (2 * group + 1) * quarter)
-                of_scale = slice((2 * group + 1) * quarter, 2 * (group + 1) * quarter)
-                gain = weights[program["mean_multiplier"]][row, place[2]] * mean_shift
-                mean = (part @ weight[:, of_mean] + bias[of_mean]) * gain
-                level = part @ weight[:, of_scale] + bias[of_scale]
-                level += weights[program["scale_bias"]][row, place[2]]
-                level *= scale_shift
-                best, by_mean, by_level = self._cheapest(self.y[place] - mean, level)
-                cost[i::2, j::2] += best.sum(2)
+            for cell, head in zip(cells_of_step(prior, k), self.heads[k]):
+                part = features[cell.rows, cell.columns]
+                residual = self.y[cell.place] - head.means(part)
+                best, by_mean, by_level = self._cheapest(residual, head.levels(part))
+                cost[cell.rows, cell.columns] += best.sum(2)
                 if slopes:
-                    back[i::2, j::2] = (by_mean * gain) @ weight[:, of_mean].T
-                    back[i::2, j::2] += (by_level * scale_shift) @ weight[:, of_scale].T
+                    back[cell.rows, cell.columns] = head.backward(by_mean, by_level)
             if slopes:
-                by_hidden[:h, :w] += backward(tape, weights, row, back)["h"]
+                by_hidden[:h, :w] += backward(tape, weights, gain_index, back)["h"]
         if slopes:
-            return cost, backward(hyper_tape, weights, row, by_hidden)["z"]
+            return cost, backward(hyper_tape, weights, gain_index, by_hidden)["z"]
         return cost, by_hidden
 
     def _cheapest(self, residual: np.ndarray, level: np.ndarray):
@@ -166,7 +164,7 @@ class _Costs:
         means and levels: float32 of their shape. Along the trellis, bits alone: where between two
         points a residual lies is left open."""
         size = np.abs(residual)
-        last = self.prior.program["scales"] - 1
+        last = self.prior.scales - 1
         level = np.clip(level, 0, np.float32(last))
         index = np.rint(level).astype(np.int32)
         trellis = self.prior.trellis
@@ -174,7 +172,7 @@ class _Costs:
         rest: tuple = (...,)
         if trellis is not None:
             steered = np.nonzero(index >= trellis.first)
-            spacing = 2 * trellis.half_step / self.one
+            spacing = 2 * trellis.half_step / self.prior.unit
             out[(slice(None), *steered)] = self._between(size[steered], level[steered], spacing)
             rest, last = np.nonzero(index < trellis.first), trellis.first - 1
         out[(slice(None), *rest)] = self._rounded(size[rest], level[rest], index[rest], last)
@@ -235,11 +233,11 @@ def _points(prior: Prior) -> np.ndarray:
     """What the values of the tables of y stand for outside of a trellis, in steps, in the order of
     Prior.costs: float32."""
     _, centre, reach = prior.costs
-    count = prior.program["scales"]
+    count = prior.scales
     points = np.zeros(int(centre[count - 1] + reach[count - 1]) + 1, np.float32)
     for table in range(count):
         values = np.arange(-reach[table], reach[table] + 1)
         at = slice(centre[table] - reach[table], centre[table] + reach[table] + 1)
         level = np.full(len(values), table, np.uint8)
-        points[at] = reconstruct(prior, values, level) / (1 << prior.program["mean_bits"])
+        points[at] = reconstruct(prior, values, level) / prior.unit
     return points

@@ -16,9 +16,10 @@ import numpy as np
 
 from ..exact.hyper_latents import bits_of_z
 from ..exact.interpreter import run
-from ..exact.latents import Quantised, Step, quantise
+from ..exact.quantise import Quantised, Step, quantise
+from ..exact.steps import cells_of_step, scatter
 from .hyper_search import search
-from .slopes import backward, forward
+from .slopes import Head, backward, forward
 
 if TYPE_CHECKING:
     from ...formats.tiles import Box
@@ -50,7 +51,7 @@ def rounding_bits(steps: int) -> float:
 
 def refine(
     prior: Prior,
-    row: int,
+    gain_index: int,
     window: np.ndarray,
     cells: Box,
     z_hat: np.ndarray,
@@ -63,10 +64,10 @@ def refine(
     around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
     distortion: of the window.
     """
-    inside = slice(cells.top, cells.bottom), slice(cells.left, cells.right)
+    inside = cells.slices
     y = window[inside].astype(np.float32)
     window = window.astype(np.float32)
-    one = np.float32(1 << prior.program["mean_bits"])
+    unit = np.float32(prior.unit)
     steps, rounds = STEPS[effort], ROUNDS[effort]
     rounding = rounding_bits(steps)
     error_bits: float | np.ndarray = rounding
@@ -74,24 +75,24 @@ def refine(
     if distortion.worth is not None:
         worth = distortion.worth[inside]
         error_bits, curvature = rounding * worth, CURVATURE * worth[..., None]
-    best = quantise(prior, row, y, z_hat, error_bits)
-    window[inside] = best.y_hat / one
-    least = best.bits(prior, row) + bits_of_z(prior, row, z_hat).sum() + distortion.bits(window)
-    z_hat = search(prior, row, y, best, rounding, rounds)
-    of_z = bits_of_z(prior, row, z_hat).sum()
+    best = quantise(prior, gain_index, y, z_hat, error_bits)
+    window[inside] = best.y_hat / unit
+    least = best.bits(prior) + bits_of_z(prior, gain_index, z_hat).sum() + distortion.bits(window)
+    z_hat = search(prior, gain_index, y, best, rounding, rounds)
+    of_z = bits_of_z(prior, gain_index, z_hat).sum()
     for share in [*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0]:
-        quantised = quantise(prior, row, y, z_hat, error_bits)
-        window[inside] = quantised.y_hat / one
+        quantised = quantise(prior, gain_index, y, z_hat, error_bits)
+        window[inside] = quantised.y_hat / unit
         if share:
             bits, gradient = distortion.slope(window)
         else:
             bits = distortion.bits(window)
-        cost = quantised.bits(prior, row) + of_z + bits
+        cost = quantised.bits(prior) + of_z + bits
         if cost < least:
             best, least = quantised, cost
         if share:
             gradient = gradient[inside]
-            gradient += np.float32(CONTEXT_WEIGHT) * context_gradient(prior, row, quantised)
+            gradient += np.float32(CONTEXT_WEIGHT) * context_gradient(prior, gain_index, quantised)
             # y moves towards y_hat - gradient / (2 curvature)
             gradient *= np.float32(-0.5) / np.float32(curvature)
             gradient += window[inside]
@@ -99,47 +100,32 @@ def refine(
     return best
 
 
-def context_gradient(prior: Prior, row: int, quantised: Quantised) -> np.ndarray:
+def context_gradient(prior: Prior, gain_index: int, quantised: Quantised) -> np.ndarray:
     """How the bits of the later steps change with the latents that they see as context: float32 (h,
     w, M), bits per quantisation step. The code lengths are differentiated by their neighbours in
     the tables, the layers as if they did not round."""
     program, weights = prior.program, prior.single
-    one = float(1 << program["mean_bits"])
-    h, w, m = quantised.y_hat.shape
-    quarter = m // 4
-    hidden = run(program["hyper"], prior.weights, row, z=quantised.z_hat.astype(np.float64))
+    h, w, _ = shape = quantised.y_hat.shape
+    hidden = run(program["hyper"], prior.weights, gain_index, z=quantised.z_hat.astype(np.float64))
     hidden = np.ascontiguousarray(hidden[:h, :w], np.float32)
-    multiplier = weights[program["view_multiplier"]][row] * np.float32(
+    multiplier = weights[program["view_multiplier"]][gain_index] * np.float32(
         2.0 ** -program["view_shift"]
     )
     seen = quantised.y_hat.astype(np.float32) * multiplier
-    view = np.zeros((h, w, m), np.float32)
-    total = np.zeros((h, w, m), np.float32)
-    for k, (step, coded) in enumerate(zip(program["steps"], quantised.steps)):
+    view, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for k, (step, coded) in enumerate(zip(prior.steps, quantised.steps)):
         if k:
-            of_mean, of_scale = _table_slopes(prior, coded)
-            features, tape = forward(step["features"], weights, row, h=hidden, view=view)
+            features, tape = forward(step["features"], weights, gain_index, h=hidden, view=view)
+            by_mean, by_level = (np.empty(shape, np.float32) for _ in range(2))
+            for slopes, out in zip(_table_slopes(prior, coded), (by_mean, by_level)):
+                scatter(slopes, coded.places, out)
             back = np.zeros_like(features)
-            weight = weights[step["weight"]]
-            scale_slope = np.float32(2.0 ** -step["scale_shift"])
-            start = 0
-            for cell, place in enumerate(coded.places):
-                i, j = cell >> 1, cell & 1
-                group = program["order"][k][cell]
-                shape = quantised.y_hat[place].shape
-                size = shape[0] * shape[1] * shape[2]
-                span = slice(start, start + size)
-                start += size
-                mean_slope = weights[program["mean_multiplier"]][row, place[2]] * np.float32(
-                    2.0 ** -(step["mean_shift"] + program["mean_shift"]) / one
-                )
-                rows = slice(2 * group * quarter, (2 * group + 1) * quarter)
-                part = (of_mean[span].reshape(shape) * mean_slope) @ weight[:, rows].T
-                rows = slice((2 * group + 1) * quarter, 2 * (group + 1) * quarter)
-                part += (of_scale[span].reshape(shape) * scale_slope) @ weight[:, rows].T
-                back[i::2, j::2] = part
-            by_view = backward(tape, weights, row, back)["view"]
-            by_view *= multiplier * np.float32(one)
+            for cell in cells_of_step(prior, k):
+                head = Head.of(prior, gain_index, k, cell)
+                place = cell.place
+                back[cell.rows, cell.columns] = head.backward(by_mean[place], by_level[place])
+            by_view = backward(tape, weights, gain_index, back)["view"]
+            by_view *= multiplier * np.float32(prior.unit)
             for earlier in quantised.steps[:k]:
                 for place in earlier.places:
                     total[place] += by_view[place]
@@ -156,7 +142,7 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
     v = np.clip(coded.values, -most, most)
     at = centre[index] + v
     of_mean = 0.5 * (bits[at - 1] - bits[at + 1])
-    lowest, highest = np.zeros_like(index), np.full_like(index, prior.program["scales"] - 1)
+    lowest, highest = np.zeros_like(index), np.full_like(index, prior.scales - 1)
     if prior.trellis is not None:
         # tables of a trellis do not follow those of other residuals, and its values are further
         # apart
@@ -166,11 +152,10 @@ def _table_slopes(prior: Prior, coded: Step) -> tuple[np.ndarray, np.ndarray]:
         behind = prior.trellis.tables - prior.trellis.first
         lowest[shifted] += behind
         highest[shifted] += behind
-        one = 1 << prior.program["mean_bits"]
         # from the point of the value below to that of the value above, in half steps: zero, which
         # both quantisers have, is nearer to the shifted values 1 and -1
         apart = 4.0 - (shifted & (np.abs(v) == 1))
-        of_mean[steered] *= (2 * one / (apart * prior.trellis.half_step))[steered]
+        of_mean[steered] *= (2 * prior.unit / (apart * prior.trellis.half_step))[steered]
     below, above = np.maximum(index - 1, lowest), np.minimum(index + 1, highest)
     low, high = (
         bits[centre[k] + np.clip(coded.values, -reach[k], reach[k])] for k in (below, above)

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..exact.interpreter import shuffle
+
+if TYPE_CHECKING:
+    from ..exact.prior import Prior
+    from ..exact.steps import Cell
 
 # What the scale indexes of trained models stand for, in quantisation steps: rising evenly in their
 # logarithm.
@@ -79,6 +85,55 @@ def backward(
         for name in names:
             gradients[name] = gradients[name] + g if name in gradients else g
     return gradients
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a step of the prior in one cell, about: means in quantisation steps, and scale
+    indexes as levels that need not be whole. mean_weight, scale_weight: float32 (F, n); the others
+    are numbers, or float32 (n,)."""
+
+    mean_weight: np.ndarray
+    mean_bias: np.ndarray
+    mean_slope: np.ndarray
+    scale_weight: np.ndarray
+    scale_bias: np.ndarray
+    row_bias: np.ndarray
+    scale_slope: np.float32
+
+    @classmethod
+    def of(cls, prior: Prior, gain_index: int, k: int, cell: Cell) -> Head:
+        """That of step k in a cell."""
+        program, weights, step = prior.program, prior.single, prior.steps[k]
+        weight, bias = weights[step["weight"]], weights[step["bias"]]
+        shift = step["mean_shift"] + program["mean_shift"]
+        multiplier = weights[program["mean_multiplier"]][gain_index, cell.channels]
+        return cls(
+            weight[:, cell.mean],
+            bias[cell.mean],
+            multiplier * np.float32(2.0**-shift / prior.unit),
+            weight[:, cell.scale],
+            bias[cell.scale],
+            weights[program["scale_bias"]][gain_index, cell.channels],
+            np.float32(2.0 ** -step["scale_shift"]),
+        )
+
+    def means(self, features: np.ndarray) -> np.ndarray:
+        """features: float32 (h, w, F) -> float32 (h, w, n)."""
+        return (features @ self.mean_weight + self.mean_bias) * self.mean_slope
+
+    def levels(self, features: np.ndarray) -> np.ndarray:
+        """features: float32 (h, w, F) -> float32 (h, w, n)."""
+        level = features @ self.scale_weight + self.scale_bias
+        level += self.row_bias
+        level *= self.scale_slope
+        return level
+
+    def backward(self, by_mean: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        """The gradient by the features, from those by means and levels."""
+        out = (by_mean * self.mean_slope) @ self.mean_weight.T
+        out += (by_level * self.scale_slope) @ self.scale_weight.T
+        return out
 
 
 def _slope(layer: dict) -> np.float32:

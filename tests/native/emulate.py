@@ -32,8 +32,10 @@ def case(numbers: list[int], parts: list[np.ndarray]) -> bytes:
 
 
 def prior_cases():
-    from aei.codec.exact import latents
     from aei.codec.exact.native import core
+    from aei.codec.exact.payload import write
+    from aei.codec.exact.quantise import quantise, to_hyper_symbols
+    from aei.codec.exact.steps import grid_of
     from golden_files import codec_of
     from priors import make_prior
 
@@ -45,12 +47,12 @@ def prior_cases():
     ]
     for i, (name, prior) in enumerate(named):
         rng = np.random.default_rng(i)
-        h, w, hz, wz = latents.grid_of(prior.program, 16 * (5 + i), 16 * 9)
+        h, w, hz, wz = grid_of(prior.program, 16 * (5 + i), 16 * 9)
         m, z = prior.program["latents"], prior.program["hyper_latents"]
         y = rng.laplace(0, (0.4, 3, 200)[i % 3], (h, w, m)).astype(np.float32)
-        z_hat = latents.to_hyper_symbols(rng.laplace(0, 4, (hz, wz, z)).astype(np.float32))
-        quantised = latents.quantise(prior, 50, y, z_hat, 12.0)
-        payload = np.frombuffer(latents.write(prior, 50, quantised)[0], np.uint8)
+        z_hat = to_hyper_symbols(rng.laplace(0, 4, (hz, wz, z)).astype(np.float32))
+        quantised = quantise(prior, 50, y, z_hat, 12.0)
+        payload = np.frombuffer(write(prior, 50, quantised)[0], np.uint8)
         block = prior.native_block
         check = core.check_byte(quantised.y_hat)
         numbers = [0, block.size, 50, h, w, hz, wz, quantised.code_all, payload.size, check, m, z]

@@ -74,7 +74,8 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
     """Blocks that hold, and an input that each decodes without an error."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
     import numpy as np
-    from aei.codec.exact import latents
+    from aei.codec.exact.payload import encode_latents
+    from aei.codec.exact.steps import grid_of
     from golden_files import codec_of
     from priors import make_prior
 
@@ -91,12 +92,12 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
         h, w = (4, 4) if prior.program.get("size") else (5, 7)
         stride = prior.program["stride"]
         rng = np.random.default_rng(i)
-        shape = latents.grid_of(prior.program, w * stride, h * stride)
+        shape = grid_of(prior.program, w * stride, h * stride)
         z = rng.normal(0, 3, (*shape[2:], prior.program["hyper_latents"])).astype(np.float32)
         y = rng.laplace(0, 2, (h, w, prior.program["latents"])).astype(np.float32)
         if not prior.program["steps"]:
             y = z
-        payload, code_all, _ = latents.encode_latents(prior, 40, y, z)
+        payload, code_all, _ = encode_latents(prior, 40, y, z)
         head = bytes([ANALYSES + i, 0, 13 + 3 * i, 40, h - 1, w - 1, code_all | 2 * (i & 1) | 4])
         (corpus / f"p{i:03}").write_bytes(head + payload)
         (corpus / f"q{i:03}").write_bytes(bytes([ANALYSES + i, 3, *head[2:], *rng.bytes(300)]))

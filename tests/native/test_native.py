@@ -8,12 +8,15 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from aei.codec.exact import interpreter, latents, native
+from aei.codec.exact import interpreter, native
 from aei.codec.exact.hyper_latents import MOST
 from aei.codec.exact.native import core
 from aei.codec.exact.native.block import HEADER, LAYER
 from aei.codec.exact.native.team import codec_threads, team
+from aei.codec.exact.payload import decode_latents, encode_latents, write
 from aei.codec.exact.prior import Prior
+from aei.codec.exact.quantise import quantise, to_hyper_symbols
+from aei.codec.exact.steps import grid_of
 from aei.formats import DamagedFileError, UnsupportedError
 from golden_files import codec_of
 from hypothesis import given, settings
@@ -31,16 +34,16 @@ def chosen_core(name: str, isa: str = ""):
 
 def drawn(prior: Prior, width: int, height: int, spread: float, seed: int):
     rng = np.random.default_rng(seed)
-    h, w, hz, wz = latents.grid_of(prior.program, width, height)
+    h, w, hz, wz = grid_of(prior.program, width, height)
     y = rng.laplace(0, spread, (h, w, prior.program["latents"])).astype(np.float32)
     z = rng.laplace(0, spread, (hz, wz, prior.program["hyper_latents"])).astype(np.float32)
-    return y, latents.to_hyper_symbols(z)
+    return y, to_hyper_symbols(z)
 
 
 def outcome(prior: Prior, row: int, payload: bytes, size, code_all: bool):
     """Latents, or the error's text."""
     try:
-        got = latents.decode_latents(prior, row, payload, *size, code_all)
+        got = decode_latents(prior, row, payload, *size, code_all)
     except DamagedFileError as error:
         return str(error)
     return got.z_hat.tobytes(), got.y_hat.tobytes()
@@ -52,8 +55,8 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
     y, z_hat = drawn(prior, *size, spread, seed)
     rng = np.random.default_rng(seed)
     with chosen_core("numpy"):
-        want = latents.quantise(prior, row, y, z_hat, worth)
-        payload, bits = latents.write(prior, row, want)
+        want = quantise(prior, row, y, z_hat, worth)
+        payload, bits = write(prior, row, want)
         damaged = [
             payload,
             payload + b"\0",
@@ -70,7 +73,7 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
     assert prior.native_block is not None
     for isa in SETS:
         with chosen_core("native", isa):
-            got = latents.quantise(prior, row, y, z_hat, worth)
+            got = quantise(prior, row, y, z_hat, worth)
             assert got.code_all == want.code_all
             np.testing.assert_array_equal(got.y_hat, want.y_hat)
             for a, b in zip(got.steps, want.steps, strict=True):
@@ -79,7 +82,7 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
                     assert getattr(a, name).dtype == getattr(b, name).dtype
                     np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
             for steps in (got, want):
-                again, close = latents.write(prior, row, steps)
+                again, close = write(prior, row, steps)
                 assert again == payload
                 assert close == pytest.approx(bits)
             for data, expected in zip(damaged, outcomes):
@@ -130,10 +133,10 @@ def test_latents_that_are_no_numbers():
     y[0, :3, :] = np.array([np.nan, np.inf, -np.inf])[:, None]
     y[1, 0], y[1, 1] = 1e30, -40_000
     with chosen_core("numpy"):
-        want = latents.quantise(prior, 9, y, z_hat, 9.0)
+        want = quantise(prior, 9, y, z_hat, 9.0)
     for isa in SETS:
         with chosen_core("native", isa):
-            got = latents.quantise(prior, 9, y, z_hat, 9.0)
+            got = quantise(prior, 9, y, z_hat, 9.0)
             np.testing.assert_array_equal(got.y_hat, want.y_hat)
 
 
@@ -142,12 +145,12 @@ def test_a_factorized_prior():
     prior = codec_of("factorized").bundle.prior
     z = np.random.default_rng(1).normal(0, 300, (4, 4, 8)).astype(np.float32)
     with chosen_core("numpy"):
-        payload, code_all, sent = latents.encode_latents(prior, 3, z, z)
+        payload, code_all, sent = encode_latents(prior, 3, z, z)
     for isa in SETS:
         with chosen_core("native", isa):
-            got = latents.decode_latents(prior, 3, payload, 32, 32, code_all)
+            got = decode_latents(prior, 3, payload, 32, 32, code_all)
             np.testing.assert_array_equal(got.y_hat, sent.y_hat)
-            assert latents.encode_latents(prior, 3, z, z)[0] == payload
+            assert encode_latents(prior, 3, z, z)[0] == payload
 
 
 INT16 = st.sampled_from([0, 1, 60, 4000, 32768])
@@ -221,15 +224,15 @@ def test_threads_share_a_block():
     prior = codec_of("context").bundle.prior
     y, z_hat = drawn(prior, 200, 200, 2.0, 4)
     with chosen_core("native"):
-        want = latents.write(prior, 5, latents.quantise(prior, 5, y, z_hat, 9.0))[0]
+        want = write(prior, 5, quantise(prior, 5, y, z_hat, 9.0))[0]
         got: list[bytes] = []
 
         def work(helpers: int):
             with codec_threads(helpers):
                 for _ in range(20):
-                    quantised = latents.quantise(prior, 5, y, z_hat, 9.0)
-                    payload = latents.write(prior, 5, quantised)[0]
-                    sent = latents.decode_latents(prior, 5, payload, 200, 200, quantised.code_all)
+                    quantised = quantise(prior, 5, y, z_hat, 9.0)
+                    payload = write(prior, 5, quantised)[0]
+                    sent = decode_latents(prior, 5, payload, 200, 200, quantised.code_all)
                     assert (sent.y_hat == quantised.y_hat).all()
                     got.append(payload)
 
@@ -259,10 +262,10 @@ def test_no_thread_can_be_started():
     prior = codec_of("context").bundle.prior
     y, z_hat = drawn(prior, 200, 200, 2.0, 4)
     with chosen_core("native"):
-        want = latents.quantise(prior, 5, y, z_hat, 9.0).y_hat
+        want = quantise(prior, 5, y, z_hat, 9.0).y_hat
         refused = mock.patch.object(threading.Thread, "start", side_effect=RuntimeError)
         with codec_threads(4), refused:
-            np.testing.assert_array_equal(latents.quantise(prior, 5, y, z_hat, 9.0).y_hat, want)
+            np.testing.assert_array_equal(quantise(prior, 5, y, z_hat, 9.0).y_hat, want)
 
 
 @needs_core

@@ -166,7 +166,7 @@ int resize(Register *r, i64 h, i64 w, i64 c); /* OK or NO_MEMORY */
 int run_program(Machine *m, const Program *p);
 void free_machine(Machine *m);
 
-/* The range coder (codec/plain_coder.py), reading and writing. */
+/* The range coder (codec/exact/coder/plain_coder.py), reading and writing. */
 typedef struct {
   const u8 *data;
   i64 size, at;
@@ -195,7 +195,7 @@ void encoder_start(Encoder *c, u8 *out, i64 room);
 i64 encoder_finish(Encoder *c); /* bytes, or -1 where there was no room */
 int decode_uniform(Decoder *c, int bits);
 void encode_uniform(Encoder *c, u32 symbol, int bits);
-/* Values of the places order[0..n), whose tables ascend: see SymbolReader.code and SymbolWriter.code in latents.py.
+/* Values of the places order[0..n), whose tables ascend: see SymbolReader.code and SymbolWriter.code in symbols.py.
  * escaped: room for n places. */
 void decode_symbols(Decoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n, i32 *values, i32 *escaped);
 double encode_symbols(Encoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n, const i32 *values);

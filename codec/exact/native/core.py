@@ -1,4 +1,4 @@
-"""Latents by the native core: what codec/latents.py does, in one call each."""
+"""Latents by the native core: what quantise.py and payload.py do, in one call each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM = range(8)
 NEAREST, ONE_WORTH, MANY_WORTHS = range(3)
 MOST_LATENTS, MOST_SIDE = 1 << 30, 1 << 15  # of a call
-CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
@@ -93,8 +92,8 @@ class Core:
     def quantise(
         self, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
-        """What latents.quantise chooses: values, int32, scale indexes, uint8, and tables, int16, of
-        each step, (4, n), y_hat, int32 (h, w, M), and whether all symbols are coded. y: float32;
+        """What quantise.quantise chooses: values, int32, scale indexes, uint8, and tables, int16,
+        of each step, (4, n), y_hat, int32 (h, w, M), and whether all symbols are coded. y: float32;
         error_bits: as there, float32 if it is an array."""
         y, z_hat = np.ascontiguousarray(y), np.ascontiguousarray(z_hat, np.int32)
         h, w, m = y.shape
@@ -117,7 +116,7 @@ class Core:
     def write(
         self, row: int, z_hat: np.ndarray, y_hat: np.ndarray, steps: list, code_all: bool
     ) -> tuple[bytes, float]:
-        """The payload of quantised latents, and its ideal length in bits. steps: latents.Step of
+        """The payload of quantised latents, and its ideal length in bits. steps: quantise.Step of
         each."""
         z_hat = np.ascontiguousarray(z_hat, np.int32)
         kinds = {"values": np.int32, "index": np.uint8, "tables": np.int16}
@@ -166,13 +165,5 @@ def run(
 
 
 def check_byte(y_hat: np.ndarray) -> int:
-    """What a payload says of its y_hat at its end; see latents.py."""
+    """What a payload says of its y_hat at its end; see payload.py."""
     return zlib.crc32(np.ascontiguousarray(y_hat, "<i4").data) & 0xFF
-
-
-def places_of_step(order: list[int], quarter: int) -> tuple[tuple[slice, slice, slice], ...]:
-    """The slices of y that a step fills. order: the group of channels of each cell."""
-    return tuple(
-        (slice(i, None, 2), slice(j, None, 2), slice(g * quarter, (g + 1) * quarter))
-        for (i, j), g in zip(CELLS, order)
-    )

@@ -1,4 +1,4 @@
-/* The range coder of codec/plain_coder.py, bit for bit, and groups of symbols with their escapes. */
+/* The range coder of codec/exact/coder/plain_coder.py, bit for bit, and groups of symbols with their escapes. */
 #include "core.h"
 
 #include <math.h>

@@ -30,7 +30,7 @@ def rows_of(weight: np.ndarray) -> Rows:
     if loaded is None:
         wide = flat.astype(np.int64)
         return Rows(np.maximum(wide, 0).sum(1), np.minimum(wide, 0).sum(1))
-    flat = np.require(flat, np.int16, "CA")
+    flat = np.require(flat, np.int16, ("C", "A"))
     up, down = np.empty((2, len(flat)), np.int64)
     loaded.aei_row_sums(
         *(ctypes.c_void_p(flat.ctypes.data), *map(ctypes.c_int64, flat.shape)),
@@ -43,7 +43,7 @@ def put_panels(weight: np.ndarray, out: np.ndarray) -> None:
     """int16 (D, K) as kernels read them, to out, uint8: (panels, pairs, PANEL, 2) int16."""
     loaded = library()
     assert loaded is not None  # blocks are made for it
-    weight = np.require(weight, np.int16, "CA")
+    weight = np.require(weight, np.int16, ("C", "A"))
     loaded.aei_panels(
         ctypes.c_void_p(weight.ctypes.data), *(ctypes.c_int64(n) for n in weight.shape),
         ctypes.c_void_p(out.ctypes.data),

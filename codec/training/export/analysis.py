@@ -31,7 +31,7 @@ from ...exact.analysis_program import (
     Analysis,
     read_analysis,
 )
-from ...exact.latents import encode_latents
+from ...exact.payload import encode_latents
 from ...exact.prior import Prior, sha256_of
 from ...exact.program import LOW, Synthesis
 from ...exact.synthesis import run, to_levels

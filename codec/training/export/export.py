@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save
 from torch import nn
 
-from ...exact.latents import encode_latents
+from ...exact.payload import encode_latents
 from ...exact.prior import Prior, fingerprint
 from ...models.bundle import Bundle, read_arrays
 from ...search.slopes import LOG_SCALE_STEP

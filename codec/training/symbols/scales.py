@@ -38,9 +38,9 @@ def magnitude(size: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
 @torch.no_grad()
 def symbols_of(residual: Tensor, scale: Tensor, rounding: float | None, offsets: Tensor) -> Tensor:
     """Residuals to integers, as float32: to the nearest where `rounding` is None, else as the
-    encoder does (codec/exact/latents.py, optimise_rounding): one less in magnitude where that saves
-    more bits, under a Gaussian of this scale, than its squared error costs, a squared quantisation
-    step being worth `rounding` bits.
+    encoder does (optimise_rounding, codec/exact/quantise.py): one less in magnitude where that
+    saves more bits, under a Gaussian of this scale, than its squared error costs, a squared
+    quantisation step being worth `rounding` bits.
 
     residual, scale: float32 of one shape; offsets: see `magnitude`.
     """

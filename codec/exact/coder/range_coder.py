@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from ...formats import DamagedFileError
+from ....formats import DamagedFileError
 from .plain_coder import PlainDecoder, PlainEncoder, shortest_bytes
 from .tables import Table
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 import numpy as np
 
-from ...formats import DamagedFileError
+from ....formats import DamagedFileError
 from .tables import PRECISION, Table
 
 MASK = (1 << 64) - 1
