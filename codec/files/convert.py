@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import logging
 import warnings
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from ..targets import Target
 
 log = logging.getLogger(__name__)
+
+# Pillow's modules, by suffix, of what people write most
+PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp": "WebP",
+           ".tif": "Tiff", ".tiff": "Tiff", ".bmp": "Bmp"}  # fmt: skip
 
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
@@ -221,8 +226,11 @@ def output_format(suffix: str) -> str:
     """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
     from PIL import Image
 
-    if suffix.lower() == ".png":  # without loading Pillow's other plugins
-        return "PNG"
+    plugin = PLUGINS.get(suffix.lower())
+    if plugin is not None:  # without loading Pillow's other plugins
+        importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        if Image.EXTENSION.get(suffix.lower()) in Image.SAVE:
+            return Image.EXTENSION[suffix.lower()]
     format_ = Image.registered_extensions().get(suffix.lower())
     if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
         raise UnsupportedError(
