@@ -1,5 +1,5 @@
 """Synthetic graphics to train and to judge on: rendered text, plots, interfaces, gradients,
-patterns.
+patterns, night skies.
 
 Pages are drawn with Pillow and NumPy (no torch operation: see `data.batch_of`) and kept in a pool,
 from which crops are cut: drawing a page costs far more than a crop of it.
@@ -17,6 +17,7 @@ from .documents import code_page, plot_page, table_page, text_page
 from .drawing import Generator, colour_in, load_font, phrase, pick_font
 from .interfaces import interface_page, paste_window
 from .patterns import gradient_page, pattern_page
+from .skies import sky_page
 
 PAGE = 768
 SLOTS = 64  # pages in the pool
@@ -68,6 +69,7 @@ KINDS: dict[str, tuple[Painter, float]] = {
     "interface": (interface_page, 0.22),
     "gradient": (gradient_page, 0.09),
     "pattern": (pattern_page, 0.06),
+    "sky": (sky_page, 0.12),
 }
 PHOTO_SHARE = 0.08  # photographs with graphics over them, where there are photographs
 
