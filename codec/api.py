@@ -21,7 +21,6 @@ from ..formats import (
 )
 from ..formats.container import HEAD_BYTES
 from ..formats.tiles import Box
-from .cpus import blas_threads
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .models.model import Model
 from .reading import as_data
@@ -44,11 +43,11 @@ Out = TypeVar("Out")
 def _few_threads(
     method: Callable[Concatenate[Codec, P], Out],
 ) -> Callable[Concatenate[Codec, P], Out]:
-    """A method of Codec during which NumPy has no more threads than the codec."""
+    """A method of Codec during which the native core and NumPy have as many threads as it."""
 
     @functools.wraps(method)
     def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
-        with blas_threads(self.threads):
+        with self.model.own_threads():
             return method(self, *arguments, **options)
 
     return limited
@@ -66,11 +65,11 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. threads: of the float
-    transforms, by default one per core; 1 is best where several images are coded at a time. NumPy
-    gets no more. restore_bundle: a restoring bundle, or a folder of several, instead of the
-    installed ones. Safe to use from several threads. Raises ModelError where the folder is not a
-    bundle.
+    model: folder of a bundle; by default the one that ships with the package. threads: of the
+    native core and the float transforms, by default one per CPU; 1 is best where several images are
+    coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
+    instead of the installed ones. Safe to use from several threads. Raises ModelError where the
+    folder is not a bundle.
     """
 
     def __init__(

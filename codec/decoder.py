@@ -16,7 +16,6 @@ from ..formats import (
     UnsupportedError,
 )
 from ..formats.tiles import Box, tiles_touching
-from .cpus import blas_threads
 from .exact.payload import Latents, decode_latents
 from .exact.steps import grid_of
 from .exact.synthesis import BAND_CELLS, to_levels
@@ -94,7 +93,7 @@ def latents(model: Model, contents: Contents, limits: Limits) -> Iterator[Latent
 def tile_latents(model: Model, contents: Contents, i: int) -> Latents:
     """The latents of one tile. Raises DamagedFileError."""
     header, box = contents.header, contents.boxes[i]
-    with blas_threads(model.threads):
+    with model.own_threads():
         content = contents.tile(i)
         if header.alpha and contents.side:
             content = content[alpha_span(content)[1] :]

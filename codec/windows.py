@@ -201,7 +201,7 @@ class WindowSynthesis:
 
         at = window.top * stride
         first = box.left - window.left * stride
-        for x in run(program, latents(), window.height, self.gain_index, self.model.workers):
+        for x in run(program, latents(), window.height, self.gain_index):
             begin, end = max(at, box.top), min(at + len(x), box.bottom)
             if begin < end:
                 part = x[begin - at : end - at, first : first + box.width]

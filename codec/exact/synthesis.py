@@ -206,18 +206,16 @@ def run(
     bands: Iterable[np.ndarray],
     rows: int,
     gain_index: int,
-    threads: int = 1,
 ) -> Iterator[np.ndarray]:
     """Pixel units, int16 (n, rate w, 3), from the top, of y_hat that comes in bands of rows.
 
     bands: int32 (n, w, M), `rows` rows in all. Beyond them, and beyond their columns, are zeros.
-    The native core does the work where it is there (AEI_CORE), on one or two threads, and
-    `run_numpy` says what it does.
+    The native core does the work where it is there (AEI_CORE), and `run_numpy` says what it does.
     """
     block = native.block_of(program)
     if block is None:
         return run_numpy(program, bands, rows, gain_index)
-    return native.run(block, program.rate, bands, rows, gain_index, threads)
+    return native.run(block, program.rate, bands, rows, gain_index)
 
 
 def run_numpy(

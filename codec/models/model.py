@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...formats.tiles import UNIT
-from ..cpus import available_cpus
+from ..cpus import available_cpus, blas_threads
 from .bundle import Bundle
 
 if TYPE_CHECKING:
@@ -42,10 +44,14 @@ class Model:
                 self._transforms = Transforms(bundle.path, bundle.rows, self.threads, bundle.margin)
             return self._transforms
 
-    @property
-    def workers(self) -> int:
-        """Threads of the native core."""
-        return self.threads or available_cpus()
+    @contextlib.contextmanager
+    def own_threads(self) -> Iterator[None]:
+        """Meanwhile NumPy and, called from this thread, the native core use as many threads as
+        this model may."""
+        from ..exact.native.team import codec_threads
+
+        with blas_threads(self.threads), codec_threads(self.threads or available_cpus()):
+            yield
 
     @property
     def tile_unit(self) -> int:

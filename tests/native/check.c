@@ -1,23 +1,10 @@
 /* Runs the native core on cases that tests/native/emulate.py wrote, and compares: for processors that are emulated, where
  * Python is too slow or not there. Usage: check CASE... */
-#include "../../codec/exact/native/walk.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int aei_instruction_sets(void);
-int aei_check(const Header *h, i64 size);
-int aei_decode(const Header *h, int isa, const Geometry *g, const u8 *payload, i64 size, int code_all, i32 *z_hat,
-               i32 *y_hat, i32 *check);
-int aei_quantise(const Header *h, int isa, const Geometry *g, const float *y, const i32 *z_hat, int mode, double worth,
-                 const float *worths, i32 *values, u8 *index, i16 *tables, i32 *y_hat, int *code_all);
-int aei_write(const Header *h, int isa, const Geometry *g, const i32 *z_hat, int code_all, const i32 *const *values,
-              const u8 *const *index, const i16 *const *tables, int check, u8 *out, i64 room, i64 *size, double *bits);
-int aei_check_synthesis(const void *h, i64 size);
-void *aei_open_picture(const void *h, int isa, i64 gain_index, i64 rows, i64 width);
-int aei_feed_picture(void *s, const i32 *y, i64 n, const i16 *input, i64 inputs, i16 *out, i64 room, i64 *made);
-void aei_close_picture(void *s);
+#include "calls.h"
 
 static char *case_bytes;
 static i64 case_at;
@@ -35,7 +22,7 @@ static int fail(const char *what) {
 }
 
 /* numbers: kind 0, block, row, h, w, hz, wz, code_all, payload, check, latents, hyper-latents; then the parts. */
-static int run_prior(const i64 *n, int isa) {
+static int run_prior(const i64 *n, int isa, Team *team) {
   const Geometry g = {n[2], n[3], n[4], n[5], n[6]};
   const i64 size = n[3] * n[4] * n[10], hyper = n[5] * n[6] * n[11], quarter = size / 4;
   const Header *h = part(n[1]);
@@ -50,31 +37,48 @@ static int run_prior(const i64 *n, int isa) {
   i64 made;
   double bits;
   if (aei_check(h, n[1])) return fail("the block");
-  if (aei_decode(h, isa, &g, payload, n[8], (int)n[7], z_made, y_made, &check) || check != n[9]) return fail("decoding");
+  if (aei_decode(h, isa, team, &g, payload, n[8], (int)n[7], z_made, y_made, &check) || check != n[9]) return fail("decoding");
   if (memcmp(z, z_made, (size_t)hyper * 4) || memcmp(y_hat, y_made, (size_t)size * 4)) return fail("latents");
   memset(y_made, 0, (size_t)size * 4);
-  if (aei_quantise(h, isa, &g, y, z, 1, worth, NULL, values, index, tables, y_made, &all)) return fail("quantising");
+  if (aei_quantise(h, isa, team, &g, y, z, 1, worth, NULL, values, index, tables, y_made, &all)) return fail("quantising");
   if (memcmp(y_hat, y_made, (size_t)size * 4) || all != n[7]) return fail("quantised latents");
   const i32 *v[4] = {values, values + quarter, values + 2 * quarter, values + 3 * quarter};
   const u8 *k[4] = {index, index + quarter, index + 2 * quarter, index + 3 * quarter};
   const i16 *t[4] = {tables, tables + quarter, tables + 2 * quarter, tables + 3 * quarter};
-  if (aei_write(h, isa, &g, z, all, v, k, t, (int)n[9], out, 64 + 8 * (size + hyper), &made, &bits)) return fail("writing");
+  if (aei_write(h, isa, team, &g, z, all, v, k, t, (int)n[9], out, 64 + 8 * (size + hyper), &made, &bits)) return fail("writing");
   return made != n[8] || memcmp(out, payload, (size_t)made) ? fail("the payload") : 0;
 }
 
-/* numbers: kind 1, block, gain index, rows, width, channels of y, rate; then the parts. */
-static int run_synthesis(const i64 *n, int isa) {
+/* numbers: kind 1, block, gain index, rows, width, channels of y, rate, weights of the post-filter; then the parts. */
+static int run_synthesis(const i64 *n, int isa, Team *team) {
   const i64 pixels = n[3] * n[4] * n[6] * n[6] * 3;
   const void *block = part(n[1]);
   const i32 *y = part(n[3] * n[4] * n[5] * 4);
   const i16 *x = part(pixels * 2);
+  const int8_t *weights = part(n[7]);
+  const i32 *filtered = part(pixels * 4);
   i16 *out = malloc((size_t)pixels * 2);
+  i32 *other = malloc((size_t)pixels * 4);
   i64 made = 0;
   if (aei_check_synthesis(block, n[1])) return fail("the block");
-  void *picture = aei_open_picture(block, isa, n[2], n[3], n[4]);
-  if (!picture || aei_feed_picture(picture, y, n[3], NULL, 0, out, n[3] * n[6], &made)) return fail("feeding");
+  void *picture = aei_open_picture(block, isa, n[2], n[3], n[4], team ? 1 + HELPERS : 1);
+  if (!picture || aei_feed_picture(picture, team, y, n[3], out, n[3] * n[6], &made)) return fail("feeding");
   aei_close_picture(picture);
-  return made != n[3] * n[6] || memcmp(out, x, (size_t)pixels * 2) ? fail("the pixels") : 0;
+  if (made != n[3] * n[6] || memcmp(out, x, (size_t)pixels * 2)) return fail("the pixels");
+  /* of the planes: knots 8, 0, 2; radius 3 and 1 */
+  const PlaneFilter planes[3] = {{8, 3, 9, weights}, {0, 0, 0, NULL}, {2, 1, 7, weights + 8 * 24}};
+  if (aei_post_filter(isa, planes, x, n[3] * n[6], n[4] * n[6], other)) return fail("filtering");
+  return memcmp(other, filtered, (size_t)pixels * 4) ? fail("the post-filter") : 0;
+}
+
+/* numbers: kind 2, block, gain index, rows, columns, bytes of what is given, numbers of the result; then the parts. */
+static int run_analysis(const i64 *n, int isa, Team *team) {
+  const void *block = part(n[1]), *given = part(n[5]);
+  const i32 *wanted = part(n[6] * 4);
+  i32 *out = malloc((size_t)n[6] * 4);
+  if (aei_check_analysis(block, n[1])) return fail("the block");
+  if (aei_analyse(block, isa, team, n[2], given, n[3], n[4], out, n[6])) return fail("analysing");
+  return memcmp(out, wanted, (size_t)n[6] * 4) ? fail("the latents") : 0;
 }
 
 int main(int argc, char **argv) {
@@ -88,12 +92,15 @@ int main(int argc, char **argv) {
     if (posix_memalign((void **)&case_bytes, 64, (size_t)size + 64) || fread(case_bytes, 1, (size_t)size, f) != (size_t)size)
       return 2;
     fclose(f);
-    for (int isa = 0; isa < ISAS; isa++) {
+    for (int k = 0; k < 2 * ISAS; k++) { /* alone, and with helpers */
+      const int isa = k / 2;
       if (!(aei_instruction_sets() >> isa & 1)) continue;
       case_at = 0;
       const i64 *n = part(128);
-      const int wrong = n[0] ? run_synthesis(n, isa) : run_prior(n, isa);
-      printf("%s, instruction set %d: %s\n", argv[i], isa, wrong ? "FAILS" : "the same");
+      Team *team = k & 1 ? team_with_helpers() : NULL;
+      const int wrong = n[0] == 0 ? run_prior(n, isa, team) : n[0] == 1 ? run_synthesis(n, isa, team) : run_analysis(n, isa, team);
+      end_team(team);
+      printf("%s, instruction set %d%s: %s\n", argv[i], isa, team ? ", a team" : "", wrong ? "FAILS" : "the same");
       failed |= wrong;
     }
   }

@@ -64,6 +64,8 @@ def synthesis_cases():
     try:
         from aei.codec.exact import synthesis as reference
         from aei.codec.exact.native import synthesis
+        from aei.codec.pixels import post_filter
+        from aei.codec.pixels.post_filter import PlaneFilter
         from test_native_synthesis import make_program
     except BaseException as skipped:  # pytest's Skipped, where there is no integer synthesis
         print(f"without the synthesis: {skipped}")
@@ -72,8 +74,32 @@ def synthesis_cases():
         program, m = make_program(seed)
         y = np.random.default_rng(seed).integers(-3000, 3000, (7, 5, m)).astype(np.int32)
         x = np.concatenate(list(reference.run(program, [y], len(y), 60)))
-        block = synthesis.pack(program).whole
-        yield f"synthesis-{seed}", case([1, block.size, 60, 7, 5, m, program.rate], [block, y, x])
+        block = synthesis.pack(program)
+        weights = np.random.default_rng(seed).integers(-128, 128, 8 * 24 + 8).astype(np.int8)
+        planes = (
+            PlaneFilter(weights[: 8 * 24].reshape(8, 24), 3, 9),
+            None,
+            PlaneFilter(weights[8 * 24 :].reshape(2, 4), 1, 7),
+        )
+        filtered = post_filter.apply(planes, x).astype(np.int32)
+        numbers = [1, block.size, 60, 7, 5, m, program.rate, weights.size]
+        yield f"synthesis-{seed}", case(numbers, [block, y, x, weights, filtered])
+
+
+def analysis_cases():
+    from aei.codec.exact import analysis as reference
+    from aei.codec.exact.native import analysis
+    from golden_files import codec_of
+
+    for name in ("context", "finish"):
+        found = codec_of(name).bundle.analysis
+        levels = np.random.default_rng(3).integers(0, 256, (80, 48, 3)).astype(np.uint8)
+        y = reference.latents(found, levels, 70)
+        z_hat = reference.hyper_symbols(found, y, 70)
+        for part, program, x, out in (("g_a", found.g_a, levels, y), ("h_a", found.h_a, y, z_hat)):
+            block = analysis._pack(program).memory
+            numbers = [2, block.size, 70, *x.shape[:2], x.nbytes, out.size]
+            yield f"analysis-{name}-{part}", case(numbers, [block, x, out])
 
 
 def build(folder: Path, compiler: list[str], flags: list[str], isa: str) -> Path:
@@ -87,7 +113,15 @@ def build(folder: Path, compiler: list[str], flags: list[str], isa: str) -> Path
             subprocess.run(command, check=True)
     rest = [x for x in sorted(CORE.glob("*.c")) if x.name not in KERNELS]
     program = folder / "check"
-    command = [*common, f"-DAEI_HAVE_{isa.upper()}", *rest, HERE / "check.c", *objects, "-lm"]
+    command = [
+        *common,
+        f"-DAEI_HAVE_{isa.upper()}",
+        *rest,
+        HERE / "check.c",
+        *objects,
+        "-lm",
+        "-lpthread",
+    ]
     subprocess.run([*command, "-o", program], check=True)
     return program
 
@@ -104,7 +138,7 @@ def main() -> int:
         folder = Path(temporary)
         program = build(folder, shlex.split(options.cc), [], options.isa)
         paths = []
-        for name, content in [*prior_cases(), *synthesis_cases()]:
+        for name, content in [*prior_cases(), *synthesis_cases(), *analysis_cases()]:
             paths.append(folder / name)
             paths[-1].write_bytes(content)
         command = [*shlex.split(options.run), str(program), *(p.name for p in paths)]

@@ -1,36 +1,21 @@
 /* A libFuzzer target for the native core (tests/native/fuzz_native.py builds and runs it).
  *
- * An input names a block (of the folder AEI_FUZZ_BLOCKS: files with an "s" in front are syntheses), a geometry, changes to
+ * An input names a block (of the folder AEI_FUZZ_BLOCKS: files with an "s" in front are syntheses, with an "a" analyses), a geometry, changes to
  * numbers of the block's header, layers and arrays, and holds a payload. What passes the check is run: decoded, quantised and
- * written, or synthesised and filtered. Sanitizers look for what must not happen. */
-#include "../../codec/exact/native/pixels.h"
-#include "../../codec/exact/native/walk.h"
-
+ * written, or synthesised and filtered, or analysed; by one thread or by several. Sanitizers look for what must not happen. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int aei_instruction_sets(void);
-int aei_check(const Header *h, i64 size);
-int aei_decode(const Header *h, int isa, const Geometry *g, const u8 *payload, i64 size, int code_all, i32 *z_hat,
-               i32 *y_hat, i32 *check);
-int aei_quantise(const Header *h, int isa, const Geometry *g, const float *y, const i32 *z_hat, int mode, double worth,
-                 const float *worths, i32 *values, u8 *index, i16 *tables, i32 *y_hat, int *code_all);
-int aei_write(const Header *h, int isa, const Geometry *g, const i32 *z_hat, int code_all, const i32 *const *values,
-              const u8 *const *index, const i16 *const *tables, int check, u8 *out, i64 room, i64 *size, double *bits);
-int aei_check_synthesis(const void *h, i64 size);
-void *aei_open_picture(const void *h, int isa, i64 gain_index, i64 rows, i64 width);
-int aei_feed_picture(void *s, const i32 *y, i64 n, const i16 *input, i64 inputs, i16 *out, i64 room, i64 *made);
-void aei_close_picture(void *s);
-int aei_post_filter(int isa, const PlaneFilter planes[3], const i16 *x, i64 h, i64 w, i32 *out);
+#include "calls.h"
 
 enum { MOST_BLOCKS = 256, MOST_CHANGES = 12, FIELDS = 13 };
 
 typedef struct {
   char *bytes;
   i64 size;
-  int synthesis;
+  char kind; /* p: a prior; s, a */
 } Block;
 
 static Block blocks[MOST_BLOCKS];
@@ -53,7 +38,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     fseek(f, 0, SEEK_END);
     Block *b = blocks + block_count++;
     b->size = ftell(f);
-    b->synthesis = first == 's';
+    b->kind = first;
     rewind(f);
     /* ends where the memory ends, so that reading past it is seen */
     if (posix_memalign((void **)&b->bytes, 64, (size_t)b->size) || fread(b->bytes, 1, (size_t)b->size, f) != (size_t)b->size)
@@ -93,7 +78,7 @@ static i64 changed_from[MOST_CHANGES];
 
 static void change(Block *b, int i) {
   const u8 kind = byte();
-  const i64 header = b->synthesis ? 10 : (i64)(sizeof(Header) / 8), *numbers = (i64 *)(void *)b->bytes;
+  const i64 header = b->kind == 's' ? 8 : b->kind == 'a' ? 7 : (i64)(sizeof(Header) / 8), *numbers = (i64 *)(void *)b->bytes;
   i64 at_number = word() % header; /* of the header */
   if (kind & 1) {                  /* of a layer */
     const i64 layers = numbers[2] / 8, count = numbers[3];
@@ -123,7 +108,7 @@ static void take_back(Block *b, int changes) {
 
 /* -- what is run -- */
 
-static void run_prior(const Header *h, int isa, Geometry *g, int code_all, int encode) {
+static void run_prior(const Header *h, int isa, Team *team, Geometry *g, int code_all, int encode) {
   const i64 s = h->hyper_stride, m = h->latents, n = g->h * g->w * m, quarter = g->h * g->w * (m / 4);
   g->hz = (g->h + s - 1) / s;
   g->wz = (g->w + s - 1) / s;
@@ -135,7 +120,7 @@ static void run_prior(const Header *h, int isa, Geometry *g, int code_all, int e
   i16 *tables = malloc((size_t)quarter * 8);
   const i64 size = (i64)left;
   if (size) memcpy(payload, data, left);
-  const int status = aei_decode(h, isa, g, payload, size, code_all, z_hat, y_hat, &check);
+  const int status = aei_decode(h, isa, team, g, payload, size, code_all, z_hat, y_hat, &check);
   if (status == BAD_CALL || status == BAD_PROGRAM) abort(); /* a block that passed, and a geometry that fits */
   if (encode && (status == OK || status == TOO_LONG)) { /* z_hat is one that can be: encode with it */
     for (i64 i = 0; i < n; i++) y[i] = (float)(int8_t)byte() * (byte() & 1 ? 0.05f : 40.0f);
@@ -143,16 +128,16 @@ static void run_prior(const Header *h, int isa, Geometry *g, int code_all, int e
     int all = 0;
     double bits;
     i64 made = 0;
-    if (h->steps && aei_quantise(h, isa, g, y, z_hat, mode, 9.0, NULL, values, index, tables, y_hat, &all)) abort();
+    if (h->steps && aei_quantise(h, isa, team, g, y, z_hat, mode, 9.0, NULL, values, index, tables, y_hat, &all)) abort();
     const i32 *v[4] = {values, values + quarter, values + 2 * quarter, values + 3 * quarter};
     const u8 *k[4] = {index, index + quarter, index + 2 * quarter, index + 3 * quarter};
     const i16 *t[4] = {tables, tables + quarter, tables + 2 * quarter, tables + 3 * quarter};
     const i64 room = 64 + 8 * (n + hyper);
     u8 *out = malloc((size_t)room), small[8];
-    if (aei_write(h, isa, g, z_hat, all, v, k, t, 77, small, 8, &made, &bits) == BAD_CALL) abort();
-    if (aei_write(h, isa, g, z_hat, all, v, k, t, 77, out, room, &made, &bits)) abort();
+    if (aei_write(h, isa, team, g, z_hat, all, v, k, t, 77, small, 8, &made, &bits) == BAD_CALL) abort();
+    if (aei_write(h, isa, team, g, z_hat, all, v, k, t, 77, out, room, &made, &bits)) abort();
     i32 *again = malloc((size_t)n * 4);
-    if (aei_decode(h, isa, g, out, made, all, z_hat, again, &check) || check != 77) abort();
+    if (aei_decode(h, isa, team, g, out, made, all, z_hat, again, &check) || check != 77) abort();
     if (h->steps && memcmp(again, y_hat, (size_t)n * 4)) abort();
     free(again);
     free(out);
@@ -166,30 +151,24 @@ static void run_prior(const Header *h, int isa, Geometry *g, int code_all, int e
   free(payload);
 }
 
-static void run_synthesis(const Block *b, int isa, i64 gain_index, i64 h, i64 w) {
-  const i64 *numbers = (const i64 *)(const void *)b->bytes, channels = numbers[5], rate = numbers[6];
-  const i64 depth = numbers[7], input_channels = numbers[8], input_rate = numbers[9];
-  void *picture = aei_open_picture(b->bytes, isa, gain_index, h, w);
-  const i64 pixels = h * w * rate * rate * depth, inputs = h * w * input_rate * input_rate * input_channels;
+static void run_synthesis(const Block *b, int isa, Team *team, i64 gain_index, i64 h, i64 w) {
+  const i64 *numbers = (const i64 *)(const void *)b->bytes, channels = numbers[5], rate = numbers[6], depth = numbers[7];
+  void *picture = aei_open_picture(b->bytes, isa, gain_index, h, w, team ? 1 + HELPERS : 1);
+  const i64 pixels = h * w * rate * rate * depth;
   i32 *y = malloc((size_t)(h * w * channels) * 4), *filtered = malloc((size_t)pixels * 4);
-  i16 *x = malloc((size_t)pixels * 2), *input = malloc((size_t)inputs * 2);
-  for (i64 i = 0; i < inputs; i++) input[i] = (i16)(byte() << 8 | byte());
+  i16 *x = malloc((size_t)pixels * 2);
   i64 given = 0, made = 0, more = 0;
   if (!picture) abort();
   for (i64 i = 0; i < h * w * channels; i++) y[i] = byte() & 1 ? (i32)word() : (int8_t)byte() * 16;
   while (given < h) {
     const i64 n = 1 + byte() % (h - given);
-    const i64 row = w * input_rate * input_channels, rows = n * input_rate;
-    if (aei_feed_picture(picture, y + given * w * channels, n, input + given * input_rate * row, input_channels ? rows : 0,
-                         x + made * w * rate * depth, h * rate - made, &more))
-      abort();
+    if (aei_feed_picture(picture, team, y + given * w * channels, n, x + made * w * rate * depth, h * rate - made, &more)) abort();
     given += n;
     made += more;
   }
   if (made != h * rate) abort();
   aei_close_picture(picture);
-  free(input);
-  if (depth != 3) { /* of a program's first part */
+  if (depth != 3) {
     free(y);
     free(x);
     free(filtered);
@@ -209,6 +188,41 @@ static void run_synthesis(const Block *b, int isa, i64 gain_index, i64 h, i64 w)
   free(filtered);
 }
 
+/* Images of h x w units, of levels 16 pixels on a side; a program of another stride refuses some. */
+static void run_analysis(const Block *b, int isa, Team *team, i64 gain_index, i64 h, i64 w) {
+  const i64 *numbers = (const i64 *)(const void *)b->bytes, *layer = numbers + numbers[2] / 8, depth = numbers[6];
+  enum { LEVELS = 21, NEIGHBOURS = 19, UNSHUFFLE = 8 };
+  i64 rows = h, columns = w, result_rows = h, result_columns = w, of_levels = 0;
+  for (i64 i = 0; i < numbers[3]; i++) of_levels |= layer[i * FIELDS] == LEVELS && layer[i * FIELDS + 1] == 0;
+  if (of_levels) rows = 16 * h, columns = 16 * w;
+  /* All ways from the input to the result have the same sides, or the call is refused. */
+  result_rows = rows, result_columns = columns;
+  i64 wanted = layer[(numbers[3] - 1) * FIELDS + 3];
+  i64 chain[64], n = 0;
+  while (wanted > 0 && n < 64) {
+    i64 i = 0;
+    while (i < numbers[3] && layer[i * FIELDS + 3] != wanted) i++;
+    if (i == numbers[3]) break;
+    chain[n++] = i;
+    wanted = layer[i * FIELDS + 1];
+  }
+  while (n > 0) {
+    const i64 *l = layer + chain[--n] * FIELDS;
+    const i64 by = l[0] == LEVELS || l[0] == UNSHUFFLE ? l[5] : 1;
+    result_rows = l[0] == NEIGHBOURS ? (result_rows + 1) / 2 : result_rows / by;
+    result_columns = l[0] == NEIGHBOURS ? (result_columns + 1) / 2 : result_columns / by;
+  }
+  const i64 count = rows * columns * numbers[5], room = result_rows * result_columns * depth;
+  i32 *latents = malloc((size_t)count * 4 + 4), *out = malloc((size_t)room * 4 + 4);
+  u8 *levels = malloc((size_t)count + 1);
+  for (i64 i = 0; i < count; i++) levels[i] = byte();
+  for (i64 i = 0; i < count && !of_levels; i++) latents[i] = byte() & 1 ? (i32)word() : (int8_t)byte() * 64;
+  aei_analyse(b->bytes, isa, team, gain_index, of_levels ? (const void *)levels : latents, rows, columns, out, room);
+  free(latents);
+  free(levels);
+  free(out);
+}
+
 int LLVMFuzzerTestOneInput(const u8 *input, size_t size) {
   data = input;
   left = size;
@@ -220,10 +234,14 @@ int LLVMFuzzerTestOneInput(const u8 *input, size_t size) {
   Geometry g = {byte(), 1 + byte() % 7, 1 + byte() % 7, 0, 0};
   const int flags = byte();
   for (int i = 0; i < changes; i++) change(b, i);
-  if (b->synthesis) {
-    if (aei_check_synthesis(b->bytes, b->size) == OK) run_synthesis(b, isa, g.row, g.h, g.w);
+  Team *team = flags >> 2 ? NULL : team_with_helpers(); /* threads cost time: now and then */
+  if (b->kind == 's') {
+    if (aei_check_synthesis(b->bytes, b->size) == OK) run_synthesis(b, isa, team, g.row, g.h, g.w);
+  } else if (b->kind == 'a') {
+    if (aei_check_analysis(b->bytes, b->size) == OK) run_analysis(b, isa, team, g.row, g.h, g.w);
   } else if (aei_check((Header *)(void *)b->bytes, b->size) == OK)
-    run_prior((Header *)(void *)b->bytes, isa, &g, flags & 1, flags >> 1 & 1);
+    run_prior((Header *)(void *)b->bytes, isa, team, &g, flags & 1, flags >> 1 & 1);
+  end_team(team);
   take_back(b, changes);
   return 0;
 }

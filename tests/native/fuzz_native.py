@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "codec" / "exact" / "native"
 KERNELS = ("kernels.c", "pixels.c")
+ANALYSES = 4  # blocks whose names come first
 SANITIZERS = "-fsanitize=address,undefined"
 COVERAGE = "-fsanitize=fuzzer-no-link"  # not of kernels, whose ways do not depend on the data
 SETS = {
@@ -56,7 +57,15 @@ def build(folder: Path) -> Path:
             compile_one(source, "core", [*have, COVERAGE])
     compile_one(HERE / "fuzz_native.c", "core", [*have, COVERAGE])
     program = folder / "fuzz"
-    link = ["clang", "-fsanitize=address,undefined,fuzzer", *objects, "-lm", "-o", program]
+    link = [
+        "clang",
+        "-fsanitize=address,undefined,fuzzer",
+        *objects,
+        "-lm",
+        "-lpthread",
+        "-o",
+        program,
+    ]
     subprocess.run(link, check=True)
     return program
 
@@ -89,21 +98,30 @@ def write_blocks(blocks: Path, corpus: Path) -> None:
         if not prior.program["steps"]:
             y = z
         payload, code_all, _ = encode_latents(prior, 40, y, z)
-        head = bytes([i, 0, 13 + 3 * i, 40, h - 1, w - 1, code_all | 2 * (i & 1)])
+        head = bytes([ANALYSES + i, 0, 13 + 3 * i, 40, h - 1, w - 1, code_all | 2 * (i & 1) | 4])
         (corpus / f"p{i:03}").write_bytes(head + payload)
-        (corpus / f"q{i:03}").write_bytes(bytes([i, 3, *head[2:], *rng.bytes(300)]))
+        (corpus / f"q{i:03}").write_bytes(bytes([ANALYSES + i, 3, *head[2:], *rng.bytes(300)]))
     try:
-        from aei.codec.exact.native import synthesis
+        from aei.codec.exact.native import analysis, synthesis
         from test_native_synthesis import make_program
     except BaseException as skipped:  # pytest's Skipped, where there is no integer synthesis
         print(f"without the synthesis: {skipped}")
         return
+    for i, name in enumerate(("context", "finish")):
+        found = codec_of(name).bundle.analysis
+        for k, program in enumerate((found.g_a, found.h_a)):
+            block = analysis.block_of(program)
+            # before the priors and syntheses in the order of names
+            (blocks / f"a{2 * i + k:03}").write_bytes(block.memory.tobytes())
+            for changes in (0, 2):
+                head = bytes([2 * i + k, changes, 14 + i, 9, 1 + k, 2, 4])
+                content = np.random.default_rng(i).bytes(2000)
+                (corpus / f"a{2 * i + k:03}-{changes}").write_bytes(head + content)
     for i in range(9):
-        made = synthesis.pack(make_program(i)[0])
-        block = (made.whole, made.halves.first, made.halves.second)[i % 3]
+        block = synthesis.pack(make_program(i)[0])
         (blocks / f"s{i:03}").write_bytes(block.tobytes())
         for changes in (0, 2):
-            head = bytes([len(priors) + i, changes, 14 + i, 9, 5, 6, 0])
+            head = bytes([ANALYSES + len(priors) + i, changes, 14 + i, 9, 5, 6, 4 * (i & 1)])
             content = np.random.default_rng(i).bytes(2000)
             (corpus / f"s{i:03}-{changes}").write_bytes(head + content)
 

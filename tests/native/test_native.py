@@ -12,6 +12,7 @@ from aei.codec.exact import interpreter, native
 from aei.codec.exact.hyper_latents import MOST
 from aei.codec.exact.native import core
 from aei.codec.exact.native.block import HEADER, LAYER
+from aei.codec.exact.native.team import codec_threads, team
 from aei.codec.exact.payload import decode_latents, encode_latents, write
 from aei.codec.exact.prior import Prior
 from aei.codec.exact.quantise import quantise, to_hyper_symbols
@@ -219,27 +220,52 @@ def test_row(row, shift, with_bias):
 
 @needs_core
 def test_threads_share_a_block():
-    """Calls from several threads at once do not meet."""
+    """Calls from several threads at once, some of them with helpers, do not meet."""
     prior = codec_of("context").bundle.prior
     y, z_hat = drawn(prior, 200, 200, 2.0, 4)
     with chosen_core("native"):
         want = write(prior, 5, quantise(prior, 5, y, z_hat, 9.0))[0]
         got: list[bytes] = []
 
-        def work():
-            for _ in range(20):
-                quantised = quantise(prior, 5, y, z_hat, 9.0)
-                payload = write(prior, 5, quantised)[0]
-                sent = decode_latents(prior, 5, payload, 200, 200, quantised.code_all)
-                assert (sent.y_hat == quantised.y_hat).all()
-                got.append(payload)
+        def work(helpers: int):
+            with codec_threads(helpers):
+                for _ in range(20):
+                    quantised = quantise(prior, 5, y, z_hat, 9.0)
+                    payload = write(prior, 5, quantised)[0]
+                    sent = decode_latents(prior, 5, payload, 200, 200, quantised.code_all)
+                    assert (sent.y_hat == quantised.y_hat).all()
+                    got.append(payload)
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
+        threads = [threading.Thread(target=work, args=(1 + i,)) for i in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert got == [want] * 80
+
+
+@needs_core
+def test_helpers_are_gone_after_a_call():
+    before = threading.active_count()
+    with codec_threads(3):
+        with team() as made:
+            assert threading.active_count() == before + 2
+            assert made.value is not None
+        assert threading.active_count() == before
+    with team() as made:
+        assert made.value is None
+
+
+@needs_core
+def test_no_thread_can_be_started():
+    """The caller does all the work."""
+    prior = codec_of("context").bundle.prior
+    y, z_hat = drawn(prior, 200, 200, 2.0, 4)
+    with chosen_core("native"):
+        want = quantise(prior, 5, y, z_hat, 9.0).y_hat
+        refused = mock.patch.object(threading.Thread, "start", side_effect=RuntimeError)
+        with codec_threads(4), refused:
+            np.testing.assert_array_equal(quantise(prior, 5, y, z_hat, 9.0).y_hat, want)
 
 
 @needs_core

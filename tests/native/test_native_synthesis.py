@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 program_module = pytest.importorskip("aei.codec.exact.program", reason="no integer synthesis here")
 reference = pytest.importorskip("aei.codec.exact.synthesis")
 from aei.codec.exact.native import synthesis
+from aei.codec.exact.native.team import codec_threads
 
 SETS = native.instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the native core was not built")
@@ -115,34 +116,35 @@ def test_random_programs(seed, h, w, gain_index, spread, step):
     y = np.random.default_rng(seed).integers(-spread, spread, (h, w, m)).astype(np.int32)
     by_numpy = getattr(reference, "run_numpy", reference.run)
     want = np.concatenate(list(by_numpy(program, [y], h, gain_index)))
-    blocks = synthesis.pack(program)
-    assert blocks is not None
-    assert blocks.halves is not None
+    block = synthesis.pack(program)
+    assert block is not None
     for isa in SETS:
         bands = [y[i : i + step] for i in range(0, h, step)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AEI_CORE", "native")
             patch.setenv("AEI_CORE_ISA", isa)
-            for threads in (1, 2):
-                got = list(synthesis.run(blocks, program.rate, bands, h, gain_index, threads))
+            for threads in (1, 3):
+                with codec_threads(threads):
+                    got = list(synthesis.run(block, program.rate, bands, h, gain_index))
                 np.testing.assert_array_equal(np.concatenate(got), want)
 
 
 def test_a_picture_left_half_way_is_closed():
     program, m = make_program(5)
-    blocks = synthesis.pack(program)
-    y = np.zeros((40, 8, m), np.int32)
+    block = synthesis.pack(program)
+    y = np.zeros((400, 80, m), np.int32)
     for threads in (1, 2):
-        made = synthesis.run(blocks, program.rate, [y[:20], y[20:]], 40, 0, threads)
-        next(made)
-        made.close()
+        with codec_threads(threads):
+            made = synthesis.run(block, program.rate, [y[:200], y[200:]], 400, 0)
+            next(made)
+            made.close()
 
 
 def test_blocks_that_do_not_hold_are_refused():
     import ctypes
 
     program, _ = make_program(2)
-    block = synthesis.pack(program).halves.second
+    block = synthesis.pack(program)
     for field in range(8 * len(synthesis.HEADER) // 8):
         for value in (-1, 1 << 40):
             memory = synthesis.align(block.size)

@@ -19,6 +19,7 @@ from ....formats import UnsupportedError
 CHOICES = ("auto", "native", "numpy")
 ISAS = ("plain", "sse2", "avx2", "avx512", "neon", "avxvnni")  # core.h numbers them so
 BEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "sse2", "plain")
+INTERFACE = 2  # core.h has the same
 LIBRARY = Path(__file__).with_name("_core.dylib" if sys.platform == "darwin" else "_core.so")
 
 
@@ -30,9 +31,12 @@ def library() -> ctypes.CDLL | None:
     try:
         loaded = ctypes.CDLL(str(LIBRARY))
         loaded.aei_guess.restype = None
+        for name in ("aei_open_team", "aei_open_picture"):
+            getattr(loaded, name).restype = ctypes.c_void_p
+        known = loaded.aei_interface() == INTERFACE
     except (OSError, AttributeError):
         return None
-    return loaded
+    return loaded if known else None
 
 
 @cache

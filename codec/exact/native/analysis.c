@@ -2,7 +2,7 @@
  *
  * Layers run in groups. The first of a group reads whole registers, the others what the one before has just made, a few
  * rows at a time, while that is in the caches; the last one writes to a whole register, or to the result. */
-#include "core.h"
+#include "team.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +29,19 @@ typedef struct {
 typedef struct {
   const AnalysisHeader *header;
   const Kernels *kernels;
+  Team *team;
   const Layer *layers;
   i64 gain_index;
   Image *images;
   const void *given;
-  const i16 **rows; /* of a depthwise convolution's input */
   i16 *zeros;
-  char *parts[2]; /* what the layers of a group hand on */
 } Run;
+
+/* What a worker needs for itself. */
+typedef struct {
+  const i16 **rows; /* of a depthwise convolution's input */
+  char *parts[2];   /* what the layers of a group hand on */
+} Desk;
 
 /* -- checks -- */
 
@@ -200,7 +205,7 @@ static void scale(const Run *s, const Layer *l, const i32 *one, const i32 *two, 
 }
 
 /* Rows first .. first + n of a layer's output. x: those rows of what it reads, where it reads place by place. */
-static void make_rows(const Run *s, const Layer *l, i64 first, i64 n, const void *x, void *out) {
+static void make_rows(const Run *s, const i16 **rows, const Layer *l, i64 first, i64 n, const void *x, void *out) {
   const Image *in = s->images + l->in, *o = s->images + l->out;
   const i64 places = n * o->w;
   const void *weight = part(s->header, l->weight < 0 ? 0 : l->weight), *bias = part(s->header, l->bias < 0 ? 0 : l->bias);
@@ -214,11 +219,11 @@ static void make_rows(const Run *s, const Layer *l, i64 first, i64 n, const void
     case DEPTHWISE:
       for (i64 i = 0; i < n + 2; i++) {
         const i64 r = first + i - 1;
-        s->rows[i] = within(r, 0, in->h - 1) ? (const i16 *)(const void *)in->p + r * in->w * in->c : s->zeros;
+        rows[i] = within(r, 0, in->h - 1) ? (const i16 *)(const void *)in->p + r * in->w * in->c : s->zeros;
       }
-      s->kernels->depthwise(l, weight, bias, s->rows, n, o->w, 1, out);
+      s->kernels->depthwise(l, weight, bias, rows, o->w, 0, 1, (Span){n, o->w, o->w}, out);
       break;
-    case CONV: s->kernels->conv(l, weight, bias, x, places, second, out); break;
+    case CONV: s->kernels->conv(l, weight, bias, x, (Span){1, places, places}, second, out); break;
     case SUMS: s->kernels->add_up(l, weight, bias, x, places, out); break;
     case GAIN: {
       const i16 *multiplier = (const i16 *)part(s->header, l->multiplier) + s->gain_index * l->cin;
@@ -262,52 +267,71 @@ static int measure(Run *s, i64 h, i64 w) {
 
 static i64 row_bytes(const Image *x) { return x->w * x->c * x->bytes; }
 
-/* Layers from..to, the last of which writes to `whole`; NO_MEMORY or OK. */
+/* Layers from..to, `rows` rows at a time, the last of which writes to `whole`; each piece is a part of all rows. */
+typedef struct {
+  const Run *s;
+  i64 from, to, rows, pieces;
+  Desk *desks;
+  char *whole;
+} Group;
+
+static void run_stretch(const Group *g, const Desk *desk, i64 top, i64 n) {
+  const Run *s = g->s;
+  for (i64 i = g->from; i <= g->to; i++) {
+    const Layer *l = s->layers + i;
+    const Image *in = s->images + l->in;
+    const void *x = i > g->from ? desk->parts[(i - g->from - 1) & 1] : in->p ? in->p + top * row_bytes(in) : NULL;
+    char *out = i == g->to ? g->whole + top * row_bytes(s->images + l->out) : desk->parts[(i - g->from) & 1];
+    make_rows(s, desk->rows, l, top, n, x, out);
+  }
+}
+
+static void run_part(const void *job, i64 piece, int worker) {
+  const Group *g = job;
+  const i64 height = g->s->images[g->s->layers[g->from].out].h, end = cut(height, g->pieces, 1, piece + 1);
+  for (i64 top = cut(height, g->pieces, 1, piece); top < end; top += g->rows)
+    run_stretch(g, g->desks + worker, top, end - top < g->rows ? end - top : g->rows);
+}
+
+/* Layers from..to; NO_MEMORY or OK. */
 static int run_group(Run *s, i64 from, i64 to, char *whole) {
-  const Image *first = s->images + s->layers[from].out;
+  const i64 height = s->images[s->layers[from].out].h;
+  const int workers = team_size(s->team);
   i64 longest = row_bytes(s->images + s->layers[from].in);
   for (i64 i = from; i <= to; i++) {
     const i64 row = row_bytes(s->images + s->layers[i].out);
     longest = row > longest ? row : longest;
   }
-  const i64 step = longest < STRETCH_BYTES ? STRETCH_BYTES / longest : 1;
-  const i64 rows = step < first->h ? step : first->h;
-  for (int k = 0; k < 2; k++) {
-    s->parts[k] = calloc((size_t)(rows * longest + PAD * 4), 1);
-    if (!s->parts[k]) return NO_MEMORY;
-  }
+  const i64 most = longest < STRETCH_BYTES ? STRETCH_BYTES / longest : 1, rows = most < height ? most : height;
   const i64 width = s->images[s->layers[from].in].w * s->images[s->layers[from].in].c;
-  s->rows = calloc((size_t)(rows + 2), sizeof *s->rows);
+  Desk desks[MOST_THREADS] = {{NULL, {NULL, NULL}}};
+  const Group g = {s, from, to, rows, team_size(s->team), desks, whole};
+  int status = OK;
   s->zeros = calloc((size_t)(width + PAD), sizeof *s->zeros);
-  if (!s->rows || !s->zeros) return NO_MEMORY;
-  for (i64 top = 0; top < first->h; top += rows) {
-    const i64 n = first->h - top < rows ? first->h - top : rows;
-    for (i64 i = from; i <= to; i++) {
-      const Layer *l = s->layers + i;
-      const Image *in = s->images + l->in;
-      const void *x = i > from ? s->parts[(i - from - 1) & 1] : in->p ? in->p + top * row_bytes(in) : NULL;
-      make_rows(s, l, top, n, x, i == to ? whole + top * row_bytes(s->images + l->out) : s->parts[(i - from) & 1]);
-    }
+  if (!s->zeros) status = NO_MEMORY;
+  for (int i = 0; i < workers; i++) {
+    desks[i].rows = calloc((size_t)(rows + 2), sizeof *desks[i].rows);
+    for (int k = 0; k < 2; k++) desks[i].parts[k] = calloc((size_t)(rows * longest + PAD * 4), 1);
+    if (!desks[i].rows || !desks[i].parts[0] || !desks[i].parts[1]) status = NO_MEMORY;
   }
-  return OK;
-}
-
-static void free_parts(Run *s) {
-  for (int k = 0; k < 2; k++) free(s->parts[k]);
-  free(s->rows);
+  if (status == OK) share(s->team, run_part, &g, g.pieces);
+  for (int i = 0; i < workers; i++) {
+    free(desks[i].rows);
+    for (int k = 0; k < 2; k++) free(desks[i].parts[k]);
+  }
   free(s->zeros);
-  s->parts[0] = s->parts[1] = NULL;
-  s->rows = NULL;
   s->zeros = NULL;
+  return status;
 }
 
 /* Run an analysis that was checked. given: uint8 (h, w, 3) levels, or int32 (h, w, channels) latents, h and w at most 2^15;
  * out: int32, room numbers, as many as the result has. */
-AEI_API int aei_analyse(const AnalysisHeader *h, int isa, i64 gain_index, const void *given, i64 rows, i64 columns, i32 *out,
-                        i64 room) {
+AEI_API int aei_analyse(const AnalysisHeader *h, int isa, Team *team, i64 gain_index, const void *given, i64 rows, i64 columns,
+                        i32 *out, i64 room) {
   if (!kernels_of(isa) || !within(gain_index, 0, LEVELS_OF_GAIN - 1)) return BAD_CALL;
   if (!within(rows, 1, MOST_SIDE) || !within(columns, 1, MOST_SIDE)) return BAD_CALL;
-  Run s = {.header = h, .kernels = kernels_of(isa), .layers = layer_at(h, 0), .gain_index = gain_index, .given = given};
+  Run s = {.header = h, .kernels = kernels_of(isa), .team = team, .layers = layer_at(h, 0), .gain_index = gain_index,
+           .given = given};
   s.images = calloc((size_t)h->registers, sizeof *s.images);
   if (!s.images) return NO_MEMORY;
   const Image *result = s.images + s.layers[h->layer_count - 1].out;
@@ -322,7 +346,6 @@ AEI_API int aei_analyse(const AnalysisHeader *h, int isa, i64 gain_index, const 
       if (whole) memset(whole + n, 0, PAD * 4);
     }
     status = whole ? run_group(&s, from, to, whole) : NO_MEMORY;
-    free_parts(&s);
     for (i64 r = 1; r < h->registers; r++)
       if (s.images[r].p && s.images[r].last_reader <= to && s.images + r != o) {
         free(s.images[r].p);

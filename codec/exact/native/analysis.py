@@ -13,6 +13,7 @@ import numpy as np
 from . import ISAS, chosen, library
 from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, align, panels
 from .synthesis import _fused, _Layer, _moved_order, _readers
+from .team import team
 
 if TYPE_CHECKING:
     from ..analysis_program import Layers
@@ -182,12 +183,13 @@ def run(block: Block, given: np.ndarray, shape: tuple[int, int], gain_index: int
     assert loaded is not None
     given = np.ascontiguousarray(given, np.uint8 if given.dtype == np.uint8 else np.int32)
     out = np.empty((*shape, block.channels), np.int32)
-    status = loaded.aei_analyse(
-        ctypes.c_void_p(block.memory.ctypes.data), ctypes.c_int(ISAS.index(isa)),
-        ctypes.c_int64(gain_index), ctypes.c_void_p(given.ctypes.data),
-        ctypes.c_int64(given.shape[0]), ctypes.c_int64(given.shape[1]),
-        ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(out.size),
-    )  # fmt: skip
+    with team() as helpers:
+        status = loaded.aei_analyse(
+            ctypes.c_void_p(block.memory.ctypes.data), ctypes.c_int(ISAS.index(isa)), helpers,
+            ctypes.c_int64(gain_index), ctypes.c_void_p(given.ctypes.data),
+            ctypes.c_int64(given.shape[0]), ctypes.c_int64(given.shape[1]),
+            ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(out.size),
+        )  # fmt: skip
     if status == NO_MEMORY:
         raise MemoryError
     if status != OK:

@@ -25,6 +25,7 @@ typedef uint32_t u32;
 typedef int64_t i64;
 typedef uint64_t u64;
 
+enum { INTERFACE = 2 };         /* of the calls; native/__init__.py has the same */
 enum { PANEL = 32 };            /* outputs whose weights lie together */
 enum { MOST_CHANNELS = 2048 };  /* of a layer */
 enum { REGISTERS = 8, Z = 0, HIDDEN = 1, VIEW = 2 };
@@ -91,14 +92,20 @@ typedef struct {
   i32 nearer[18];
 } Pricing;
 
+/* Places of an image: rows of so many columns, `stride` places apart. */
+typedef struct {
+  i64 rows, columns, stride;
+} Span;
+
 /* What is compiled once for each instruction set. */
 typedef struct {
-  /* x: (n, cin) -> out (n, cout), both int16; residual: like out, or NULL; bias: int64 (cout). Buffers may be read
-   * PAD numbers past their end. */
-  void (*conv)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, const i16 *residual, i16 *out);
-  /* rows: n + 2 of them, (w, C) each -> out (n, w, C), what is around each row's; fits: int32 sums do. */
-  void (*depthwise)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
-                    i16 *out);
+  /* x: (places, cin) -> out (places, cout), both int16; residual: like out, or NULL; bias: int64 (cout). Buffers may be
+   * read PAD numbers past their end. */
+  void (*conv)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, Span places, const i16 *residual, i16 *out);
+  /* rows: whole ones, w places each, from that above the span's first one to that below its last one -> out, the span,
+   * whose columns are those from `left` on; fits: int32 sums do. */
+  void (*depthwise)(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 w, i64 left, int fits,
+                    Span places, i16 *out);
   /* (n, cin) -> out, like it, at a gain index. */
   void (*gain)(const Layer *l, const i16 *multiplier, int shift, const i16 *x, i64 n, i16 *out);
   void (*dequantise)(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n, i16 *out);
@@ -141,9 +148,12 @@ typedef struct {
   i64 room;
 } Register;
 
+typedef struct Team Team; /* team.h; NULL: the caller alone */
+
 typedef struct {
   const Header *header;
   const Kernels *kernels;
+  Team *team;
   i64 row;
   const i32 *z; /* what register Z holds, which is not clamped to int16 */
   Register r[REGISTERS + 1];

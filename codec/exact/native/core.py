@@ -11,6 +11,7 @@ import numpy as np
 from ....formats import DamagedFileError
 from . import ISAS, chosen, library
 from .block import HEADER, pack_program
+from .team import team
 
 if TYPE_CHECKING:
     from ..prior import Prior
@@ -43,18 +44,18 @@ class Core:
     def __init__(self, block: np.ndarray, isa: int, program: dict):
         self.block, self.isa, self.program = block, isa, program
 
-    def _start(self, row: int, grid: tuple[int, ...]) -> list:
-        """The first arguments of every call. Gives the numbers of the geometry, kept alive by the
-        list."""
+    def _call(self, name: str, row: int, grid: tuple[int, ...], *arguments: Any) -> int:
+        """A call of a function whose first arguments are block, instruction set, team and
+        geometry."""
+        loaded = library()
+        assert loaded is not None  # a Core is made of it
         stride = self.program["hyper_stride"]
         h, w = grid
         geometry = (ctypes.c_int64 * 5)(row, h, w, -(-h // stride), -(-w // stride))
-        return [_pointer(self.block), ctypes.c_int(self.isa), geometry]
-
-    def _call(self, name: str, *arguments: Any) -> int:
-        loaded = library()
-        assert loaded is not None  # a Core is made of it
-        status: int = getattr(loaded, name)(*arguments)
+        with team() as helpers:
+            status: int = getattr(loaded, name)(
+                _pointer(self.block), ctypes.c_int(self.isa), helpers, geometry, *arguments
+            )
         if status == NO_MEMORY:
             raise MemoryError
         if status in (BAD_PROGRAM, BAD_CALL):
@@ -72,7 +73,7 @@ class Core:
         data = np.frombuffer(payload, np.uint8)
         check = ctypes.c_int32(-1)
         status = self._call(
-            "aei_decode", *self._start(row, grid), _pointer(data), ctypes.c_int64(len(data)),
+            "aei_decode", row, grid, _pointer(data), ctypes.c_int64(len(data)),
             ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(check),
         )  # fmt: skip
         if status == UNDECODABLE:
@@ -106,7 +107,7 @@ class Core:
         tables, y_hat = np.empty(shape, np.int16), np.empty((h, w, m), np.int32)
         code_all = ctypes.c_int(0)
         self._call(
-            "aei_quantise", *self._start(row, (h, w)), _pointer(y), _pointer(z_hat),
+            "aei_quantise", row, (h, w), _pointer(y), _pointer(z_hat),
             ctypes.c_int(mode), ctypes.c_double(worth), _pointer(worths), _pointer(values),
             _pointer(index), _pointer(tables), _pointer(y_hat), ctypes.byref(code_all),
         )  # fmt: skip
@@ -129,7 +130,7 @@ class Core:
         while True:
             out = np.empty(room, np.uint8)
             status = self._call(
-                "aei_write", *self._start(row, y_hat.shape[:2]), _pointer(z_hat),
+                "aei_write", row, y_hat.shape[:2], _pointer(z_hat),
                 ctypes.c_int(code_all), *pointers, ctypes.c_int(check_byte(y_hat)), _pointer(out),
                 ctypes.c_int64(room), ctypes.byref(size), ctypes.byref(bits),
             )  # fmt: skip

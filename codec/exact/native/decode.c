@@ -93,11 +93,11 @@ static int read_step(Coding *s, Walk *walk, Decoder *d, i64 first) {
   return OK;
 }
 
-static int read_steps(const Header *h, const Kernels *kernels, const Geometry *g, Decoder *d, int code_all,
+static int read_steps(const Header *h, const Kernels *kernels, Team *team, const Geometry *g, Decoder *d, int code_all,
                       const i32 *z_hat, i32 *y_hat) {
   Walk walk;
   Coding s = {0};
-  int status = begin_walk(&walk, h, kernels, g, z_hat);
+  int status = begin_walk(&walk, h, kernels, team, g, z_hat);
   if (status == OK) status = begin_coding(&s, walk.n);
   for (int k = 0; k < STEPS && status == OK; k++) {
     status = walk_step(&walk, k);
@@ -111,7 +111,7 @@ static int read_steps(const Header *h, const Kernels *kernels, const Geometry *g
 
 /* z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), both written; check: the payload's check of y_hat. Returns OK, or
  * what is wrong; TOO_LONG where all could be read but the payload is not what an encoder writes for it. */
-AEI_API int aei_decode(const Header *h, int isa, const Geometry *g, const u8 *payload, i64 size, int code_all,
+AEI_API int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, const u8 *payload, i64 size, int code_all,
                        i32 *z_hat, i32 *y_hat, i32 *check) {
   if (!geometry_holds(h, g, isa) || size < 0) return BAD_CALL;
   const Kernels *kernels = kernels_of(isa);
@@ -121,7 +121,7 @@ AEI_API int aei_decode(const Header *h, int isa, const Geometry *g, const u8 *pa
   int status = code_hyper(h, kernels, g, &d, NULL, z_hat, &bits);
   if (status) return status;
   if (h->steps)
-    status = read_steps(h, kernels, g, &d, code_all, z_hat, y_hat);
+    status = read_steps(h, kernels, team, g, &d, code_all, z_hat, y_hat);
   else /* a factorized prior: z_hat is all there is */
     for (i64 i = 0; i < g->h * g->w * h->latents; i++) y_hat[i] = z_hat[i] * (1 << h->mean_bits);
   if (status) return status;
@@ -160,7 +160,7 @@ static void write_step(Coding *s, const Header *h, i64 n, const i32 *values, con
 
 /* values, index, tables: of the four steps, (h * w * M / 4) each. Writes the payload to `out`, its length to `size`.
  * NO_ROOM: it needs more than `room` bytes. bits: its ideal length. */
-AEI_API int aei_write(const Header *h, int isa, const Geometry *g, const i32 *z_hat, int code_all,
+AEI_API int aei_write(const Header *h, int isa, Team *team, const Geometry *g, const i32 *z_hat, int code_all,
                       const i32 *const *values, const u8 *const *index, const i16 *const *tables, int check, u8 *out,
                       i64 room, i64 *size, double *bits) {
   if (!geometry_holds(h, g, isa) || room < 0 || !(check >= 0 && check < 256)) return BAD_CALL;

@@ -279,12 +279,13 @@ static i16 finished(i64 sum, i64 shift, i64 leaky, const i16 *residual) {
   return residual ? clamp16(v + *residual) : (i16)v;
 }
 
-/* Outputs d .. d + n of one tile of m places. */
-static void finish_tile(Sums sums, int m, const i32 *bias, const Layer *l, i64 d, const i16 *residual, i16 *out) {
+/* Outputs d .. d + n of one tile of m places, which are at `places`. */
+static void finish_tile(Sums sums, int m, const i64 *places, const i32 *bias, const Layer *l, i64 d, const i16 *residual,
+                        i16 *out) {
   const i64 n = l->cout - d < PANEL ? l->cout - d : PANEL;
   for (int p = 0; p < m; p++) {
-    i16 *o = out + p * l->cout + d;
-    const i16 *r = residual ? residual + p * l->cout + d : NULL;
+    i16 *o = out + places[p] * l->cout + d;
+    const i16 *r = residual ? residual + places[p] * l->cout + d : NULL;
     if (n == PANEL) {
       finish16(sums[p], bias, (int)l->shift, (int)l->leaky, r, o);
       finish16(sums[p] + 16, bias + 16, (int)l->shift, (int)l->leaky, r ? r + 16 : NULL, o + 16);
@@ -298,39 +299,45 @@ static void finish_tile(Sums sums, int m, const i32 *bias, const Layer *l, i64 d
   }
 }
 
-static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, const i16 *residual,
+static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, Span span, const i16 *residual,
                  i16 *out) {
-  const i64 K = l->cin, D = l->cout, pairs = (K + 1) / 2;
+  const i64 K = l->cin, D = l->cout, pairs = (K + 1) / 2, n = span.rows * span.columns;
   Sums sums;
-  i64 wide[PLACES][PANEL];
+  i64 wide[PLACES][PANEL], where[TILES * PLACES], row = 0, column = 0;
   for (i64 s = 0; s < n; s += TILES * PLACES) {
     u8 narrow[TILES];
     const i64 places = n - s < TILES * PLACES ? n - s : TILES * PLACES, tiles = (places + PLACES - 1) / PLACES;
+    for (i64 p = 0; p < places; p++) {
+      where[p] = row * span.stride + column;
+      if (++column == span.columns) {
+        column = 0;
+        row++;
+      }
+    }
     for (i64 t = 0; t < tiles; t++) {
       narrow[t] = l->safe || l->room >= 0;
-      for (i64 p = s + t * PLACES; !l->safe && p < s + places && p < s + (t + 1) * PLACES; p++)
-        narrow[t] &= energy(x + p * K, K) <= (u64)l->room;
+      for (i64 p = t * PLACES; !l->safe && p < places && p < (t + 1) * PLACES; p++)
+        narrow[t] &= energy(x + where[p] * K, K) <= (u64)l->room;
     }
     for (i64 d = 0; d < D; d += PANEL) {
       i32 half[PANEL] = {0};
       for (i64 j = 0; j < PANEL && d + j < D; j++) half[j] = wrapped(bias[d + j] + ((i64)1 << (l->shift - 1)));
       for (i64 t = 0; t < tiles; t++) {
-        const i64 from = s + t * PLACES, rest = s + places - from;
+        const i64 *of_tile = where + t * PLACES, rest = places - t * PLACES;
         const int m = rest < PLACES ? (int)rest : PLACES;
         const i16 *at_place[PLACES];
-        for (int p = 0; p < PLACES; p++) at_place[p] = x + (from + (p < m ? p : 0)) * K;
+        for (int p = 0; p < PLACES; p++) at_place[p] = x + of_tile[p < m ? p : 0] * K;
         const i16 *panel = weight + d * pairs * 2;
-        const i16 *r = residual ? residual + from * D : NULL;
         if (narrow[t]) {
           multiply(at_place, pairs, panel, sums);
-          finish_tile(sums, m, half, l, d, r, out + from * D);
+          finish_tile(sums, m, of_tile, half, l, d, residual, out);
           continue;
         }
         multiply_wide(at_place, pairs, panel, wide);
         for (int p = 0; p < m; p++)
           for (i64 j = 0; j < PANEL && d + j < D; j++) {
-            const i64 o = p * D + d + j;
-            out[from * D + o] = finished(wide[p][j] + bias[d + j], l->shift, l->leaky, r ? r + o : NULL);
+            const i64 o = of_tile[p] * D + d + j;
+            out[o] = finished(wide[p][j] + bias[d + j], l->shift, l->leaky, residual ? residual + o : NULL);
           }
       }
     }
@@ -442,8 +449,8 @@ static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 
 }
 #endif
 
-static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits,
-                      i16 *out) {
+static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 w, i64 left, int fits,
+                      Span span, i16 *out) {
   const i64 C = l->cin;
   i16 edge[3][3 * MOST_CHANNELS]; /* what is around a place at a side */
 #if defined(STRIP_LOAD)
@@ -474,8 +481,8 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
   const i64 done = 0;
   (void)fits;
 #endif
-  for (i64 i = 0; i < n; i++)
-    for (i64 j = 0; j < w; j++) {
+  for (i64 i = 0; i < span.rows; i++)
+    for (i64 j = left; j < left + span.columns; j++) {
       const i16 *around[3];
       for (int a = 0; a < 3; a++) {
         if (j > 0 && j < w - 1) {
@@ -489,7 +496,7 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
             memcpy(edge[a] + b * C, rows[i + a] + (j + b - 1) * C, (size_t)C * sizeof(i16));
         around[a] = edge[a];
       }
-      i16 *o = out + (i * w + j) * C;
+      i16 *o = out + (i * span.stride + j - left) * C;
 #if defined(STRIP_LOAD)
       depthwise_place(l, pairs, half, around[0], around[1], around[2], strips, by, o);
 #elif defined(USE_NEON)

@@ -1,5 +1,5 @@
 /* The block's check, the choice of kernels, and the interpreter of layers. */
-#include "core.h"
+#include "team.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +29,8 @@ const Kernels *kernels_of(int isa) {
     default: return NULL;
   }
 }
+
+AEI_API int aei_interface(void) { return INTERFACE; }
 
 /* Bit i: instruction set i was compiled in and this processor has it. */
 AEI_API int aei_instruction_sets(void) {
@@ -299,7 +301,7 @@ static int run_depthwise(Machine *m, const Layer *l, const Register *x, i16 *out
   for (i64 i = 0; i < x->h; i++) m->rows[i + 1] = x->p + i * row;
   m->rows[0] = m->rows[x->h + 1] = m->zeros.p;
   const int fits = l->safe || largest(x->p, x->h * row) <= l->room;
-  m->kernels->depthwise(l, at(m->header, l->weight), at(m->header, l->bias), m->rows, x->h, x->w, fits, out);
+  share_depthwise(m->team, m->kernels, l, at(m->header, l->weight), at(m->header, l->bias), m->rows, x->h, x->w, fits, out);
   return OK;
 }
 
@@ -340,7 +342,7 @@ int run_program(Machine *m, const Program *p) {
     const i16 *second = l->in2 < 0 ? NULL : m->r[l->in2].p;
     i16 *out = spare->p;
     if (l->kind == CONV)
-      m->kernels->conv(l, at(m->header, l->weight), at(m->header, l->bias), x->p, x->h * x->w, second, out);
+      share_conv(m->team, m->kernels, l, at(m->header, l->weight), at(m->header, l->bias), x->p, x->h * x->w, second, out);
     else if (l->kind == DEPTHWISE) {
       if (run_depthwise(m, l, x, out)) return NO_MEMORY;
     } else if (l->kind == ROW)

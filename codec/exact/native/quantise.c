@@ -228,14 +228,14 @@ static void reconstruct(Walk *walk, const Request *r, int k) {
 
 /* y: float (h, w, M); z_hat: int32 (hz, wz, Z); mode, worth, worths: see above. Writes what was chosen in the four steps,
  * (4, h * w * M / 4) each, y_hat, and whether the surest symbols are coded too. */
-AEI_API int aei_quantise(const Header *h, int isa, const Geometry *g, const float *y, const i32 *z_hat, int mode,
+AEI_API int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g, const float *y, const i32 *z_hat, int mode,
                          double worth, const float *worths, i32 *values, u8 *index, i16 *tables, i32 *y_hat,
                          int *code_all) {
   if (!geometry_holds(h, g, isa) || mode < NEAREST || mode > MANY_WORTHS || !h->steps) return BAD_CALL;
   const Request r = {y, mode, worth, worths, values, index, tables};
   Walk walk;
   Scratch s = {0};
-  int status = begin_walk(&walk, h, kernels_of(isa), g, z_hat);
+  int status = begin_walk(&walk, h, kernels_of(isa), team, g, z_hat);
   s.exact = take(walk.n, sizeof(double));
   s.worth = take(walk.n, sizeof(float));
   s.order = take(walk.n, sizeof(i32));

@@ -3,7 +3,7 @@
  * A picture runs through the program from its top to its bottom. Each register keeps the rows that are still wanted, in a
  * ring; a layer works as soon as there is a chunk for it to work on, and those that read it go on at once, while what
  * it wrote is in the caches. So no pixel is worked out twice, and memory does not grow with the picture's height. */
-#include "core.h"
+#include "team.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +12,9 @@ enum { MOST_LAYERS = 1000, CHUNK_BYTES = 1 << 17 };
 
 typedef struct {
   i64 magic, size, layers, layer_count;
-  i64 registers, channels;        /* of y, which is register 0 */
-  i64 rate;                       /* rows of the result that are made of a row of y */
-  i64 result_channels;            /* 3 of pixels; others where a program's first part stands by itself */
-  i64 input_channels, input_rate; /* of register 1, in a program's second part: what the first one made; else 0 */
+  i64 registers, channels; /* of y, which is register 0 */
+  i64 rate;                /* rows of the result that are made of a row of y */
+  i64 result_channels;
 } SynthesisHeader;
 
 typedef struct {
@@ -28,6 +27,7 @@ typedef struct {
 typedef struct {
   const SynthesisHeader *header;
   const Kernels *kernels;
+  Team *team;
   const Layer *layers;
   i64 gain_index;
   Ring *rings;
@@ -111,15 +111,10 @@ AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
   if (size < (i64)sizeof(SynthesisHeader) || h->magic != MAGIC + 1 || h->size != size) return BAD_PROGRAM;
   if (!is_within(h->layer_count, 1, MOST_LAYERS) || !is_held(h, h->layers, h->layer_count, sizeof(Layer))) return BAD_PROGRAM;
   if (!is_within(h->registers, 2, MOST_LAYERS + 1) || !is_within(h->channels, 1, MOST_CHANNELS)) return BAD_PROGRAM;
-  if (!is_within(h->input_channels, 0, MOST_CHANNELS) || !is_within(h->input_rate, h->input_channels > 0, 64)) return BAD_PROGRAM;
   shapes = calloc((size_t)h->registers, sizeof *shapes);
   if (!shapes) return NO_MEMORY;
   shapes[0].channels = h->channels;
   shapes[0].rate = 1;
-  if (h->input_channels) {
-    shapes[1].channels = h->input_channels;
-    shapes[1].rate = h->input_rate;
-  }
   int status = OK;
   for (i64 i = 0; i < h->layer_count && status == OK; i++) {
     const Layer *l = (const Layer *)part(h, h->layers) + i;
@@ -179,7 +174,7 @@ static int extend(Picture *s, i64 at_register, i64 n) {
   if (ring->end - ring->start + n <= ring->room) return OK;
   drop_rows(s, ring, at_register);
   if (ring->end - ring->start + n <= ring->room) return OK;
-  const i64 row = ring->width * ring->channels, room = ring->end - ring->start + 2 * n;
+  const i64 row = ring->width * ring->channels, room = 2 * (ring->end - ring->start + n);
   i16 *p = malloc((size_t)(room * row + PAD) * sizeof(i16));
   if (!p) return NO_MEMORY;
   memset(p + room * row, 0, PAD * sizeof(i16));
@@ -235,37 +230,67 @@ static void unshuffle_row(const Layer *l, const i16 *x, i64 width, i64 i, i16 *o
         for (i64 c = 0; c < C; c++) out[r * r * c + r * i + k] = x[k * C + c];
 }
 
-/* Rows first .. first + n of the output, which lie together at `out`, as do those of what they are made of, row by row. */
-static void make_rows(Picture *s, const Layer *l, i64 first, i64 n, i16 *out) {
-  const Ring *x = s->rings + l->in, *o = s->rings + l->out;
+/* Rows of a layer's output, which lie together at `out`, as do those of what they are made of, row by row. Each piece is a
+ * part of their columns, the same of all layers: what a thread reads it has made itself, but for what is at its sides. */
+typedef struct {
+  const Picture *s;
+  const Layer *l;
+  i64 first, n, pieces;
+  i16 *out;
+} Rows;
+
+/* Columns from .. from + n of output row `row`, of a layer that works row by row. */
+static void make_row(const Picture *s, const Layer *l, i64 row, i64 from, i64 n, i16 *out) {
+  const Ring *x = s->rings + l->in;
   const void *weight = part(s->header, l->weight < 0 ? 0 : l->weight);
-  const i64 size = o->width * o->channels, places = n * x->width;
-  if (l->kind == SHUFFLE) {
-    for (i64 i = 0; i < n; i++) shuffle_row(l, row_of(x, (first + i) / l->shift), x->width, first + i, out + i * size);
-  } else if (l->kind == UNSHUFFLE) {
-    for (i64 i = 0; i < n * l->shift; i++)
-      unshuffle_row(l, row_of(x, first * l->shift + i), o->width, i % l->shift, out + i / l->shift * size);
-  } else if (l->kind == DEPTHWISE) {
-    for (i64 i = 0; i < n + 2; i++) {
-      const i64 r = first + i - 1;
-      s->rows[i] = r < 0 || r >= x->total ? s->zeros : row_of(x, r);
-    }
-    s->kernels->depthwise(l, weight, part(s->header, l->bias), s->rows, n, x->width, 1, out);
-  } else if (l->kind == DEQUANTISE) {
-    const i64 row = s->gain_index * l->cin;
-    s->kernels->dequantise(l, (const i16 *)part(s->header, l->multiplier) + row, (const u8 *)weight + row,
-                           s->y + (first - s->y_start) * x->width * l->cin, places, out);
-  } else if (l->kind == CONV) {
-    const i16 *residual = l->in2 > 0 ? row_of(s->rings + l->in2, first) : NULL;
-    s->kernels->conv(l, weight, part(s->header, l->bias), row_of(x, first), places, residual, out);
+  const i64 r = l->shift;
+  if (l->kind == SHUFFLE)
+    shuffle_row(l, row_of(x, row / r) + from / r * l->cin, n / r, row, out);
+  else if (l->kind == UNSHUFFLE)
+    for (i64 i = 0; i < r; i++) unshuffle_row(l, row_of(x, row * r + i) + from * r * l->cin, n, i, out);
+  else if (l->kind == DEQUANTISE) {
+    const i64 gains = s->gain_index * l->cin;
+    s->kernels->dequantise(l, (const i16 *)part(s->header, l->multiplier) + gains, (const u8 *)weight + gains,
+                           s->y + ((row - s->y_start) * x->width + from) * l->cin, n, out);
   } else if (l->kind == GAIN) {
     const int shift = ((const u8 *)weight)[s->gain_index];
-    s->kernels->gain(l, (const i16 *)part(s->header, l->multiplier) + s->gain_index * l->cin, shift, row_of(x, first),
-                     places, out);
+    s->kernels->gain(l, (const i16 *)part(s->header, l->multiplier) + s->gain_index * l->cin, shift,
+                     row_of(x, row) + from * l->cin, n, out);
   } else if (l->kind == ADD)
-    s->kernels->add(row_of(x, first), row_of(s->rings + l->in2, first), places * l->cin, out);
+    s->kernels->add(row_of(x, row) + from * l->cin, row_of(s->rings + l->in2, row) + from * l->cin, n * l->cin, out);
   else
-    s->kernels->leaky(l->leaky, row_of(x, first), places * l->cin, out);
+    s->kernels->leaky(l->leaky, row_of(x, row) + from * l->cin, n * l->cin, out);
+}
+
+static void make_part(const void *job, i64 piece, int worker) {
+  const Rows *of = job;
+  const Picture *s = of->s;
+  const Layer *l = of->l;
+  const Ring *x = s->rings + l->in, *o = s->rings + l->out;
+  const i64 cells = s->rings->width, rate = o->width / cells;
+  const i64 from = rate * cut(cells, of->pieces, 1, piece), to = rate * cut(cells, of->pieces, 1, piece + 1);
+  const Span span = {of->n, to - from, o->width};
+  const void *weight = part(s->header, l->weight < 0 ? 0 : l->weight);
+  i16 *out = of->out + from * o->channels;
+  (void)worker;
+  if (l->kind == CONV) {
+    const i16 *residual = l->in2 > 0 ? row_of(s->rings + l->in2, of->first) + from * l->cout : NULL;
+    s->kernels->conv(l, weight, part(s->header, l->bias), row_of(x, of->first) + from * l->cin, span, residual, out);
+  } else if (l->kind == DEPTHWISE)
+    s->kernels->depthwise(l, weight, part(s->header, l->bias), s->rows, x->width, from, 1, span, out);
+  else
+    for (i64 i = 0; i < of->n; i++) make_row(s, l, of->first + i, from, to - from, out + i * o->width * o->channels);
+}
+
+static void make_rows(Picture *s, const Layer *l, i64 first, i64 n, i16 *out) {
+  const Ring *x = s->rings + l->in;
+  const i64 cells = s->rings->width, threads = team_size(s->team);
+  const Rows job = {s, l, first, n, threads < cells ? threads : cells, out};
+  for (i64 i = 0; l->kind == DEPTHWISE && i < n + 2; i++) {
+    const i64 r = first + i - 1;
+    s->rows[i] = r < 0 || r >= x->total ? s->zeros : row_of(x, r);
+  }
+  share(s->team, make_part, &job, job.pieces);
 }
 
 /* n more rows of a layer's output. */
@@ -325,15 +350,10 @@ static void link_layers(Picture *s) {
   }
 }
 
-/* Sides of all registers, and chunks; returns the longest row, in numbers, and the largest chunk. */
-static void measure(Picture *s, i64 rows, i64 width, i64 *longest, i64 *most) {
+/* Sides of all registers, and chunks, for so many threads; gives the longest row, in numbers, and the largest chunk. */
+static void measure(Picture *s, i64 rows, i64 width, i64 threads, i64 *longest, i64 *most) {
   s->rings[0] = (Ring){NULL, s->header->channels, width, rows, 0, 0, 0};
   *longest = *most = 1;
-  if (s->header->input_channels) {
-    const i64 rate = s->header->input_rate;
-    s->rings[1] = (Ring){NULL, s->header->input_channels, width * rate, rows * rate, 0, 0, 0};
-    *longest = width * rate * s->header->input_channels;
-  }
   for (i64 i = 0; i < s->header->layer_count; i++) {
     const Layer *l = s->layers + i;
     const Ring *x = s->rings + l->in;
@@ -342,17 +362,17 @@ static void measure(Picture *s, i64 rows, i64 width, i64 *longest, i64 *most) {
     o->width = l->kind == SHUFFLE ? x->width * l->shift : l->kind == UNSHUFFLE ? x->width / l->shift : x->width;
     o->total = l->kind == SHUFFLE ? x->total * l->shift : l->kind == UNSHUFFLE ? x->total / l->shift : x->total;
     const i64 in = x->width * l->cin, out = o->width * l->cout, larger = in > out ? in : out;
-    s->chunk[i] = divided(CHUNK_BYTES, larger * (i64)sizeof(i16));
+    s->chunk[i] = divided(CHUNK_BYTES, larger * (i64)sizeof(i16)) * threads;
     *longest = larger > *longest ? larger : *longest;
     *most = s->chunk[i] > *most ? s->chunk[i] : *most;
   }
 }
 
-/* A picture to be made of `rows` rows of y, (width, channels) each; NULL where there is no memory, or what is given does
+/* A picture to be made of `rows` rows of y, (width, channels) each, by about so many threads; NULL where there is no memory, or what is given does
  * not hold. The block must stay. */
-AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_index, i64 rows, i64 width) {
+AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_index, i64 rows, i64 width, i64 threads) {
   if (!kernels_of(isa) || !is_within(gain_index, 0, LEVELS_OF_GAIN - 1)) return NULL;
-  if (!is_within(rows, 1, 1 << 20) || !is_within(width, 1, 1 << 16)) return NULL;
+  if (!is_within(rows, 1, 1 << 20) || !is_within(width, 1, 1 << 16) || !is_within(threads, 1, MOST_THREADS)) return NULL;
   Picture *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   const i64 n = h->layer_count;
@@ -367,7 +387,7 @@ AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_in
   s->chunk = calloc((size_t)n, sizeof *s->chunk);
   if (s->rings && s->readers && s->links && s->chunk) {
     link_layers(s);
-    measure(s, rows, width, &longest, &most);
+    measure(s, rows, width, threads, &longest, &most);
     s->rows = calloc((size_t)(most + 2), sizeof *s->rows);
     s->zeros = calloc((size_t)(longest + PAD), sizeof *s->zeros);
   }
@@ -378,32 +398,20 @@ AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_in
   return s;
 }
 
-/* More rows of register 1. */
-static int take_input(Picture *s, const i16 *input, i64 n) {
-  Ring *ring = s->rings + 1;
-  const i64 row = ring->width * ring->channels;
-  if (extend(s, 1, n)) return NO_MEMORY;
-  for (i64 i = 0; i < n; i++, ring->end++) memcpy(row_of(ring, ring->end), input + i * row, (size_t)row * sizeof(i16));
-  return OK;
-}
-
-/* The next n rows of y, int32 (n, width, channels), and of what a program's second part is given beside it, int16. Writes
- * the rows of the result, int16, that follow from all rows so far to `out`, which has room for so many, and their number
- * to `made`. After an error a picture can only be closed. */
-AEI_API int aei_feed_picture(Picture *s, const i32 *y, i64 n, const i16 *input, i64 inputs, i16 *out, i64 room, i64 *made) {
+/* The next n rows of y, int32 (n, width, channels). Writes the rows of the result, int16, that follow from all rows so far
+ * to `out`, which has room for so many, and their number to `made`. After an error a picture can only be closed. */
+AEI_API int aei_feed_picture(Picture *s, Team *team, const i32 *y, i64 n, i16 *out, i64 room, i64 *made) {
   Ring *source = s->rings;
   Ring *result = s->rings + s->layers[s->header->layer_count - 1].out;
-  const i64 awaited = s->header->input_channels ? s->rings[1].total - s->rings[1].end : 0;
-  if (s->status || n < 0 || n > source->total - source->end || inputs < 0 || inputs > awaited || room < 0) return BAD_CALL;
+  if (s->status || n < 0 || n > source->total - source->end || room < 0) return BAD_CALL;
+  s->team = team;
   s->y = y;
   s->y_start = source->end;
   s->out = out;
   s->out_start = result->end;
   s->out_room = room;
   source->end += n;
-  if (inputs) s->status = take_input(s, input, inputs);
-  for (i64 r = 0; r < 2; r++)
-    for (i64 i = 0; i < s->readers[r][1] && (r == 0 || inputs); i++) pump(s, s->links[s->readers[r][0] + i]);
+  for (i64 i = 0; i < s->readers[0][1]; i++) pump(s, s->links[s->readers[0][0] + i]);
   *made = result->end - s->out_start;
   return s->status;
 }

@@ -11,24 +11,22 @@ import ctypes
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from . import ISAS, chosen, library
 from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, align, panels
+from .team import core_threads, team
 
 HEADER = (
     "magic", "size", "layers", "layer_count", "registers", "channels", "rate", "result_channels",
-    "input_channels", "input_rate",
 )  # fmt: skip
 KINDS = {
     "conv1x1": 0, "depthwise3x3": 1, "leaky": 3, "shuffle": 4, "add": 5, "dequantise": 6, "row": 7,
     "unshuffle": 8,
 }  # fmt: skip
 OK, NO_MEMORY = 0, 4
-THIN_CELLS = 256  # of a band that two threads share
 
 
 @dataclass(frozen=True)
@@ -168,74 +166,9 @@ def _shapes(program: Any) -> dict[str, _Shape]:
     return out
 
 
-def _cost(layers: list[_Layer], shapes: dict[str, _Shape]) -> float:
-    """About how long layers take: products, and what is moved."""
-    total = 0.0
-    for x in layers:
-        taps = {"conv1x1": shapes[x.source].channels, "depthwise3x3": 30}.get(x.op, 30)
-        total += shapes[x.out].channels * (taps + 20) * shapes[x.out].rate ** 2
-    return total
-
-
-def _needed_by(layers: list[_Layer], register: str, given: str | None) -> list[_Layer]:
-    """The layers that lead to a register, where another one is given."""
-    wanted, out = {register}, []
-    for x in reversed(layers):
-        if x.out in wanted and x.out != given:
-            wanted |= {x.source} | ({x.added} if x.added else set())
-            out.append(x)
-    return out[::-1]
-
-
-def _halves(layers: list[_Layer], shapes: dict[str, _Shape]) -> tuple[list[_Layer], list[_Layer]]:
-    """Two parts that take about as long: the last register of the first one is given to the second
-    one."""
-    result = layers[-1].out
-    best: tuple[list[_Layer], list[_Layer]] = (layers, [])
-    least = _cost(layers, shapes)
-    for x in layers[:-1]:
-        parts = _needed_by(layers, x.out, None), _needed_by(layers, result, x.out)
-        if not any(y.op == "dequantise" for y in parts[1]):
-            continue  # the second part begins with y, too
-        cost = max(_cost(part, shapes) for part in parts)
-        if cost < least:
-            best, least = parts, cost
-    return best
-
-
-@dataclass(frozen=True)
-class Halves:
-    """A program in two blocks, uint8, for two threads. between: of what the first gives to the
-    second."""
-
-    first: np.ndarray
-    second: np.ndarray
-    between: _Shape
-
-
-class Blocks:
-    """A program in one block, `whole`, uint8; and in two, where that pays, packed when they are
-    first asked for."""
-
-    def __init__(self, whole: np.ndarray, layers: list[_Layer], shapes: dict[str, _Shape]):
-        self.whole = whole
-        self._layers, self._shapes = layers, shapes
-
-    @cached_property
-    def halves(self) -> Halves | None:
-        first, second = _halves(self._layers, self._shapes)
-        if not second:
-            return None
-        given = first[-1].out
-        parts = _pack(first, self._shapes, None), _pack(second, self._shapes, given)
-        if parts[0] is None or parts[1] is None:
-            return None
-        return Halves(parts[0], parts[1], self._shapes[given])
-
-
-def pack(program: Any) -> Blocks | None:
-    """The blocks of a program.Program, checked; None where there is no library or it holds no such
-    program."""
+def pack(program: Any) -> np.ndarray | None:
+    """The block of a program.Program, uint8, checked; None where there is no library or it holds no
+    such program."""
     loaded = library()
     if loaded is None or loaded.aei_synthesis_fields() != len(HEADER):
         return None
@@ -243,15 +176,14 @@ def pack(program: Any) -> Blocks | None:
     if max(of.channels for of in shapes.values()) > MOST_CHANNELS:
         return None
     layers = _fused(_together(_layers(program), {r: of.channels for r, of in shapes.items()}))
-    whole = _pack(layers, shapes, None)
-    return None if whole is None else Blocks(whole, layers, shapes)
+    return _pack(layers, shapes)
 
 
-def _pack(layers: list[_Layer], shapes: dict[str, _Shape], given: str | None) -> np.ndarray | None:
-    """The block of layers, uint8. given: the register that is an input beside y."""
+def _pack(layers: list[_Layer], shapes: dict[str, _Shape]) -> np.ndarray | None:
+    """The block of layers, uint8."""
     registers = {"y": 0}
-    for name in ([] if given is None else [given]) + [x.out for x in layers]:
-        registers.setdefault(name, len(registers))
+    for x in layers:
+        registers.setdefault(x.out, len(registers))
     parts: list[np.ndarray] = []
     end = 8 * len(HEADER)
 
@@ -285,10 +217,10 @@ def _pack(layers: list[_Layer], shapes: dict[str, _Shape], given: str | None) ->
             packed |= {"multiplier": put(x.multiplier), "weight": put(x.shifts)}
         table.append([packed[f] for f in LAYER])
     layers_at = put(np.array(table, np.int64))
-    result, more = shapes[layers[-1].out], _Shape(0, 0) if given is None else shapes[given]
+    result = shapes[layers[-1].out]
     header = [
         MAGIC + 1, end, layers_at, len(table), len(registers), shapes["y"].channels, result.rate,
-        result.channels, more.channels, more.rate,
+        result.channels,
     ]  # fmt: skip
     block = align(end)
     at = 8 * len(HEADER)
@@ -304,40 +236,37 @@ def _pack(layers: list[_Layer], shapes: dict[str, _Shape], given: str | None) ->
 
 
 class _Picture:
-    """One picture on its way through a block; see aei_open_picture. shape: of the result."""
+    """One picture on its way through a block; see aei_open_picture."""
 
-    def __init__(
-        self, block: np.ndarray, shape: _Shape, isa: int, gain_index: int, rows: int, width: int
-    ):
-        loaded = library()
+    def __init__(self, block: np.ndarray, rate: int, gain_index: int, rows: int, width: int):
+        isa, loaded = chosen(), library()
+        assert isa is not None  # asked before, see `block_of`
         assert loaded is not None
         self._loaded, self._block = loaded, block  # which has to stay
-        self._shape, self._width = shape, width
+        self._rate, self._width = rate, width
         self._given = self._made = 0
-        loaded.aei_open_picture.restype = ctypes.c_void_p
         opened = loaded.aei_open_picture(
-            ctypes.c_void_p(block.ctypes.data), ctypes.c_int(isa), ctypes.c_int64(gain_index),
-            ctypes.c_int64(rows), ctypes.c_int64(width),
+            ctypes.c_void_p(block.ctypes.data), ctypes.c_int(ISAS.index(isa)),
+            ctypes.c_int64(gain_index), ctypes.c_int64(rows), ctypes.c_int64(width),
+            ctypes.c_int64(core_threads()),
         )  # fmt: skip
         if opened is None:
             raise MemoryError
         self._state = ctypes.c_void_p(opened)
 
-    def feed(self, band: np.ndarray, more: np.ndarray | None = None) -> np.ndarray:
+    def feed(self, band: np.ndarray) -> np.ndarray:
         """The rows of the result, int16, that follow from a band of y_hat, int32 (n, w, M), and
-        those before, and from what the second part of a program is given beside it."""
+        those before."""
         band = np.ascontiguousarray(band, np.int32)
-        rate = self._shape.rate
         self._given += len(band)
-        rows = self._given * rate - self._made
-        out = np.empty((rows, self._width * rate, self._shape.channels), np.int16)
+        rows = self._given * self._rate - self._made
+        out = np.empty((rows, self._width * self._rate, 3), np.int16)
         made = ctypes.c_int64(0)
-        status = self._loaded.aei_feed_picture(
-            self._state, ctypes.c_void_p(band.ctypes.data), ctypes.c_int64(len(band)),
-            ctypes.c_void_p(None if more is None else more.ctypes.data),
-            ctypes.c_int64(0 if more is None else len(more)), ctypes.c_void_p(out.ctypes.data),
-            ctypes.c_int64(rows), ctypes.byref(made),
-        )  # fmt: skip
+        with team() as helpers:
+            status = self._loaded.aei_feed_picture(
+                self._state, helpers, ctypes.c_void_p(band.ctypes.data), ctypes.c_int64(len(band)),
+                ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(rows), ctypes.byref(made),
+            )  # fmt: skip
         if status == NO_MEMORY:
             raise MemoryError
         if status != OK:
@@ -350,25 +279,15 @@ class _Picture:
 
 
 def run(
-    blocks: Blocks, rate: int, bands: Iterable[np.ndarray], rows: int, gain_index: int,
-    threads: int = 1,
-) -> Iterator[np.ndarray]:  # fmt: skip
+    block: np.ndarray, rate: int, bands: Iterable[np.ndarray], rows: int, gain_index: int
+) -> Iterator[np.ndarray]:
     """synthesis.run by the native core: pixel units, int16 (n, rate w, 3), of a packed program.
-    rate: rows of pixels of a row of y_hat. threads: with 2 or more, the first half of the program
-    works on the next band while the second works on this one. Raises UnsupportedError, see
-    `chosen`."""
-    isa = chosen()
-    assert isa is not None  # asked before, see `block_of`
-    numbers = ISAS.index(isa), gain_index, rows
-    result = _Shape(3, rate)
-    if threads > 1 and blocks.halves is not None:
-        yield from _run_halves(blocks.halves, result, bands, numbers)
-        return
+    rate: rows of pixels of a row of y_hat. Raises UnsupportedError, see `chosen`."""
     picture = None
     try:
         for band in bands:
             if picture is None:
-                picture = _Picture(blocks.whole, result, *numbers, band.shape[1])
+                picture = _Picture(block, rate, gain_index, rows, band.shape[1])
             out = picture.feed(band)
             if len(out):
                 yield out
@@ -377,48 +296,12 @@ def run(
             picture.close()
 
 
-def _thin(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows in bands that are thin enough for two threads to be busy most of the time."""
-    for band in bands:
-        step = max(1, THIN_CELLS // band.shape[1])
-        for top in range(0, len(band), step):
-            yield band[top : top + step]
-
-
-def _run_halves(
-    halves: Halves, result: _Shape, bands: Iterable[np.ndarray], numbers: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    parts: list[_Picture] = []
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            before = None  # a band, and the promise of what the first part makes of it
-            for band in _thin(bands):
-                if not parts:
-                    parts.append(_Picture(halves.first, halves.between, *numbers, band.shape[1]))
-                    parts.append(_Picture(halves.second, result, *numbers, band.shape[1]))
-                # one worker, so in order
-                promise = pool.submit(parts[0].feed, band)
-                if before is not None:
-                    out = parts[1].feed(before[0], before[1].result())
-                    if len(out):
-                        yield out
-                before = band, promise
-            if before is not None:
-                yield parts[1].feed(before[0], before[1].result())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            for part in parts:
-                part.close()
-
-
-def block_of(program: Any) -> Blocks | None:
-    """The blocks of a program.Program, packed when they are first asked for; None where NumPy is to
-    work. Raises UnsupportedError, see `chosen`."""
+def block_of(program: Any) -> np.ndarray | None:
+    """The block of a program.Program, uint8, packed when it is first asked for; None where NumPy is
+    to work. Raises UnsupportedError, see `chosen`."""
     if chosen() is None:
         return None
     if "native" not in vars(program):
         object.__setattr__(program, "native", pack(program))  # programs are frozen
-    blocks: Blocks | None = program.native
-    return blocks
+    block: np.ndarray | None = program.native
+    return block

@@ -1,3 +1,4 @@
+#include "team.h"
 #include "walk.h"
 
 #include <stdlib.h>
@@ -44,8 +45,8 @@ static int expect(Hyper *y, const Header *h, i64 n) {
   const Layer *mean = layer_of(h, h->context_mean), *scale = layer_of(h, h->context_scale);
   if (run_program(&y->m, &h->context_features)) return NO_MEMORY;
   const i16 *x = y->m.r[layer_of(h, h->context_features.first + h->context_features.count - 1)->out].p;
-  y->m.kernels->conv(mean, at(h, mean->weight), at(h, mean->bias), x, n, NULL, y->mean);
-  y->m.kernels->conv(scale, at(h, scale->weight), y->bias, x, n, NULL, y->scale);
+  y->m.kernels->conv(mean, at(h, mean->weight), at(h, mean->bias), x, (Span){1, n, n}, NULL, y->mean);
+  y->m.kernels->conv(scale, at(h, scale->weight), y->bias, x, (Span){1, n, n}, NULL, y->scale);
   for (i64 i = 0; i < n * z; i++) {
     const i64 level = y->scale[i] < 0 ? 0 : y->scale[i] >= h->levels ? h->levels - 1 : y->scale[i];
     const i64 base = rescaled(y->mean[i], h->phase_bits), phase = y->mean[i] - base * phases + phases / 2;
@@ -151,10 +152,11 @@ int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decod
 
 /* -- the four steps -- */
 
-int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, const Geometry *g, const i32 *z_hat) {
+int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g, const i32 *z_hat) {
   memset(walk, 0, sizeof *walk);
   walk->m.header = h;
   walk->m.kernels = kernels;
+  walk->m.team = team;
   walk->m.row = g->row;
   walk->m.z = z_hat;
   walk->g = *g;
@@ -214,7 +216,8 @@ int walk_step(Walk *walk, int k) {
         memcpy(to, x->p + (i * walk->g.w + j) * x->c, (size_t)x->c * sizeof(i16));
     memset(to, 0, PAD * sizeof(i16));
     const i32 *multiplier = (const i32 *)at(h, h->mean_multiplier) + walk->g.row * h->latents + first;
-    walk->m.kernels->conv(of_mean, at(h, of_mean->weight), at(h, of_mean->bias), walk->gathered, n, NULL, walk->part);
+    share_conv(walk->m.team, walk->m.kernels, of_mean, at(h, of_mean->weight), at(h, of_mean->bias), walk->gathered, n, NULL,
+               walk->part);
     for (i64 i = 0; i < n; i++)
       for (i64 c = 0; c < Q; c++)
         walk->mean[start + i * Q + c] = wrapped(rescaled((i64)walk->part[i * Q + c] * multiplier[c], h->mean_shift));
@@ -222,7 +225,7 @@ int walk_step(Walk *walk, int k) {
     const i64 *bias = at(h, of_scale->bias);
     for (i64 c = 0; c < Q; c++) walk->bias[c] = bias[c] + more[c];
     i16 *index = walk->index + start;
-    walk->m.kernels->conv(of_scale, at(h, of_scale->weight), walk->bias, walk->gathered, n, NULL, index);
+    share_conv(walk->m.team, walk->m.kernels, of_scale, at(h, of_scale->weight), walk->bias, walk->gathered, n, NULL, index);
     const i16 most = (i16)(h->scales - 1);
     for (i64 i = 0; i < n * Q; i++) index[i] = index[i] < 0 ? 0 : index[i] > most ? most : index[i];
   }

@@ -28,7 +28,7 @@ int geometry_holds(const Header *h, const Geometry *g, int isa);
 void *take(i64 count, i64 size); /* malloc, PAD numbers more */
 
 /* Register Z is to be z_hat: runs the hyper program, or fails with NO_MEMORY. end_walk frees what was taken, always. */
-int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, const Geometry *g, const i32 *z_hat);
+int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g, const i32 *z_hat);
 int walk_step(Walk *walk, int k);                   /* mean and index of step k */
 void place_step(Walk *walk, int k, i32 *y_hat);     /* y_hat, and the view of later steps, from mean and points */
 void clear_view(Walk *walk, int k);                 /* as it was before step k */

@@ -1,0 +1,32 @@
+/* Work that several threads share. The core starts none: whoever calls it brings helpers, which are given back when the
+ * call is over. */
+#ifndef AEI_TEAM_H
+#define AEI_TEAM_H
+
+#include "core.h"
+
+enum { MOST_THREADS = 16, MOST_PIECES = 32 };
+
+/* One piece of a job; worker: 0 .. threads - 1, never two at a time with the same. */
+typedef void (*Work)(const void *job, i64 piece, int worker);
+
+/* How many threads a team has, 1 of NULL. */
+int team_size(const Team *team);
+
+/* All pieces of a job, at most MOST_PIECES, by the caller and by whichever helpers are free; returns when they are done.
+ * Each worker looks at pieces worker, worker + threads, ... first: what it made before is in its caches. */
+void share(Team *team, Work work, const void *job, i64 pieces);
+
+/* Where part i of n begins, if it is cut into `pieces`, at a multiple of `unit`. */
+static inline i64 cut(i64 n, i64 pieces, i64 unit, i64 i) {
+  const i64 at = n * i / pieces;
+  return i == pieces ? n : at / unit * unit;
+}
+
+/* Kernels, shared: places, and rows, one part each. */
+void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n,
+                const i16 *residual, i16 *out);
+void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias,
+                     const i16 *const *rows, i64 n, i64 w, int fits, i16 *out);
+
+#endif
