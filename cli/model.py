@@ -96,6 +96,30 @@ def _print_table(facts: dict) -> None:
     Console(width=100).print(table)
 
 
+@command.command("web")
+@BUNDLE
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Folder of the file, which is named by the model's fingerprint.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Replace the file if it exists.")
+def web(source: str | None, output: Path, force: bool) -> None:
+    """Write what a browser needs of BUNDLE (by default the one shipped) to show files.
+
+    One file: the integers of the prior and of the synthesis, packed. It goes beside the pages of a
+    site; see docs/guide/web.md.
+
+    \b
+    Examples:
+      aei model web -o site/models
+      aei model web my.bundle -o site/models --force
+    """
+    from ..codec.training.export.web import write_weights
+
+    path = write_weights(_open(source), output, force)
+    size = path.stat().st_size
+    out.emit(file=str(path), bytes=size)
+    out.say(f"{path}: {size:,} bytes")
+
+
 @command.command("quantize")
 @BUNDLE
 @OUTPUT

@@ -119,6 +119,7 @@ ADVICE = {
     "model": "name that model's bundle with --model",
     "metadata": "--strip leaves metadata out",
     "large": "decode a --region of it and look at that",
+    "convert": "--convert makes 8-bit RGB or grey of it",
     "restorer": "`aei export` makes one of a run with --restore",
 }
 OF_MANY = {"exists": "--skip-existing leaves it, --force replaces it"}

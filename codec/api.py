@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..formats import (
 )
 from ..formats.container import HEAD_BYTES
 from ..formats.tiles import Box
+from .forks import Lock
 from .models.bundle import Bundle, default_bundle, find_bundle
 from .models.model import Model
 from .reading import as_data
@@ -65,9 +65,10 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. threads: of the
-    native core and the float transforms, by default one per CPU; 1 is best where several images are
-    coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
+    model: folder of a bundle, that everything is done with; by default the one that ships with the
+    package, and the others that ship where a tune, or a file, is theirs. threads: of the native
+    core and the float transforms, by default one per CPU; 1 is best where several images are coded
+    at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
     instead of the installed ones. Safe to use from several threads. Raises ModelError where the
     folder is not a bundle.
     """
@@ -81,7 +82,8 @@ class Codec:
         self._named = model
         self._restore_bundle = restore_bundle
         self.model = Model(default_bundle() if model is None else Bundle(model), threads)
-        self._lock = threading.Lock()
+        self._others: dict[bytes, Model] = {}  # by fingerprint
+        self._lock = Lock()
         self._restorers: Restorers | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,6 +94,24 @@ class Codec:
     def bundle(self) -> Bundle:
         """The model's bundle."""
         return self.model.bundle
+
+    def model_of_tune(self, tune: str | None) -> Model:
+        """The model that a tune is encoded with."""
+        return self.model if self._named is not None else self._kept(default_bundle(tune))
+
+    def model_of_file(self, header: Header) -> Model:
+        """The model that a file was written with. Raises UnknownModelError, where this codec is not
+        of one model alone."""
+        if self._named is not None or header.model == self.bundle.fingerprint:
+            return self.model
+        return self._kept(find_bundle(header.model))
+
+    def _kept(self, bundle: Bundle) -> Model:
+        """The model of a bundle, opened once."""
+        if bundle.fingerprint == self.bundle.fingerprint:
+            return self.model
+        with self._lock:
+            return self._others.setdefault(bundle.fingerprint, Model(bundle, self.threads))
 
     @property
     def threads(self) -> int | None:
@@ -125,6 +145,7 @@ class Codec:
         tune: str | None = None,
         restore: str | None = None,
         enhance: str | None = None,
+        convert: bool = False,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -137,14 +158,15 @@ class Codec:
         keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes effort 5 by
         default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
         measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
-        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. Raises
+        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. convert: take
+        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). Raises
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
         return self.encode_with(
             image,
             EncodeSettings(
-                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance
+                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance, convert
             ),
         )
 
@@ -153,7 +175,8 @@ class Codec:
         """`encode` with its keywords as one object."""
         from . import encoder
 
-        return encoder.encode(self.model, image, settings, lambda: self.restorers)
+        model = self.model_of_tune(settings.tune)
+        return encoder.encode(model, image, settings, lambda: self.restorers)
 
     def decode(
         self,
@@ -163,9 +186,9 @@ class Codec:
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, its bytes or its path, as a Pillow
-        image of mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where
-        the file has them.
+        """The image of a file of this codec's models, its bytes or its path, as a Pillow image of
+        mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file
+        has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2,
         4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
@@ -201,7 +224,8 @@ class Codec:
         there."""
         from . import decoder
 
-        return decoder.decode(self.model, contents, region, scale, limits, lost)
+        model = self.model_of_file(contents.header)
+        return decoder.decode(model, contents, region, scale, limits, lost)
 
     def latents(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -210,7 +234,8 @@ class Codec:
         without ONNX Runtime."""
         from . import decoder
 
-        return decoder.latents(self.model, parse(as_data(data), limits), limits)
+        contents = parse(as_data(data), limits)
+        return decoder.latents(self.model_of_file(contents.header), contents, limits)
 
     def latents_sha256(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -240,7 +265,7 @@ class Codecs:
         self._only = None if model is None else Codec(model, threads)
         self._threads = threads
         self._codecs: dict[Path, Codec] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def of_bundle(self, path: Path) -> Codec:
         """The codec of a bundle's folder."""
@@ -275,6 +300,7 @@ def encode(
     tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
+    convert: bool = False,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
     return default_codec().encode(
@@ -285,6 +311,7 @@ def encode(
         tune=tune,
         restore=restore,
         enhance=enhance,
+        convert=convert,
     )
 
 

@@ -22,7 +22,7 @@ if not (ROOT / "codec").is_dir():
 # Which rooms a room may import from; its own modules always. Rooms are folders of codec, modules
 # right in codec by their own names, and the top-level folders.
 EXACT = {"formats"}
-GROUND = {"formats", "codec.settings", "codec.reading", "codec.cpus"}
+GROUND = {"formats", "codec.settings", "codec.reading", "codec.cpus", "codec.forks"}
 PIXELS = {*GROUND, "codec.exact"}
 MODELS = {*GROUND, "codec.exact", "codec.pixels"}
 SEARCH = {*GROUND, "codec.exact", "codec.models", "codec.pixels"}
@@ -36,7 +36,8 @@ ALLOWED = {
     "formats": set(),
     "codec.settings": {"formats"},
     "codec.reading": {"formats"},
-    "codec.cpus": {"formats"},
+    "codec.cpus": {"formats", "codec.forks"},
+    "codec.forks": set(),
     "codec.exact": EXACT,
     "codec.pixels": PIXELS,
     "codec.models": MODELS,

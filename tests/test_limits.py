@@ -11,13 +11,16 @@ import aei.codec.pillow  # noqa: F401
 import numpy as np
 import pytest
 from aei.codec import Codec, DamagedFileError, decoder
+from aei.codec.exact import native
+from aei.codec.exact.native import core
 from aei.codec.exact.payload import encode_latents
 from aei.codec.exact.steps import grid_of
 from aei.formats import Header, LimitError, Limits, pack, parse
-from aei.formats.container import CRC_BYTES, FIXED, SIGNATURE
+from aei.formats.container import CRC_BYTES, FIXED, MAX_PLAIN_SIDE, SIGNATURE
 from aei.formats.limits import TILE_WORK
 from aei.formats.tiles import tile_boxes
 from aei.formats.varint import varint
+from conftest import synthetic_photo
 from PIL import Image
 
 
@@ -161,6 +164,48 @@ def test_cancel_is_asked_between_tiles(one, photo):
     with pytest.raises(LimitError, match="cancelled"):
         one.latents_sha256(data, limits=Limits(cancel=lambda: True))
     one.decode(data, limits=Limits(cancel=lambda: False))
+
+
+@pytest.mark.parametrize(("core", "side"), [("auto", 1408), ("numpy", 384)])
+def test_cancel_is_asked_within_tiles(one, core, side, monkeypatch):
+    monkeypatch.setenv("AEI_CORE", core)
+    assert side <= MAX_PLAIN_SIDE
+    data = one.encode(synthetic_photo(side, side), effort=0)
+    times = [time.process_time()]
+    one.decode(data, limits=Limits(cancel=lambda: times.append(time.process_time())))
+    times.append(time.process_time())
+    assert np.diff(times).max() < (times[-1] - times[0]) / 2
+
+
+@pytest.mark.skipif(not native.instruction_sets(), reason="the native core was not built")
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_call_of_the_native_core_is_stopped(one, after, monkeypatch, aei_file):
+    monkeypatch.setattr(core, "WATCHED_CELLS", 0)
+    monkeypatch.setattr(core, "WATCH_SECONDS", 1e-4)
+    monkeypatch.setenv("AEI_CORE", "native")
+    ended = []
+    watched = core._watched
+
+    def noted(call, *others):
+        return watched(lambda: ended.append(call()) or ended[-1], *others)
+
+    monkeypatch.setattr(core, "_watched", noted)
+    asked = []
+
+    def cancel() -> bool:
+        asked.append(True)
+        return len(asked) > after
+
+    with pytest.raises(LimitError, match="cancelled"):
+        one.latents_sha256(
+            one.encode(synthetic_photo(512, 512), effort=0), limits=Limits(cancel=cancel)
+        )
+    assert len(asked) == after + 1
+    assert ended[-1] == core.STOPPED
+    # and one that nobody stops is not
+    assert one.latents_sha256(aei_file, limits=Limits(cancel=lambda: False)) == one.latents_sha256(
+        aei_file
+    )
 
 
 def test_a_deadline(one, aei_file):

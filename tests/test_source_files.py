@@ -192,7 +192,7 @@ def test_the_command_converts_and_says_so(run_aei, tmp_path):
     assert "16 bits a channel" in done.err
     done = run_aei("encode", path, "--convert")
     assert done.code == 0
-    assert "cut to 8" in done.err
+    assert "converted from RGB of 16 bits" in done.err
 
 
 def test_pillow_users_get_what_pillows_own_plugins_give_them():

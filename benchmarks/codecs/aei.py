@@ -40,12 +40,13 @@ def aei_codec(
     from ...codec import Codec
 
     codec = Codec(model, threads)
-    if codec.bundle.manifest.get("arch") == "cae":
-        qualities = (50,)
     options = AEI_VARIANTS[variant]
-    settings = f"model {codec.bundle.name} {codec.bundle.fingerprint.hex()}"
+    bundle = codec.model_of_tune(options.get("tune")).bundle
+    if bundle.manifest.get("arch") == "cae":
+        qualities = (50,)
+    settings = f"model {bundle.name} {bundle.fingerprint.hex()}"
     return PeerCodec(
-        variant if model is None else f"{variant} ({codec.bundle.name})",
+        variant if model is None else f"{variant} ({bundle.name})",
         ", ".join([settings, *(f"{key} {value}" for key, value in options.items())]),
         qualities,
         lambda image, quality: codec.encode(image, quality, **options),
@@ -54,7 +55,7 @@ def aei_codec(
         f"aei-codec {version('aei-codec')}",
         scale=tuple((1 + 99 * np.arange(256) / 255).tolist()),  # the gain indices
         family="aei",
-        build=_aei_build(codec.bundle.path),
+        build=_aei_build(bundle.path),
         tuned_for=TUNED_FOR[options.get("tune", next(iter(TUNES)))],
     )
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import SIGNATURE, check_size
 from ..api import Codec, Codecs
-from ..pixels.depth import PLAIN, converted, depth_of, depth_of_jpeg2000, refuse_deep
+from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
@@ -127,13 +127,10 @@ def open_image(
             depth = max(depth, depth_of_jpeg2000(data))
         if not convert:
             refuse_deep(image, depth)
-        elif depth > 8 and image.mode in PLAIN:
-            log.warning("%d bits a channel are cut to 8", depth)
         if image.format == "PNG" and (cicp := cicp_of(data)) is not None:
             image.info["cicp"] = cicp
-        if convert and image.mode not in PLAIN:
-            image.load()
-            image = converted(image)
+        if convert:
+            image = converted(image, depth)
         scaled = False
         if max_side is not None and max(image.size) > max_side:
             image, scaled = _scale_down(image, max_side), True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...formats.tiles import UNIT
 from ..cpus import available_cpus, blas_threads
+from ..forks import Lock
 from .bundle import Bundle
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, threads: int | None = None):
         self.bundle, self.threads = bundle, threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._transforms: Transforms | None = None
 
     @property

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
 from pathlib import Path
 from typing import Any
 
 from ...formats import ModelError
+from ..forks import Lock
 from .parts import check_parts
 
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
-_lock = threading.RLock()
+_lock = Lock()
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -100,8 +100,6 @@ def _open(file: Path, threads: int | None, what: str) -> Any:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
     for session in list(_sessions):
         session.abandon()
 
