@@ -143,9 +143,7 @@ def _folder(source: str, output: str | None, force: bool) -> Path:
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file: name a folder with -o")
         if any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"{folder} exists: choose another name with -o, or --force to replace what is in it"
-            )
+            raise OutputError(f"{folder} exists", reason="filled")
     return folder
 
 

@@ -242,7 +242,7 @@ def _check_output(output: Path, source: Path, force: bool) -> None:
     if output.exists() and output.resolve() == source.resolve():
         raise OutputError(f"{output} is the input itself: name another output with -o")
     if output.exists() and not force:
-        raise OutputError(f"{output} exists: choose another name with -o, or --force to replace it")
+        raise OutputError(f"{output} exists", reason="exists")
     if output.exists() and not (output / "manifest.json").is_file():
         raise OutputError(f"{output} is not a model bundle: name another output with -o")
 

@@ -112,6 +112,7 @@ def tell(text: str) -> None:
 # What a user can do about an error, by its reason (see AeiError): the library names no options.
 ADVICE = {
     "exists": "choose another name with -o, or --force to replace it",
+    "filled": "choose another name with -o, or --force to replace what is in it",
     "clash": "--keep-extension names them apart",
     "input": "name another folder with -o",
     "pipe": "pipe it in with -",
