@@ -23,7 +23,7 @@ from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_heade
 from ...formats.container import SIGNATURE, check_size
 from ..api import Codec, Codecs
 from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
-from ..pixels.metadata import upright
+from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
 from .writing import image_file
@@ -123,7 +123,11 @@ def open_image(
                 )
             # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
             log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+            xmp = whole_xmp(image)
             image = image.copy()
+            image.info["xmp"] = xmp
+        elif image.format == "JPEG":
+            image.info["xmp"] = whole_xmp(image)  # for what is made of it too
         if max_side is None:
             check_size(*image.size)
         _refuse_previews(image)
