@@ -1,4 +1,4 @@
-"""Without ONNX Runtime, the extra `effort`: what has to work does, the rest says what is missing."""
+"""Without ONNX Runtime, the extra `effort`: what has to work does, the rest says what is absent."""
 
 import subprocess
 import sys
