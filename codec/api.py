@@ -283,12 +283,16 @@ class Codecs:
         return self._only or self.of_bundle(find_bundle(header.model).path)
 
 
-_shared = Codecs()
+_shared: list[Codec] = []
+_sharing = Lock()
 
 
 def default_codec() -> Codec:
-    """The shared Codec of the model that ships with the package."""
-    return _shared.of_bundle(default_bundle().path)
+    """The shared Codec of the models that ship with the package."""
+    with _sharing:
+        if not _shared:
+            _shared.append(Codec())
+        return _shared[0]
 
 
 def encode(
@@ -324,5 +328,5 @@ def decode(
 ) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
     contents = parse(as_data(data), limits)
-    codec = _shared.of_header(contents.header)
+    codec = default_codec()
     return codec.decode_contents(contents, region, scale, limits)
