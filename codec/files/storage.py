@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import select
 import stat
 import time
@@ -51,7 +50,7 @@ def write_atomic(
             return
         if os.path.islink(path) and overwrite:
             path = Path(os.path.realpath(path))
-        name = path.parent / f"{PART_PREFIX}{secrets.token_hex(8)}{PART_SUFFIX}"
+        name = path.parent / f"{PART_PREFIX}{os.urandom(8).hex()}{PART_SUFFIX}"
         with name.open("xb") as file:
             temporary = name
             file.write(data)
