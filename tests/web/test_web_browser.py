@@ -15,6 +15,7 @@ from aei.codec import Codec
 from browsers import NAMES, command_of, opened
 from PIL import Image, ImageCms
 from serving import serve
+from web_fixtures import models, photographs
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
