@@ -19,7 +19,7 @@ FOLDER = Path("codec/exact/native")
 KERNELS = ("kernels.c", "pixels.c")
 SOURCES = (
     "entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c", "picture.c",
-    "analysis.c", "team.c",
+    "analysis.c", "team.c", "pack.c",
 )  # fmt: skip
 HEADERS = ("core.h", "walk.h", "pixels.h", "team.h")
 # Without contraction to fused products, which would round differently from NumPy.

@@ -31,7 +31,7 @@ from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
 from .pixels.depth import converted
-from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of
+from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of, whole_xmp
 from .pixels.side_channels import read_metadata
 from .settings import EncodeSettings
 from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, reach
@@ -143,6 +143,8 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     """The image with the metadata that was named in save() in place of its own; None and nothing
     take it away. Raises TypeError."""
     given = {name: as_bytes(name, options[name]) for name in METADATA if name in options}
+    if given and "xmp" not in given and hasattr(image, "applist"):
+        given["xmp"] = whole_xmp(image)  # whose parts a copy does not have
     if not given and not hasattr(image, "tag_v2"):
         return image
     # what Pillow has read counts, as for its own plugins: 16 bits are 8 by now

@@ -22,13 +22,16 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
     except ValueError:
         raise AeiError("is no name of a file") from None
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
             raise AeiError("is a folder")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found.st_mode):
             raise AeiError("not a regular file", reason="pipe")
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read() if most is None else file.read(most + 1)
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            if most is None:
+                data = file.readall()
+            else:  # no more memory than the file takes; those of /proc say 0
+                data = file.read(min(most, found.st_size or most) + 1)
     finally:
         os.close(descriptor)
     if most is not None and len(data) > most:

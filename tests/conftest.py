@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import sys
@@ -23,6 +24,35 @@ from hypothesis import settings
 # Machines under load take their time; a slow example is not a failure.
 settings.register_profile("aei", deadline=None)
 settings.load_profile("aei")
+
+
+# Without the extra `effort`, tests that come upon what needs it skip; the others have to pass.
+HAS_RUNTIME = importlib.util.find_spec("onnxruntime") is not None
+
+
+def _skip_without_runtime(error: Exception) -> None:
+    from aei.codec.models.runtime import MISSING
+
+    if not HAS_RUNTIME and MISSING in str(error):
+        pytest.skip("needs the [effort] extra")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    try:
+        return (yield)
+    except Exception as error:
+        _skip_without_runtime(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    try:
+        return (yield)
+    except Exception as error:
+        _skip_without_runtime(error)
+        raise
 
 
 def synthetic_photo(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -32,7 +32,7 @@ def test_training_and_the_encoder_choose_the_same_symbols(bits):
     prior = codec_of("offset").bundle.prior
     frequencies, sizes = gaussian_tables()
     arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
-    prior = replace(prior, arrays=arrays, weights={})
+    prior = replace(prior, arrays=arrays)
     model = tiny(bits)
     with torch.no_grad():
         model.offsets[0], model.offsets[1] = 13 / 64, -6 / 64

@@ -184,7 +184,7 @@ def test_restored_prior_predicts_the_same_rate(bundle):
     program = {k: v for k, v in prior.program.items() if k != "trellis"}  # nor does it know this
     first = again.program["hyper_context"]["tables"]
     program["hyper_context"] = program["hyper_context"] | {"tables": first}
-    prior = replace(prior, program=program, arrays=prior.arrays | tables, weights={})
+    prior = replace(prior, program=program, arrays=prior.arrays | tables)
     lost = export.compare_code_lengths(model, prior, images)
     # Below zero is no fault: not coding the surest symbols may save more than rounding costs.
     assert all(-5 < row["lost_percent"] < 2 for row in lost.values()), lost

@@ -44,7 +44,7 @@ def test_bits_add_up_where_small_symbols_have_offsets():
 def test_symbols_are_found_again_from_what_they_stand_for():
     prior = codec_of("offset").bundle.prior
     offsets = np.tile(np.array([[57, -37]], np.int16), (64, 1))
-    prior = replace(prior, arrays=prior.arrays | {"offsets": offsets}, weights={})
+    prior = replace(prior, arrays=prior.arrays | {"offsets": offsets})
     values = np.arange(-400, 401, dtype=np.int32)
     index = np.full(len(values), 9, np.uint8)
     points = reconstruct(prior, values, index)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...formats import ModelError
+from .native.measure import rows_of
 
 EXACT = 2.0**52
 ACTIVATION = 32768.0  # largest magnitude of an activation
@@ -154,7 +155,7 @@ class _Checker:
         _need(weight.shape == (outputs, features), f"{step['weight']} of another shape")
         bias = self.bias(step["bias"], outputs)
         shifts = max(_int(step, "mean_shift", 1, 40), _int(step, "scale_shift", 1, 40))
-        sums = np.abs(weight.astype(np.float64)).sum(1) * ACTIVATION + bias
+        sums = _magnitudes(weight) * ACTIVATION + bias
         _exact(step["weight"], float(sums.max()) + scale_bias + 2.0**shifts)
 
     def scale_bias(self, name: str, channels: int) -> float:
@@ -207,7 +208,7 @@ class _Checker:
         return out
 
     def exact(self, layer: dict, weight: np.ndarray, most: float) -> None:
-        sums = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1) * most
+        sums = _magnitudes(weight) * most
         shift = _int(layer, "shift", 1, 40)
         bias = self.bias(layer["bias"], len(weight))
         _exact(layer["weight"], float((sums + bias).max()) + 2.0**shift)
@@ -236,6 +237,13 @@ def _need(holds: bool, message: str) -> None:
 
 def _exact(name: str, bound: float) -> None:
     _need(bound < EXACT, f"accumulators of {name} may pass 2^52, where sums are no longer exact")
+
+
+def _magnitudes(weight: np.ndarray) -> np.ndarray:
+    """Of each row of weights, the sum of their magnitudes."""
+    if weight.dtype == np.int16:
+        return rows_of(weight).magnitudes
+    return np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1)
 
 
 def _most(a: np.ndarray) -> float:

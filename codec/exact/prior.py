@@ -4,7 +4,7 @@ by."""
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -40,7 +40,7 @@ def sha256_of(program: str, arrays: dict[str, np.ndarray]) -> bytes:
         a = np.ascontiguousarray(arrays[name])
         a = a.astype(a.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{a.dtype.str} {a.shape}\0".encode())
-        digest.update(a.tobytes())
+        digest.update(a.data if a.size else b"")
     return digest.digest()
 
 
@@ -57,23 +57,24 @@ class Prior:
     arrays: dict[str, np.ndarray]
     fingerprint: bytes
     rounding_bits: float = ROUNDING_BITS
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays as NumPy computes with them: weights and biases float64, matrices transposed.
+        Raises ModelError where this machine's NumPy is inexact."""
         if not known_answer():
             raise ModelError(
                 "this machine's matrix product is inexact on integers: install another NumPy build"
             )
-        # float64 in the layout the interpreter multiplies with; rows stay as they are stored.
+        weights = dict(self.arrays)
         for name, a in self.arrays.items():
             if name.endswith(".weight") and a.ndim == 2:
-                self.weights[name] = a.T.astype(np.float64)
+                weights[name] = a.T.astype(np.float64)
             elif name.endswith(".weight"):
-                self.weights[name] = np.ascontiguousarray(a.transpose(1, 2, 0), np.float64)
+                weights[name] = np.ascontiguousarray(a.transpose(1, 2, 0), np.float64)
             elif name.endswith(".bias"):
-                self.weights[name] = a.astype(np.float64)
-            else:
-                self.weights[name] = a
+                weights[name] = a.astype(np.float64)
+        return weights
 
     @property
     def latents(self) -> int:

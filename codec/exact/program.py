@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from ...formats import ModelError
+from .native.measure import rows_of
 
 LOW, HIGH = -32768, 32767
 GAIN_LEVELS = 256
@@ -208,9 +209,9 @@ def bounds(
 
     weight: int16 (outputs, ...); bias: int32 (outputs,); low, high: of its input.
     """
-    rows = weight.reshape(len(weight), -1).astype(np.int64)
-    up, down = np.maximum(rows, 0).sum(1), np.minimum(rows, 0).sum(1)
-    least, most = up * low + down * high + bias, up * high + down * low + bias
+    rows = rows_of(weight)
+    least = rows.up * low + rows.down * high + bias
+    most = rows.up * high + rows.down * low + bias
     return int(least.min()), int(most.max()) + (1 << shift - 1)
 
 

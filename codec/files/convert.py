@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import logging
 import warnings
@@ -22,7 +23,7 @@ from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_heade
 from ...formats.container import SIGNATURE, check_size
 from ..api import Codec
 from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
-from ..pixels.metadata import upright
+from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
 from .writing import image_file
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from ..targets import Target
 
 log = logging.getLogger(__name__)
+
+# Pillow's modules, by suffix, of what people write most
+PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp": "WebP",
+           ".tif": "Tiff", ".tiff": "Tiff", ".bmp": "Bmp"}  # fmt: skip
 
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
@@ -118,7 +123,11 @@ def open_image(
                 )
             # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
             log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+            xmp = whole_xmp(image)
             image = image.copy()
+            image.info["xmp"] = xmp
+        elif image.format == "JPEG":
+            image.info["xmp"] = whole_xmp(image)  # for what is made of it too
         if max_side is None:
             check_size(*image.size)
         _refuse_previews(image)
@@ -221,8 +230,11 @@ def output_format(suffix: str) -> str:
     """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
     from PIL import Image
 
-    if suffix.lower() == ".png":  # without loading Pillow's other plugins
-        return "PNG"
+    plugin = PLUGINS.get(suffix.lower())
+    if plugin is not None:  # without loading Pillow's other plugins
+        importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        if Image.EXTENSION.get(suffix.lower()) in Image.SAVE:
+            return Image.EXTENSION[suffix.lower()]
     format_ = Image.registered_extensions().get(suffix.lower())
     if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
         raise UnsupportedError(

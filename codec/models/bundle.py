@@ -18,6 +18,7 @@ from ..exact.check import check_prior
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
 from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
+from .arrays import arrays_of
 from .parts import MANIFEST, MOST_JSON_BYTES, read_json, read_part
 
 MODELS = Path(__file__).parent
@@ -27,14 +28,12 @@ MOST_HALO, MOST_MARGIN = 256, 256
 T = TypeVar("T")
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, by name. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def read_arrays(path: Path, *, hashed: bool = True) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, by name, read-only. hashed: see `read_part`. Raises
+    ModelError."""
     try:
-        return load(read_part(path))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        return arrays_of(read_part(path, hashed=hashed))
+    except ValueError as error:
         raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
 
 
@@ -84,8 +83,9 @@ class Bundle:
         """The integer prior. Raises ModelError where it is damaged, cannot be run exactly, or this
         machine computes wrongly."""
         try:
+            # the fingerprint is a hash of both, and of arrays cheaper than the file's
             text = read_part(self.path / "prior.json", MOST_JSON_BYTES).decode()
-            arrays = read_arrays(self.path / "prior.safetensors")
+            arrays = read_arrays(self.path / "prior.safetensors", hashed=False)
             program = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
@@ -124,7 +124,7 @@ class Bundle:
             wanted = bytes.fromhex(facts["sha256"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{self.path}: the {name} cannot be read ({error})") from None
-        arrays = read_arrays(self.path / f"{name}.safetensors")
+        arrays = read_arrays(self.path / f"{name}.safetensors", hashed=False)
         if sha256_of(text, arrays) != wanted:
             raise ModelError(
                 f"{self.path}: the {name} does not match the manifest; reinstall the model"

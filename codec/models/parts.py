@@ -23,8 +23,10 @@ MOST_BYTES = 1 << 28  # of one file
 MOST_JSON_BYTES = 1 << 22
 
 
-def read_part(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a file of a bundle, checked. Raises ModelError."""
+def read_part(path: Path, most: int = MOST_BYTES, *, hashed: bool = True) -> bytes:
+    """The bytes of a file of a bundle, which the manifest has to name. hashed: held against its
+    hash there, which is superfluous where the caller has another one of all that it holds. Raises
+    ModelError."""
     try:
         data = read_regular(path, most)
     except AeiError as error:
@@ -34,7 +36,7 @@ def read_part(path: Path, most: int = MOST_BYTES) -> bytes:
             f"{path}: not a readable part of a model bundle ({error.strerror or error})"
         ) from None
     if path.name != MANIFEST:
-        _check(path, data)
+        _check(path, data, hashed)
     return data
 
 
@@ -80,14 +82,15 @@ def add_hashes(folder: str | Path) -> None:
     path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _check(path: Path, data: bytes) -> None:
+def _check(path: Path, data: bytes, hashed: bool) -> None:
     manifest = path.parent / MANIFEST
     if not manifest.exists():  # a bundle that is being made
         return
     hashes = read_json(manifest).get(FILES)
     if hashes is None:
         return
-    if not isinstance(hashes, dict) or hashes.get(path.name) != hashlib.sha256(data).hexdigest():
+    found = hashes.get(path.name) if isinstance(hashes, dict) else None
+    if found is None or (hashed and found != hashlib.sha256(data).hexdigest()):
         raise ModelError(
             f"{path}: is not the file that the bundle's manifest names by its hash: "
             "damaged or exchanged; reinstall the model"

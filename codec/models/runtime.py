@@ -1,5 +1,7 @@
 """ONNX Runtime: the one place that imports it and opens its sessions.
 
+It comes with the extra `effort`. Decoding, and encoding at efforts 0 and 1, need none.
+
 It is imported without its telemetry, which from release 1.29 on keeps a database and a device id
 under `~/.cache`, queues events and looks up a host: `ORT_DISABLE_TELEMETRY` is read when the module
 is imported, and calls made later come too late. A value that the user has set is left as it is.
@@ -17,10 +19,14 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from ...formats import ModelError
+from ...formats import ModelError, UnsupportedError
 from ..forks import Lock
 from .parts import check_parts
 
+MISSING = (
+    "efforts from 2 on, restoration and models without integer transforms need ONNX Runtime: "
+    "pip install 'aei-codec[effort]'"
+)
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 _lock = Lock()
@@ -28,11 +34,13 @@ _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def onnxruntime() -> Any:
-    """The module, imported without telemetry."""
+    """The module, imported without telemetry. Raises UnsupportedError where it is not installed."""
     with _lock:
         os.environ.setdefault(NO_TELEMETRY, "1")
-        import onnxruntime as ort
-
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise UnsupportedError(MISSING if error.name == "onnxruntime" else str(error)) from None
         return ort
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 program_module = pytest.importorskip("aei.codec.exact.program", reason="no integer synthesis here")
 reference = pytest.importorskip("aei.codec.exact.synthesis")
+from aei.codec.exact.native import block as block_module
 from aei.codec.exact.native import synthesis
 from aei.codec.exact.native.team import codec_threads
 
@@ -147,7 +148,7 @@ def test_blocks_that_do_not_hold_are_refused():
     block = synthesis.pack(program)
     for field in range(8 * len(synthesis.HEADER) // 8):
         for value in (-1, 1 << 40):
-            memory = synthesis.align(block.size)
+            memory = block_module.aligned(block.size)
             memory[:] = block
             memory[: 8 * len(synthesis.HEADER)].view(np.int64)[field] = value
             status = native.library().aei_check_synthesis(

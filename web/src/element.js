@@ -178,12 +178,13 @@ export class AeiImageElement extends Base {
       if (context) return;
       const { orientation = 1, icc, colours } = told;
       const wide = colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
-      // what a canvas has no space for goes through an image that says its profile
-      plain = !icc || ["sRGB", "Grey, sRGB's curve", "Display P3"].includes(colours);
       turned = orientation > 1;
       this.#size(...(orientation > 4 ? [told.height, told.width] : [told.width, told.height]));
       context = this.#canvas.getContext("2d", wide ? { colorSpace: "display-p3" } : undefined);
       turn(context, orientation, told.width, told.height);
+      // what this canvas has no space for goes through an image that says its profile
+      plain = !icc || ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
+        (colours === "Display P3" && colourSpace(context)?.colorSpace === "display-p3");
     };
     const pixels = (data, width, height) =>
       new ImageData(new Uint8ClampedArray(data.buffer, data.byteOffset, data.length), width, height,

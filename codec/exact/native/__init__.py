@@ -19,7 +19,7 @@ from ....formats import UnsupportedError
 CHOICES = ("auto", "native", "numpy")
 ISAS = ("plain", "sse2", "avx2", "avx512", "neon", "avxvnni")  # core.h numbers them so
 BEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "sse2", "plain")
-INTERFACE = 2  # core.h has the same
+INTERFACE = 3  # core.h has the same
 LIBRARY = Path(__file__).with_name("_core.dylib" if sys.platform == "darwin" else "_core.so")
 
 

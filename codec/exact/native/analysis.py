@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import ISAS, chosen, library
-from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, align, panels
+from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, Panels, Parts
 from .synthesis import _fused, _Layer, _moved_order, _readers
 from .team import team
 
@@ -114,16 +114,8 @@ def _pack(program: Layers) -> Block | None:
     registers = {program.given: 0}
     for x in layers:
         registers[x.out] = len(registers)
-    parts: list[np.ndarray] = []
-    end = 8 * len(HEADER)
-
-    def put(a: np.ndarray) -> int:
-        nonlocal end
-        start = end + -end % 64
-        parts.append(np.ascontiguousarray(a))
-        end = start + a.nbytes
-        return start
-
+    parts = Parts(len(HEADER))
+    put = parts.put
     table = []
     for x, whole in zip(layers, _whole(layers)):
         kind = LEVELS if x.op == "unshuffle" and x.source == "x" else KINDS[x.op]
@@ -142,7 +134,7 @@ def _pack(program: Layers) -> Block | None:
                 taps[: 9 * len(x.weight)] = x.weight.transpose(1, 2, 0).ravel()
                 packed["weight"] = put(taps)
             else:
-                packed["weight"] = put(panels(x.weight))
+                packed["weight"] = put(Panels(x.weight))
         elif x.multiplier is not None:
             assert x.shifts is not None
             packed |= {"multiplier": put(x.multiplier), "weight": put(x.shifts)}
@@ -153,15 +145,12 @@ def _pack(program: Layers) -> Block | None:
         table.append([packed[f] for f in LAYER])
     layers_at = put(np.array(table, np.int64))
     result = widths[layers[-1].out]
-    header = [MAGIC + 2, end, layers_at, len(table), len(registers), given, result]
-    memory = align(end)
-    at = 8 * len(HEADER)
-    memory[:at] = np.array(header, np.int64).view(np.uint8)
-    for part in parts:
-        at += -at % 64
-        memory[at : at + part.nbytes] = part.reshape(-1).view(np.uint8)
-        at += part.nbytes
-    bad = loaded.aei_check_analysis(ctypes.c_void_p(memory.ctypes.data), ctypes.c_int64(end))
+    memory = parts.block(
+        [MAGIC + 2, parts.end, layers_at, len(table), len(registers), given, result]
+    )
+    bad = loaded.aei_check_analysis(
+        ctypes.c_void_p(memory.ctypes.data), ctypes.c_int64(memory.size)
+    )
     return None if bad else Block(memory, result)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import library
+from .measure import put_panels, rows_of
 
 if TYPE_CHECKING:
     from ..prior import Prior
@@ -64,21 +66,53 @@ def _array(a: np.ndarray, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(a, dtype)
 
 
-def panels(weight: np.ndarray) -> np.ndarray:
-    """int16 (D, K) -> (panels, pairs, PANEL), each an int32 of two weights, zeros where D and K do
-    not fill them."""
-    d, k = weight.shape
-    padded = weight
-    if d % PANEL or k % 2 or not weight.flags.c_contiguous:
-        padded = np.zeros((-(-d // PANEL) * PANEL, k + k % 2), np.int16)
-        padded[:d, :k] = weight
-    pairs = padded.view(np.int32).reshape(-1, PANEL, padded.shape[1] // 2)
-    return np.ascontiguousarray(pairs.swapaxes(1, 2))
+@dataclass(frozen=True)
+class Panels:
+    """Weights, int16 (D, K), that go into a block as (panels, pairs, PANEL, 2): outputs, and pairs
+    of inputs, zeros where D and K do not fill them."""
+
+    weight: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        d, k = self.weight.shape
+        return -(-d // PANEL) * PANEL * (k + k % 2) * 2
 
 
-def align(size: int) -> np.ndarray:
-    """Zeros, uint8 (size,), that begin at a multiple of 64."""
-    memory = np.zeros(size + 64, np.uint8)
+class Parts:
+    """What a block holds behind its header of so many numbers, each at a multiple of 64."""
+
+    def __init__(self, header: int):
+        self._parts: list[np.ndarray | Panels] = []
+        self._header = header
+        self.end = 8 * header
+
+    def put(self, part: np.ndarray | Panels) -> int:
+        """Its offset."""
+        start = self.end + -self.end % 64
+        self._parts.append(part)
+        self.end = start + part.nbytes
+        return start
+
+    def block(self, header: list[int]) -> np.ndarray:
+        """uint8 (end,), which begins at a multiple of 64."""
+        block = aligned(self.end)
+        at = 8 * self._header
+        block[:at] = np.array(header, np.int64).view(np.uint8)
+        for part in self._parts:
+            start, at = at, at + -at % 64
+            block[start:at] = 0
+            start, at = at, at + part.nbytes
+            if isinstance(part, Panels):
+                put_panels(part.weight, block[start:at])
+            else:
+                block[start:at] = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+        return block
+
+
+def aligned(size: int) -> np.ndarray:
+    """Room for bytes, uint8 (size,), that begins at a multiple of 64."""
+    memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size]
 
@@ -88,46 +122,33 @@ class _Writer:
 
     def __init__(self, program: dict, arrays: dict[str, np.ndarray]):
         self.program, self.arrays = program, arrays
-        self.parts: list[np.ndarray] = []
-        self.end = 8 * len(HEADER)
+        self.parts = Parts(len(HEADER))
+        self.put = self.parts.put
         self.header: dict[str, int] = dict.fromkeys(HEADER, 0)
         self.layers: list[dict[str, int]] = []
-
-    def put(self, a: np.ndarray) -> int:
-        """Its offset, a multiple of 64."""
-        self.end += -self.end % 64
-        self.parts.append(a)
-        self.end, offset = self.end + a.nbytes, self.end
-        return offset
 
     def bytes(self) -> np.ndarray:
         """uint8, aligned to 64."""
         table = np.array([[layer[f] for f in LAYER] for layer in self.layers], np.int64)
         self.header["layers"], self.header["layer_count"] = self.put(table), len(self.layers)
-        self.header["magic"], self.header["size"] = MAGIC, self.end
-        block = align(self.end)
-        at = 8 * len(HEADER)
-        block[:at] = np.array([self.header[f] for f in HEADER], np.int64).view(np.uint8)
-        for part in self.parts:
-            at += -at % 64
-            block[at : at + part.nbytes] = part.reshape(-1).view(np.uint8)
-            at += part.nbytes
-        return block
+        self.header["magic"], self.header["size"] = MAGIC, self.parts.end
+        return self.parts.block([self.header[f] for f in HEADER])
 
     def conv(self, weight: np.ndarray, bias: np.ndarray, shift: int, more: int = 0) -> dict:
         """A layer. weight: int16 (D, K); more: the largest magnitude of what is added to the bias
         later."""
         _require(weight.ndim == 2 and weight.dtype == np.int16 and 1 <= shift <= 48)
         _require(max(weight.shape) <= MOST_CHANNELS)
-        w, b = weight.astype(np.int64), _array(bias, np.int64)
+        b = _array(bias, np.int64)
         room = INT32 - 1 - int(np.abs(b).max(initial=0)) - more - (1 << (shift - 1))
-        squares = int((w * w).sum(1).max())
-        safe = INT16 * int(np.abs(w).sum(1).max()) <= room
+        exact = weight.astype(np.float32)  # multiplied as float64
+        squares = int(np.einsum("ij,ij->i", exact, exact, dtype=np.float64).max())
+        safe = INT16 * int(rows_of(weight).magnitudes.max()) <= room
         # |sum| <= |w| |x| <= room where |x|^2 <= room^2 / |w|^2
         most = room * room // max(squares, 1) if room >= 0 else -1
         return self.layer("conv1x1", weight.shape[1], weight.shape[0]) | {
             "shift": shift, "safe": int(safe), "room": min(most, 2**62),
-            "weight": self.put(panels(weight)), "bias": self.put(b),
+            "weight": self.put(Panels(weight)), "bias": self.put(b),
         }  # fmt: skip
 
     def depthwise(self, weight: np.ndarray, bias: np.ndarray, shift: int) -> dict:
@@ -136,7 +157,7 @@ class _Writer:
         _require(len(weight) <= MOST_CHANNELS)
         c, b = len(weight), _array(bias, np.int64)
         room = INT32 - 1 - int(np.abs(b).max(initial=0)) - (1 << (shift - 1))
-        sums = int(np.abs(weight.astype(np.int64)).sum((1, 2)).max())
+        sums = int(rows_of(weight).magnitudes.max())
         taps = np.zeros(10 * c + PAD, np.int16)
         taps[: 9 * c] = weight.transpose(1, 2, 0).ravel()
         return self.layer("depthwise3x3", c, c) | {

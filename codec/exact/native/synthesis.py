@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import ISAS, chosen, library
-from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, align, panels
+from .block import LAYER, MAGIC, MOST_CHANNELS, PAD, Panels, Parts
 from .team import core_threads, team
 
 HEADER = (
@@ -184,16 +184,8 @@ def _pack(layers: list[_Layer], shapes: dict[str, _Shape]) -> np.ndarray | None:
     registers = {"y": 0}
     for x in layers:
         registers.setdefault(x.out, len(registers))
-    parts: list[np.ndarray] = []
-    end = 8 * len(HEADER)
-
-    def put(a: np.ndarray) -> int:
-        nonlocal end
-        start = end + -end % 64
-        parts.append(np.ascontiguousarray(a))
-        end = start + a.nbytes
-        return start
-
+    parts = Parts(len(HEADER))
+    put = parts.put
     table = []
     for x in layers:
         packed = dict.fromkeys(LAYER, -1) | {
@@ -207,7 +199,7 @@ def _pack(layers: list[_Layer], shapes: dict[str, _Shape]) -> np.ndarray | None:
             assert x.bias is not None
             packed |= {"safe": 1, "bias": put(x.bias.astype(np.int64))}
             if x.op == "conv1x1":
-                packed["weight"] = put(panels(x.weight))
+                packed["weight"] = put(Panels(x.weight))
             else:
                 taps = np.zeros(10 * len(x.weight) + PAD, np.int16)
                 taps[: 9 * len(x.weight)] = x.weight.transpose(1, 2, 0).ravel()
@@ -219,19 +211,13 @@ def _pack(layers: list[_Layer], shapes: dict[str, _Shape]) -> np.ndarray | None:
     layers_at = put(np.array(table, np.int64))
     result = shapes[layers[-1].out]
     header = [
-        MAGIC + 1, end, layers_at, len(table), len(registers), shapes["y"].channels, result.rate,
-        result.channels,
+        MAGIC + 1, parts.end, layers_at, len(table), len(registers), shapes["y"].channels,
+        result.rate, result.channels,
     ]  # fmt: skip
-    block = align(end)
-    at = 8 * len(HEADER)
-    block[:at] = np.array(header, np.int64).view(np.uint8)
-    for part in parts:
-        at += -at % 64
-        block[at : at + part.nbytes] = part.reshape(-1).view(np.uint8)
-        at += part.nbytes
+    block = parts.block(header)
     loaded = library()
     assert loaded is not None
-    bad = loaded.aei_check_synthesis(ctypes.c_void_p(block.ctypes.data), ctypes.c_int64(end))
+    bad = loaded.aei_check_synthesis(ctypes.c_void_p(block.ctypes.data), ctypes.c_int64(block.size))
     return None if bad else block
 
 

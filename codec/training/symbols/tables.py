@@ -103,7 +103,7 @@ def add_trellis(prior: Prior) -> Prior:
     masses = [gaussian_at(*shape) for shape in _shapes(new_trellis(one), one)]
     frequencies, sizes = tables_of_masses(masses)
     arrays |= {"tables.frequencies": frequencies, "tables.sizes": sizes}
-    return replace(prior, program=prior.program | program, arrays=prior.arrays | arrays, weights={})
+    return replace(prior, program=prior.program | program, arrays=prior.arrays | arrays)
 
 
 def _integers(sigma: float, reach: int) -> tuple[np.ndarray, float]:
@@ -200,12 +200,12 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
         arrays = prior.arrays | {"tables.frequencies": frequencies, "tables.sizes": sizes}
         if prior.trellis is not None:
             arrays["trellis.offsets"] = _offsets(prior, errors)
-        prior = replace(prior, arrays=arrays, weights={})
+        prior = replace(prior, arrays=arrays)
     arrays = prior.arrays | {"rows.z_table": place[z_levels]}
     program = prior.program
     if context:
         program = program | {"hyper_context": context | {"tables": count + len(used)}}
-    return replace(prior, program=program, arrays=arrays, weights={})
+    return replace(prior, program=program, arrays=arrays)
 
 
 def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
