@@ -150,7 +150,6 @@ def _folder(source: str, output: str | None, force: bool) -> Path:
 def _coded(data: bytes, model: str | None, quality: float, effort: int, original: str | None):
     """The codec, the .aei file, and the original image or None."""
     from ..codec import Codec
-    from ..codec.api import Codecs
     from ..codec.files.convert import open_image
     from ..formats.container import SIGNATURE
 
@@ -163,7 +162,7 @@ def _coded(data: bytes, model: str | None, quality: float, effort: int, original
         if original is not None:
             with naming(original):
                 image, _ = open_image(Path(original).read_bytes())
-        return Codecs(model).of_file(data), data, image
+        return Codec(model), data, image
     if original is not None:
         raise click.UsageError("--original goes with an .aei FILE; an IMAGE is its own original")
     codec = Codec(model)

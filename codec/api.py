@@ -16,13 +16,11 @@ from ..formats import (
     Header,
     Limits,
     parse,
-    parse_header,
 )
-from ..formats.container import HEAD_BYTES
 from ..formats.tiles import Box
 from .forks import Lock
-from .models.bundle import Bundle, default_bundle, find_bundle
-from .models.model import Model
+from .models.bundle import Bundle, find_bundle, folder_of_tune
+from .models.model import Model, own_threads
 from .reading import as_data
 from .settings import DEFAULT_QUALITY, EncodeSettings
 
@@ -47,7 +45,7 @@ def _few_threads(
 
     @functools.wraps(method)
     def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
-        with self.model.own_threads():
+        with own_threads(self.threads):
             return method(self, *arguments, **options)
 
     return limited
@@ -79,10 +77,12 @@ class Codec:
         threads: int | None = None,
         restore_bundle: str | Path | None = None,
     ):
+        self.threads = threads
         self._named = model
         self._restore_bundle = restore_bundle
-        self.model = Model(default_bundle() if model is None else Bundle(model), threads)
-        self._others: dict[bytes, Model] = {}  # by fingerprint
+        self._only = None if model is None else Model(Bundle(model), threads)
+        self._models: dict[bytes, Model] = {}  # by fingerprint
+        self._of_tunes: dict[Path, Model] = {}  # by folder
         self._lock = Lock()
         self._restorers: Restorers | None = None
 
@@ -91,32 +91,36 @@ class Codec:
         return type(self), (self._named, self.threads, self._restore_bundle)
 
     @property
+    def model(self) -> Model:
+        """The model that images are encoded with, where no tune has its own."""
+        return self.model_of_tune(None)
+
+    @property
     def bundle(self) -> Bundle:
-        """The model's bundle."""
+        """The bundle of `model`."""
         return self.model.bundle
 
     def model_of_tune(self, tune: str | None) -> Model:
         """The model that a tune is encoded with."""
-        return self.model if self._named is not None else self._kept(default_bundle(tune))
+        if self._only is not None:
+            return self._only
+        folder = folder_of_tune(tune)
+        with self._lock:
+            if folder not in self._of_tunes:
+                bundle = Bundle(folder)
+                made = Model(bundle, self.threads)
+                self._of_tunes[folder] = self._models.setdefault(bundle.fingerprint, made)
+            return self._of_tunes[folder]
 
     def model_of_file(self, header: Header) -> Model:
         """The model that a file was written with. Raises UnknownModelError, where this codec is not
         of one model alone."""
-        if self._named is not None or header.model == self.bundle.fingerprint:
-            return self.model
-        return self._kept(find_bundle(header.model))
-
-    def _kept(self, bundle: Bundle) -> Model:
-        """The model of a bundle, opened once."""
-        if bundle.fingerprint == self.bundle.fingerprint:
-            return self.model
+        if self._only is not None:
+            return self._only
         with self._lock:
-            return self._others.setdefault(bundle.fingerprint, Model(bundle, self.threads))
-
-    @property
-    def threads(self) -> int | None:
-        """Threads of one run, by default one per core."""
-        return self.model.threads
+            if header.model not in self._models:
+                self._models[header.model] = Model(find_bundle(header.model), self.threads)
+            return self._models[header.model]
 
     @property
     def transforms(self) -> Transforms:
@@ -254,45 +258,13 @@ class Codec:
         return hashlib.sha256(self.decode(data, limits=limits).tobytes()).hexdigest()
 
 
-class Codecs:
-    """Codecs by model, each loaded once, for files of any installed model. Safe to use from several
-    threads.
-
-    model: folder of a bundle, for files written with one not installed. threads: see Codec.
-    """
-
-    def __init__(self, model: str | Path | None = None, threads: int | None = None):
-        self._only = None if model is None else Codec(model, threads)
-        self._threads = threads
-        self._codecs: dict[Path, Codec] = {}
-        self._lock = Lock()
-
-    def of_bundle(self, path: Path) -> Codec:
-        """The codec of a bundle's folder."""
-        with self._lock:
-            if path not in self._codecs:
-                self._codecs[path] = Codec(path, self._threads)
-            return self._codecs[path]
-
-    def of_file(self, data: bytes | memoryview) -> Codec:
-        """The codec for a file. Raises UnknownModelError."""
-        return self.of_header(parse_header(data[:HEAD_BYTES])[0])
-
-    def of_header(self, header: Header) -> Codec:
-        """The codec for a file whose header was read. Raises UnknownModelError."""
-        return self._only or self.of_bundle(find_bundle(header.model).path)
-
-
-_shared: list[Codec] = []
-_sharing = Lock()
+_shared = Codec()
 
 
 def default_codec() -> Codec:
-    """The shared Codec of the models that ship with the package."""
-    with _sharing:
-        if not _shared:
-            _shared.append(Codec())
-        return _shared[0]
+    """The shared Codec of the models that ship with the package; nothing is loaded before it is
+    needed."""
+    return _shared
 
 
 def encode(
@@ -327,6 +299,4 @@ def decode(
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    contents = parse(as_data(data), limits)
-    codec = default_codec()
-    return codec.decode_contents(contents, region, scale, limits)
+    return default_codec().decode(data, region=region, scale=scale, limits=limits)

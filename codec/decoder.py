@@ -19,7 +19,7 @@ from ..formats.tiles import Box, tiles_touching
 from .exact.payload import Latents, decode_latents
 from .exact.steps import grid_of
 from .exact.synthesis import BAND_CELLS, to_levels
-from .models.model import Model
+from .models.model import Model, own_threads
 from .pixels import images
 from .pixels.metadata import info_of
 from .pixels.side_channels import AlphaRows, alpha_span, read_metadata
@@ -97,7 +97,7 @@ def tile_latents(
 ) -> Latents:
     """The latents of one tile. Raises DamagedFileError."""
     header, box = contents.header, contents.boxes[i]
-    with model.own_threads():
+    with own_threads(model.threads):
         content = contents.tile(i)
         if header.alpha and contents.side:
             content = content[alpha_span(content)[1] :]

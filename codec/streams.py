@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .api import Codecs
+from .api import Codec
 from .cpus import available_cpus
 from .files.batch import default_jobs
 from .files.convert import load_codec
@@ -84,11 +84,11 @@ def decode_many(
     when its turn comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
-    codecs = Codecs(model, max(1, available_cpus() // jobs))
+    codec = Codec(model, max(1, available_cpus() // jobs))
 
     def one(file: bytes | str | os.PathLike[str]) -> Image.Image:
         data = bytes(as_data(file))
-        return codecs.of_file(data).decode(data)
+        return codec.decode(data)
 
     return _ordered(one, files, jobs)
 

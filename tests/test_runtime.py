@@ -112,10 +112,9 @@ def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
     from functools import cached_property
     import numpy as np
     from aei.codec import Codec, cpus
-    from aei.codec.api import Codecs
     from aei.codec.models import runtime
     from aei.codec.models.bundle import Bundle
-    codec, decoders = Codec(), Codecs()
+    codec, decoders = Codec(), Codec()
     calls = cpus._openblas()
     before = calls and calls[0]()
     held, done = threading.Event(), threading.Event()
@@ -132,7 +131,7 @@ def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
     if child == 0:
         assert not calls or calls[0]() == before
         data = codec.encode(np.zeros((64, 64, 3), np.uint8), effort=2)
-        decoders.of_file(data).decode(data)
+        decoders.decode(data)
         codec.restorers.kinds()
         os._exit(0)
     end = time.monotonic() + 60

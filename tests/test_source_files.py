@@ -8,7 +8,6 @@ import zlib
 import numpy as np
 import pytest
 from aei.codec import Codec, UnsupportedError
-from aei.codec.api import Codecs
 from aei.codec.files.convert import EncodeOptions, decode_file, encode_file, open_image
 from aei.codec.files.writing import image_file
 from aei.codec.pixels.images import to_picture
@@ -52,7 +51,7 @@ def png(pixels: np.ndarray, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 def there_and_back(codec, data: bytes, format_="TIFF", **options) -> Image.Image:
     made = encode_file(data, codec, EncodeOptions(quality=90, **options))
-    back = decode_file(made.data, Codecs(), format_).data
+    back = decode_file(made.data, Codec(), format_).data
     image = opened(back)
     image.load()
     return image
@@ -376,7 +375,7 @@ def test_broken_exif_costs_no_picture(codec, format_):
     data = saved(Image.fromarray(PHOTO), "PNG", exif=BROKEN)
     for strip in (False, True):
         made = encode_file(data, codec, EncodeOptions(metadata=not strip)).data
-        assert opened(decode_file(made, Codecs(), format_).data).size == (96, 64)
+        assert opened(decode_file(made, Codec(), format_).data).size == (96, 64)
         assert max(opened(thumbnail(made, 32)).size) <= 32
 
 

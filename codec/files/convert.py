@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import SIGNATURE, check_size
-from ..api import Codec, Codecs
+from ..api import Codec
 from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
@@ -266,7 +266,7 @@ class DecodeOptions:
 
 def decode_file(
     data: bytes,
-    codecs: Codecs,
+    codec: Codec,
     format_: str = "PNG",
     options: DecodeOptions = DecodeOptions(),
 ) -> Converted:
@@ -276,7 +276,6 @@ def decode_file(
     Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
     Codec.decode, or of Codec.salvage.
     """
-    codec = codecs.of_file(data)
     if options.salvage:
         saved = codec.salvage(data)
         for box in saved.lost:

@@ -204,7 +204,12 @@ def installed_bundles() -> list[Path]:
 
 def default_bundle(tune: str | None = None) -> Bundle:
     """The bundle used for encoding when none is named: that of a tune, if it has its own."""
-    return Bundle(MODELS / MODEL_OF_TUNE.get(tune or "", DEFAULT_MODEL))
+    return Bundle(folder_of_tune(tune))
+
+
+def folder_of_tune(tune: str | None) -> Path:
+    """The folder of `default_bundle`."""
+    return MODELS / MODEL_OF_TUNE.get(tune or "", DEFAULT_MODEL)
 
 
 def find_bundle(model: bytes) -> Bundle:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from .transforms import Transforms
 
 
+@contextlib.contextmanager
+def own_threads(threads: int | None) -> Iterator[None]:
+    """Meanwhile NumPy and, called from this thread, the native core use so many threads; None: one
+    per core, and NumPy what it likes."""
+    from ..exact.native.team import codec_threads
+
+    with blas_threads(threads), codec_threads(threads or available_cpus()):
+        yield
+
+
 class Model:
     """A bundle, and the sessions over its graphs, opened when they are needed. Safe to use from
     several threads.
@@ -43,15 +53,6 @@ class Model:
                 bundle = self.bundle
                 self._transforms = Transforms(bundle.path, bundle.rows, self.threads, bundle.margin)
             return self._transforms
-
-    @contextlib.contextmanager
-    def own_threads(self) -> Iterator[None]:
-        """Meanwhile NumPy and, called from this thread, the native core use as many threads as
-        this model may."""
-        from ..exact.native.team import codec_threads
-
-        with blas_threads(self.threads), codec_threads(self.threads or available_cpus()):
-            yield
 
     @property
     def tile_unit(self) -> int:

@@ -236,7 +236,7 @@ class _Run:
             model = model_from_state(self.network, state["model"])
             ema = model_from_state(self.network, state["ema"])
         else:
-            model = init or task.build(self.network)  # type: ignore[arg-type]
+            model = init or task.build(self.network)  # type: ignore[arg-type,assignment]
             ema = model_from_state(self.network, model.state_dict())
         if self.steering is not None and state is not None and "steering" in state:
             self.steering.load_state_dict(state["steering"])

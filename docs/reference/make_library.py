@@ -15,7 +15,6 @@ The library logs under the name `aei` with the standard logging module, and prin
 MODULES = {
     "aei.codec": None,
     "aei.codec.settings": ("EncodeSettings",),
-    "aei.codec.api": ("Codecs",),
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.pixels.quality": ("psnr", "ssim"),

@@ -72,7 +72,8 @@ def pack_weights(bundle: Bundle) -> bytes:
     header = json.dumps(head | {"parts": parts}, separators=(",", ":")).encode()
     small = zlib.compress(header, 9), zlib.compress(lengths.tobytes(), 9)
     sizes = np.array([len(header), len(small[0]), lengths.size, len(small[1])], "<u4")
-    return b"".join([MAGIC, sizes.tobytes(), *small, np.packbits(bits, bitorder="little")])
+    stream = np.packbits(bits, bitorder="little").tobytes()
+    return b"".join([MAGIC, sizes.tobytes(), *small, stream])
 
 
 def file_name(bundle: Bundle) -> str:
@@ -157,7 +158,9 @@ def _huffman(counts: np.ndarray) -> np.ndarray:
         lengths[used] = 1
         return lengths
     while True:
-        heap = [(int(counts[i]), k, (int(i),)) for k, i in enumerate(used)]
+        heap: list[tuple[int, int, tuple[int, ...]]] = [
+            (int(counts[i]), k, (int(i),)) for k, i in enumerate(used)
+        ]
         heapq.heapify(heap)
         lengths[:] = 0
         for k in range(len(used), 2 * len(used) - 1):
