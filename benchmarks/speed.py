@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -118,14 +119,17 @@ def measure(who: list[Contender], images: list[Path], threads: int, repeats: int
 
 def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
     """Seconds of whole commands: `aei decode` of a file, and the imports that no command can do
-    without."""
+    without. Modules are compiled the first time, as an installed package's are."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": str(Path(folder) / "compiled")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         commands = {}
         for label, python in pythons.items():
             file = Path(folder) / f"{label}.aei"
             run = [python, "-m", "aei.cli.main"]
-            subprocess.run([*run, "encode", str(image), "-o", str(file), "--quiet"], check=True)
+            subprocess.run([*run, "encode", str(image), "-o", str(file), "--quiet"],
+                           check=True, env=environment)  # fmt: skip
             out = str(Path(folder) / "out.ppm")
             commands[f"{label}, decode"] = [
                 *run,
@@ -141,7 +145,7 @@ def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
         for _ in range(repeats + 1):
             for label, command in commands.items():
                 start = time.perf_counter()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
                 seconds[label].append(time.perf_counter() - start)
         for label, values in seconds.items():
             rows.append({"command": label, "seconds": round(statistics.median(values[1:]), 4)})
