@@ -11,7 +11,10 @@ from ..formats import AeiError
 from . import results as results_
 from . import timing
 from .cache import Cache, default_path
-from .codecs import SHIPPED, CodecError, PeerCodec, choose, command_codec, plugin_codecs
+from .codecs import CodecError, PeerCodec
+from .codecs.aei import SHIPPED
+from .codecs.choose import choose
+from .codecs.commands import command_codec, plugin_codecs
 from .datasets import Dataset, load_dataset
 from .environment import available_cpus
 from .metrics import DEFAULT, Measure, choose_measures, command_measure, plugin_measures

@@ -15,11 +15,11 @@ import re
 from pathlib import Path
 
 from . import results as results_
-from .bdrate import bd_rate, rate_at
 from .bench import Job, bench
 from .cache import Cache, default_path, image_hash
-from .codecs import SHIPPED
+from .codecs.aei import SHIPPED
 from .datasets import load_dataset
+from .measures.bdrate import bd_rate, rate_at
 from .metrics import DEFAULT, MEASURES
 from .plots import plot
 from .run import Point

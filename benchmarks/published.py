@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .bdrate import bd_rate
 from .datasets import data_root
+from .measures.bdrate import bd_rate
 from .metrics import ms_ssim_db
 
 FILES = ("kodak_compressai.json", "kodak_others.json")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .bdrate import Curve, bd_rate, bootstrap
 from .codecs import PeerCodec
 from .datasets import Dataset
 from .environment import environment
+from .measures.bdrate import Curve, bd_rate, bootstrap
+from .measures.windows import table as window_table
 from .metrics import BUILT_IN, Metric, ms_ssim_db
 from .run import COLUMNS, Point, row
-from .windows import table as window_table
 
 Grid = tuple[np.ndarray, np.ndarray]  # bits per pixel and metric, each (images, qualities)
 ANCHOR = "JPEG"

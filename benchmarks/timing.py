@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .codecs import CodecError, choose, command_codec, plugin_codecs
+from .codecs import CodecError
+from .codecs.choose import choose
+from .codecs.commands import command_codec, plugin_codecs
 
 LEARNED = ("bmshj2018-factorized", "mbt2018-mean", "cheng2020-anchor")
 LEARNED_QUALITY = 4

@@ -125,7 +125,8 @@ def command(
       aei bench photos/ --error-command mse "compare-mse {original} {distorted}"
       aei plot results/kodak.json && aei report results/kodak.json
     """
-    from ..benchmarks import bench, codecs
+    from ..benchmarks import bench
+    from ..benchmarks.codecs.choose import choose
     from ..benchmarks.metrics import DEFAULT
     from ..benchmarks.results import to_csv, to_json
 
@@ -136,7 +137,7 @@ def command(
         None if no_cache else cache_path, no_cache,
     )  # fmt: skip
     if list_:
-        print_codecs(*codecs.choose("all", bench.added_codecs(job), models))
+        print_codecs(*choose("all", bench.added_codecs(job), models))
         return
     if dataset is None:
         raise click.UsageError("name a dataset: kodak, cifar10, or a folder of images")

@@ -51,7 +51,7 @@ def command(
         raise click.UsageError("give --quality or --size, not both")
     target = output_path(source, output, ".html")
     check_output(target, source, force)
-    from ..benchmarks.codecs import choose
+    from ..benchmarks.codecs.choose import choose
     from .pages.pages import compare
 
     codecs, _ = choose(f"aei,{names}", [], (model or "shipped",))

@@ -106,10 +106,10 @@ def command(
     options = convert.DecodeOptions(region, scale, salvage)
 
     def load():
-        from ..codec.api import Codecs
+        from ..codec import Codec
 
-        codecs = Codecs(model, threads)
-        return lambda data: convert.decode_file(data, codecs, format_, options)
+        codec = Codec(model, threads)
+        return lambda data: convert.decode_file(data, codec, format_, options)
 
     many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
 
@@ -122,7 +122,7 @@ def _one(
         return
     many.check_stream(source, target)
     check_output(target, source, force)
-    from ..codec.api import Codecs
+    from ..codec import Codec
     from ..codec.files import convert
     from ..codec.files.storage import is_stream
 
@@ -130,7 +130,7 @@ def _one(
     told = output is not None and target != STREAM and not is_stream(Path(target))
     format_ = convert.output_format(Path(target).suffix if told else suffix)
     options = convert.DecodeOptions(*wanted)
-    codecs = Codecs(model)
+    codec = Codec(model)
     many.execute_one(
-        source, target, lambda data: convert.decode_file(data, codecs, format_, options), force
+        source, target, lambda data: convert.decode_file(data, codec, format_, options), force
     )

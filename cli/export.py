@@ -51,7 +51,7 @@ def command(
     from ..formats import AeiError
 
     if output.exists() and not force:
-        raise AeiError(f"{output} exists: choose another name with -o, or --force to replace it")
+        raise AeiError(f"{output} exists", reason="exists")
     from ..codec.models.bundle import Bundle
     from ..codec.training.export.export import export_checkpoint
     from ..codec.training.export.prune import export_transforms

@@ -65,9 +65,9 @@ def command(source: str, check: bool, pixels: bool, model: str | None) -> None:
         except UnknownModelError:
             facts["model_name"] = None
         if check or pixels:
-            from ..codec.api import Codecs
+            from ..codec import Codec
 
-            codec = Codecs(model).of_header(header)
+            codec = Codec(model)
             if check:
                 facts["latents_sha256"] = codec.latents_sha256(data)
             if pixels:

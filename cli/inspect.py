@@ -143,16 +143,13 @@ def _folder(source: str, output: str | None, force: bool) -> Path:
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file: name a folder with -o")
         if any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"{folder} exists: choose another name with -o, or --force to replace what is in it"
-            )
+            raise OutputError(f"{folder} exists", reason="filled")
     return folder
 
 
 def _coded(data: bytes, model: str | None, quality: float, effort: int, original: str | None):
     """The codec, the .aei file, and the original image or None."""
     from ..codec import Codec
-    from ..codec.api import Codecs
     from ..codec.files.convert import open_image
     from ..formats.container import SIGNATURE
 
@@ -165,7 +162,7 @@ def _coded(data: bytes, model: str | None, quality: float, effort: int, original
         if original is not None:
             with naming(original):
                 image, _ = open_image(Path(original).read_bytes())
-        return Codecs(model).of_file(data), data, image
+        return Codec(model), data, image
     if original is not None:
         raise click.UsageError("--original goes with an .aei FILE; an IMAGE is its own original")
     codec = Codec(model)

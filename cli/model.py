@@ -96,6 +96,33 @@ def _print_table(facts: dict) -> None:
     Console(width=100).print(table)
 
 
+@command.command("web")
+@BUNDLE
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Folder of the file, which is named by the model's fingerprint.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Replace the file if it exists.")
+def web(source: str | None, output: Path, force: bool) -> None:
+    """Write what a browser needs of BUNDLE (by default the one shipped) to show files.
+
+    One file: the integers of the prior and of the synthesis, packed. It goes beside the pages of a
+    site; see docs/guide/web.md.
+
+    \b
+    Examples:
+      aei model web -o site/models
+      aei model web my.bundle -o site/models --force
+    """
+    from ..codec.files.storage import write_atomic
+    from ..codec.training.export.web import file_name, pack_weights
+
+    bundle = _open(source)
+    path, data = output / file_name(bundle), pack_weights(bundle)
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data, overwrite=force)
+    out.emit(file=str(path), bytes=len(data))
+    out.say(f"{path}: {len(data):,} bytes")
+
+
 @command.command("quantize")
 @BUNDLE
 @OUTPUT
@@ -218,7 +245,7 @@ def _check_output(output: Path, source: Path, force: bool) -> None:
     if output.exists() and output.resolve() == source.resolve():
         raise OutputError(f"{output} is the input itself: name another output with -o")
     if output.exists() and not force:
-        raise OutputError(f"{output} exists: choose another name with -o, or --force to replace it")
+        raise OutputError(f"{output} exists", reason="exists")
     if output.exists() and not (output / "manifest.json").is_file():
         raise OutputError(f"{output} is not a model bundle: name another output with -o")
 

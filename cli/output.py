@@ -112,12 +112,14 @@ def tell(text: str) -> None:
 # What a user can do about an error, by its reason (see AeiError): the library names no options.
 ADVICE = {
     "exists": "choose another name with -o, or --force to replace it",
+    "filled": "choose another name with -o, or --force to replace what is in it",
     "clash": "--keep-extension names them apart",
     "input": "name another folder with -o",
     "pipe": "pipe it in with -",
     "model": "name that model's bundle with --model",
     "metadata": "--strip leaves metadata out",
     "large": "decode a --region of it and look at that",
+    "convert": "--convert makes 8-bit RGB or grey of it",
     "restorer": "`aei export` makes one of a run with --restore",
 }
 OF_MANY = {"exists": "--skip-existing leaves it, --force replaces it"}

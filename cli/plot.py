@@ -37,7 +37,7 @@ def command(source: Path, output: Path | None, kind: str, codecs: str | None, fo
 
     path = output or (source / "loss.png" if source.is_dir() else source.with_suffix(".png"))
     if path.exists() and not force:
-        raise AeiError(f"{path} exists: choose another name with -o, or --force to replace it")
+        raise AeiError(f"{path} exists", reason="exists")
     try:
         if source.is_dir():
             plot_run(source, path)

@@ -74,8 +74,8 @@ def command(
 def _pictures(
     facts: dict, bpp: float, count: int, names: str | None, images: str | None, model: str | None
 ) -> dict | None:
-    from ..benchmarks import codecs as codecs_
     from ..benchmarks import datasets
+    from ..benchmarks.codecs.choose import choose
     from ..benchmarks.environment import available_cpus
     from .bench import progress_bar
     from .pages.report import coded_pictures, for_pictures
@@ -86,9 +86,9 @@ def _pictures(
         out.tell(f"no pictures: {reason}; name their folder with --images")
         return None
     if names:
-        chosen, _ = codecs_.choose(names, [], (model or "shipped",))
+        chosen, _ = choose(names, [], (model or "shipped",))
     else:
-        found, _ = codecs_.choose("all", [], (model or "shipped",))
+        found, _ = choose("all", [], (model or "shipped",))
         chosen = for_pictures([c for c in found if c.name in facts["codecs"]])
     with progress_bar() as progress:
         task = progress.add_task("pictures", total=len(data))

@@ -49,11 +49,11 @@ def command(
         check_output(target, source, force)
     with naming(source):
         data = read_input(source)
-        from ..codec.api import Codecs
+        from ..codec import Codec
         from ..codec.inspect.account import bit_map
         from .pages import view
 
-        codec = Codecs(model).of_file(data)
+        codec = Codec(model)
         if ansi:
             image = codec.decode(data)
             bits, side = bit_map(codec, data)

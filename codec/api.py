@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from ..formats import (
     Header,
     Limits,
     parse,
-    parse_header,
 )
-from ..formats.container import HEAD_BYTES
 from ..formats.tiles import Box
-from .models.bundle import Bundle, default_bundle, find_bundle
-from .models.model import Model
+from .forks import Lock
+from .models.bundle import Bundle, find_bundle, folder_of_tune
+from .models.model import Model, own_threads
 from .reading import as_data
 from .settings import DEFAULT_QUALITY, EncodeSettings
 
@@ -47,7 +45,7 @@ def _few_threads(
 
     @functools.wraps(method)
     def limited(self: Codec, /, *arguments: P.args, **options: P.kwargs) -> Out:
-        with self.model.few_threads():
+        with own_threads(self.threads):
             return method(self, *arguments, **options)
 
     return limited
@@ -65,9 +63,10 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle; by default the one that ships with the package. threads: of the
-    native core and the float transforms, by default one per CPU; 1 is best where several images are
-    coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
+    model: folder of a bundle, that everything is done with; by default the one that ships with the
+    package, and the others that ship where a tune, or a file, is theirs. threads: of the native
+    core and the float transforms, by default one per CPU; 1 is best where several images are coded
+    at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
     instead of the installed ones. Safe to use from several threads. Raises ModelError where the
     folder is not a bundle.
     """
@@ -78,10 +77,13 @@ class Codec:
         threads: int | None = None,
         restore_bundle: str | Path | None = None,
     ):
+        self.threads = threads
         self._named = model
         self._restore_bundle = restore_bundle
-        self.model = Model(default_bundle() if model is None else Bundle(model), threads)
-        self._lock = threading.Lock()
+        self._only = None if model is None else Model(Bundle(model), threads)
+        self._models: dict[bytes, Model] = {}  # by fingerprint
+        self._of_tunes: dict[Path, Model] = {}  # by folder
+        self._lock = Lock()
         self._restorers: Restorers | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,14 +91,36 @@ class Codec:
         return type(self), (self._named, self.threads, self._restore_bundle)
 
     @property
-    def bundle(self) -> Bundle:
-        """The model's bundle."""
-        return self.model.bundle
+    def model(self) -> Model:
+        """The model that images are encoded with, where no tune has its own."""
+        return self.model_of_tune(None)
 
     @property
-    def threads(self) -> int | None:
-        """Threads of one run, by default one per core."""
-        return self.model.threads
+    def bundle(self) -> Bundle:
+        """The bundle of `model`."""
+        return self.model.bundle
+
+    def model_of_tune(self, tune: str | None) -> Model:
+        """The model that a tune is encoded with."""
+        if self._only is not None:
+            return self._only
+        folder = folder_of_tune(tune)
+        with self._lock:
+            if folder not in self._of_tunes:
+                bundle = Bundle(folder)
+                made = Model(bundle, self.threads)
+                self._of_tunes[folder] = self._models.setdefault(bundle.fingerprint, made)
+            return self._of_tunes[folder]
+
+    def model_of_file(self, header: Header) -> Model:
+        """The model that a file was written with. Raises UnknownModelError, where this codec is not
+        of one model alone."""
+        if self._only is not None:
+            return self._only
+        with self._lock:
+            if header.model not in self._models:
+                self._models[header.model] = Model(find_bundle(header.model), self.threads)
+            return self._models[header.model]
 
     @property
     def transforms(self) -> Transforms:
@@ -125,6 +149,7 @@ class Codec:
         tune: str | None = None,
         restore: str | None = None,
         enhance: str | None = None,
+        convert: bool = False,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -137,14 +162,15 @@ class Codec:
         keep: `ssimulacra2` (the look; the default), `psnr`, or `ms-ssim`, which takes effort 5 by
         default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
         measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
-        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. Raises
+        restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. convert: take
+        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). Raises
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
         return self.encode_with(
             image,
             EncodeSettings(
-                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance
+                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance, convert
             ),
         )
 
@@ -153,7 +179,8 @@ class Codec:
         """`encode` with its keywords as one object."""
         from . import encoder
 
-        return encoder.encode(self.model, image, settings, lambda: self.restorers)
+        model = self.model_of_tune(settings.tune)
+        return encoder.encode(model, image, settings, lambda: self.restorers)
 
     def decode(
         self,
@@ -163,9 +190,9 @@ class Codec:
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image.Image:
-        """The image of a file written with this codec's model, its bytes or its path, as a Pillow
-        image of mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where
-        the file has them.
+        """The image of a file of this codec's models, its bytes or its path, as a Pillow image of
+        mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file
+        has them.
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2,
         4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
@@ -201,7 +228,8 @@ class Codec:
         there."""
         from . import decoder
 
-        return decoder.decode(self.model, contents, region, scale, limits, lost)
+        model = self.model_of_file(contents.header)
+        return decoder.decode(model, contents, region, scale, limits, lost)
 
     def latents(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -210,7 +238,8 @@ class Codec:
         without ONNX Runtime."""
         from . import decoder
 
-        return decoder.latents(self.model, parse(as_data(data), limits), limits)
+        contents = parse(as_data(data), limits)
+        return decoder.latents(self.model_of_file(contents.header), contents, limits)
 
     def latents_sha256(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -229,41 +258,13 @@ class Codec:
         return hashlib.sha256(self.decode(data, limits=limits).tobytes()).hexdigest()
 
 
-class Codecs:
-    """Codecs by model, each loaded once, for files of any installed model. Safe to use from several
-    threads.
-
-    model: folder of a bundle, for files written with one not installed. threads: see Codec.
-    """
-
-    def __init__(self, model: str | Path | None = None, threads: int | None = None):
-        self._only = None if model is None else Codec(model, threads)
-        self._threads = threads
-        self._codecs: dict[Path, Codec] = {}
-        self._lock = threading.Lock()
-
-    def of_bundle(self, path: Path) -> Codec:
-        """The codec of a bundle's folder."""
-        with self._lock:
-            if path not in self._codecs:
-                self._codecs[path] = Codec(path, self._threads)
-            return self._codecs[path]
-
-    def of_file(self, data: bytes | memoryview) -> Codec:
-        """The codec for a file. Raises UnknownModelError."""
-        return self.of_header(parse_header(data[:HEAD_BYTES])[0])
-
-    def of_header(self, header: Header) -> Codec:
-        """The codec for a file whose header was read. Raises UnknownModelError."""
-        return self._only or self.of_bundle(find_bundle(header.model).path)
-
-
-_shared = Codecs()
+_shared = Codec()
 
 
 def default_codec() -> Codec:
-    """The shared Codec of the model that ships with the package."""
-    return _shared.of_bundle(default_bundle().path)
+    """The shared Codec of the models that ship with the package; nothing is loaded before it is
+    needed."""
+    return _shared
 
 
 def encode(
@@ -275,6 +276,7 @@ def encode(
     tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
+    convert: bool = False,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
     return default_codec().encode(
@@ -285,6 +287,7 @@ def encode(
         tune=tune,
         restore=restore,
         enhance=enhance,
+        convert=convert,
     )
 
 
@@ -296,6 +299,4 @@ def decode(
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image.Image:
     """The image of a file written with any installed model; see Codec.decode."""
-    contents = parse(as_data(data), limits)
-    codec = _shared.of_header(contents.header)
-    return codec.decode_contents(contents, region, scale, limits)
+    return default_codec().decode(data, region=region, scale=scale, limits=limits)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+
+from .forks import Lock
 
 SETTERS = (
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
@@ -19,7 +20,7 @@ SETTERS = (
     ("openblas_get_num_threads", "openblas_set_num_threads"),
 )
 
-_lock = threading.Lock()
+_lock = Lock()
 _active: Counter[int] = Counter()  # threads that are asked for, by how many
 _before = 0
 
@@ -55,6 +56,8 @@ def _change(calls: tuple[Callable[[], int], Callable[[int], None]], most: int, b
     get, put = calls
     with _lock:
         if not _active:
+            if by < 0:
+                return  # of a parent, see below
             _before = get()
         _active[most] += by
         if not _active[most]:
@@ -85,8 +88,12 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+    # those who asked were threads of the parent
+    if _active:
+        _active.clear()
+        calls = _openblas()
+        if calls is not None:
+            calls[1](_before)
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,12 +19,12 @@ from ..formats.tiles import Box, tiles_touching
 from .exact.payload import Latents, decode_latents
 from .exact.steps import grid_of
 from .exact.synthesis import BAND_CELLS, to_levels
-from .models.model import Model
+from .models.model import Model, own_threads
 from .pixels import images
 from .pixels.metadata import info_of
 from .pixels.side_channels import AlphaRows, alpha_span, read_metadata
 from .settings import is_number
-from .windows import TileCache, WindowSynthesis, blocks_of, tiles_at_once
+from .windows import STRIP, TileCache, WindowSynthesis, blocks_of, tiles_at_once
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +55,7 @@ def decode(
     wanted, scale = _asked(contents, region, scale)
     metadata = read_metadata(contents.sections, limits)
     tiles = tile_cache(model, contents, wanted, lost, limits)
-    shown = WindowSynthesis.of(model, contents, tiles)
+    shown = WindowSynthesis.of(model, contents, tiles, limits.checker)
     # Small images come straight from the latents where the model has a matrix for it.
     small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
     in_rows = model.bundle.synthesis is not None and not small
@@ -87,21 +87,28 @@ def latents(model: Model, contents: Contents, limits: Limits) -> Iterator[Latent
     def each() -> Iterator[Latents]:
         for i in every:
             limits.check_cancelled()
-            yield tile_latents(model, contents, i)
+            yield tile_latents(model, contents, i, limits)
 
     return each()
 
 
-def tile_latents(model: Model, contents: Contents, i: int) -> Latents:
+def tile_latents(
+    model: Model, contents: Contents, i: int, limits: Limits = DEFAULT_LIMITS
+) -> Latents:
     """The latents of one tile. Raises DamagedFileError."""
     header, box = contents.header, contents.boxes[i]
-    with model.few_threads():
+    with own_threads(model.threads):
         content = contents.tile(i)
         if header.alpha and contents.side:
             content = content[alpha_span(content)[1] :]
-        code_all = contents.entries[i].code_all
         return decode_latents(
-            model.prior, header.gain_index, content, box.width, box.height, code_all
+            model.prior,
+            header.gain_index,
+            content,
+            box.width,
+            box.height,
+            contents.entries[i].code_all,
+            limits.checker,
         )
 
 
@@ -128,7 +135,7 @@ def tile_cache(
     def decoded(i: int) -> np.ndarray:
         limits.check_cancelled()
         try:
-            return tile_latents(model, contents, i).y_hat
+            return tile_latents(model, contents, i, limits).y_hat
         except DamagedFileError:
             if lost is None or not contents.side:
                 raise
@@ -209,7 +216,7 @@ def _window_bytes(model: Model, wanted: Box, blocks: list[Box]) -> int:
     """Estimated bytes that the synthesis takes at once for what is wanted."""
     if model.bundle.synthesis is None:
         return WINDOW_BYTES * max(block.width * block.height for block in blocks)
-    columns = -(-wanted.width // model.prior.stride)
+    columns = -(-min(STRIP, wanted.width) // model.prior.stride)
     return BAND_BYTES * max(BAND_CELLS, columns)
 
 

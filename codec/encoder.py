@@ -21,7 +21,7 @@ from .pixels.side_channels import pack_metadata, with_alpha
 from .pixels.tensors import as_pixels
 from .restore.restorers import restore_first
 from .search.tile import Choices, TileView, decoded_tile, quantise_tile, read_tile
-from .settings import DEFAULT_QUALITY, GAIN_LEVELS, TUNES, EncodeSettings, is_number, settle_effort
+from .settings import DEFAULT_QUALITY, GAIN_LEVELS, EncodeSettings, is_number, settle_effort
 
 if TYPE_CHECKING:
     from .restore.restorers import Restorers
@@ -60,7 +60,7 @@ def choose(bundle: Bundle, settings: EncodeSettings) -> Choices:
     bits_per_error = bundle.bits_per_error(gain_index)
     if bits_per_error is None and tune not in (None, "psnr"):
         raise UnsupportedError(f"model {bundle.name} cannot be tuned for {tune}: leave that out")
-    tune = tune or ("psnr" if bits_per_error is None else next(iter(TUNES)))
+    tune = tune or ("psnr" if bits_per_error is None else bundle.tune)
     return Choices(gain_index, effort, tune, bits_per_error)
 
 

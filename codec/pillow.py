@@ -10,13 +10,13 @@
 
 Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`,
 `target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and
-`enhance` as in Codec.encode; `icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str)
-in place of the image's own, None or nothing to leave one out; `metadata=False` for none. Of an
-animation the current frame is saved. What `getexif()` gives is written where it was edited. `info`
-of an opened file: `gain_index` (0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where
-the file has them. `draft` and `thumbnail` decode at a half, a quarter or an eighth of the size.
-`verify` looks at every checksum. imageio reads and writes .aei files through this plugin too, once
-it is imported.
+`enhance` as in Codec.encode; `convert` too, for modes such as I;16, F and CMYK; `icc_profile`,
+`exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of the image's own, None or nothing
+to leave one out; `metadata=False` for none. Of an animation the current frame is saved. What
+`getexif()` gives is written where it was edited. `info` of an opened file: `gain_index` (0 to 255,
+the quality), and `icc_profile`, `exif` and `xmp` where the file has them. `draft` and `thumbnail`
+decode at a half, a quarter or an eighth of the size. `verify` looks at every checksum. imageio
+reads and writes .aei files through this plugin too, once it is imported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from ..formats import DEFAULT_LIMITS, AeiError, parse, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
-from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of
+from .pixels.depth import converted
+from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of, whole_xmp
 from .pixels.side_channels import read_metadata
 from .settings import EncodeSettings
 from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, reach
@@ -111,6 +112,11 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = image.encoderinfo
+    try:
+        if options.get("convert"):
+            image = converted(image)
+    except AeiError as error:
+        raise OSError(str(error)) from None
     image = _with_metadata(image, options)
     try:
         targets = [
@@ -137,6 +143,8 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     """The image with the metadata that was named in save() in place of its own; None and nothing
     take it away. Raises TypeError."""
     given = {name: as_bytes(name, options[name]) for name in METADATA if name in options}
+    if given and "xmp" not in given and hasattr(image, "applist"):
+        given["xmp"] = whole_xmp(image)  # whose parts a copy does not have
     if not given and not hasattr(image, "tag_v2"):
         return image
     # what Pillow has read counts, as for its own plugins: 16 bits are 8 by now

@@ -29,7 +29,8 @@ class EncodeSettings:
     keep the ICC profile, Exif and XMP of a Pillow image; without, Exif's orientation is applied
     instead. tile_side: side of tiles in pixels; None: 1024 for images over 2048 pixels on a side,
     else none. effort: 0..9; tune: one of TUNES; None each for the default. restore, enhance: what
-    is done before coding. Nothing is checked here: the encoder knows what its model can do.
+    is done before coding. convert: take images of more than 8 bits, and of inks, as 8-bit RGB or
+    grey. Nothing is checked here: the encoder knows what its model can do.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -40,6 +41,7 @@ class EncodeSettings:
     tune: str | None = None
     restore: str | None = None
     enhance: str | None = None
+    convert: bool = False
 
     @property
     def restores(self) -> bool:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .api import Codecs
+from .api import Codec
 from .cpus import available_cpus
 from .files.batch import default_jobs
 from .files.convert import load_codec
@@ -36,6 +36,7 @@ def encode_many(
     tune: str | None = None,
     restore: str | None = None,
     enhance: str | None = None,
+    convert: bool = False,
     jobs: int | None = None,
     model: str | Path | None = None,
     restore_bundle: str | Path | None = None,
@@ -43,7 +44,7 @@ def encode_many(
     """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
 
     images: whatever Codec.encode takes, read no faster than the results are. target: a size or
-    quality to meet instead of `quality`. metadata, effort, tune, restore, enhance, model,
+    quality to meet instead of `quality`. metadata, effort, tune, restore, enhance, convert, model,
     restore_bundle: see Codec. An image that cannot be encoded raises when its turn comes, and ends
     the iteration.
     """
@@ -51,7 +52,13 @@ def encode_many(
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
 
     settings = EncodeSettings(
-        quality, metadata=metadata, effort=effort, tune=tune, restore=restore, enhance=enhance
+        quality,
+        metadata=metadata,
+        effort=effort,
+        tune=tune,
+        restore=restore,
+        enhance=enhance,
+        convert=convert,
     )
 
     def one(image: Image.Image | NDArray[Any]) -> bytes:
@@ -77,11 +84,11 @@ def decode_many(
     when its turn comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
-    codecs = Codecs(model, max(1, available_cpus() // jobs))
+    codec = Codec(model, max(1, available_cpus() // jobs))
 
     def one(file: bytes | str | os.PathLike[str]) -> Image.Image:
         data = bytes(as_data(file))
-        return codecs.of_file(data).decode(data)
+        return codec.decode(data)
 
     return _ordered(one, files, jobs)
 

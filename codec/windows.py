@@ -23,6 +23,7 @@ from .models.model import Model
 from .pixels import post_filter
 
 BLOCK = 1024  # pixels on a side that are synthesised at once, at least
+STRIP = 1 << 14  # pixels of a picture's width that are: a band of a wider one would take ever more
 
 
 def filter_of(contents: Contents) -> post_filter.Filter | None:
@@ -82,7 +83,15 @@ def tiles_at_once(wanted: Box, side: int, margin: int, in_rows: bool) -> int:
     """How many tiles are needed at once: in_rows, of pictures that are made row by row, those of a
     row; else those of a row of blocks, with those above and below it."""
     rows = 1 if in_rows else -(-(max(BLOCK, side) + 2 * margin) // side) + 1
-    return rows * (-(-wanted.width // side) + 2)
+    return rows * (-(-(min(STRIP, wanted.width) + 2 * margin) // side) + 2)
+
+
+def strips_of(box: Box) -> list[Box]:
+    """A box in strips that are STRIP wide at most, from the left."""
+    return [
+        Box(left, box.top, min(STRIP, box.right - left), box.height)
+        for left in range(box.left, box.right, STRIP)
+    ]
 
 
 def blocks_of(wanted: Box, side: int) -> list[Box]:
@@ -107,7 +116,8 @@ class WindowSynthesis:
     """What a file shows, in pixel units, a rectangle at a time.
 
     tiles: the file's latents. image: its sides. side: of its tiles, 0 for a plain file. planes: its
-    post-filter, if it has one.
+    post-filter, if it has one. check: called between bands, and within those that NumPy works out;
+    what it raises ends the work.
     """
 
     model: Model
@@ -116,20 +126,27 @@ class WindowSynthesis:
     image: Box
     side: int
     planes: post_filter.Filter | None
+    check: Callable[[], None] | None = None
 
     @classmethod
-    def of(cls, model: Model, contents: Contents, tiles: TileCache) -> WindowSynthesis:
+    def of(
+        cls,
+        model: Model,
+        contents: Contents,
+        tiles: TileCache,
+        check: Callable[[], None] | None = None,
+    ) -> WindowSynthesis:
         """That of a file. Raises DamagedFileError."""
         header = contents.header
         image = Box(0, 0, header.width, header.height)
         planes = filter_of(contents)
-        return cls(model, header.gain_index, tiles, image, contents.side, planes)
+        return cls(model, header.gain_index, tiles, image, contents.side, planes, check)
 
     def bands(
         self, box: Box, multiple: int = 1, linear: bool = False
     ) -> Iterator[tuple[Box, np.ndarray]]:
-        """A box of the picture in parts, from the top: each a box, and its pixels, int16 or int32
-        (h, w, 3).
+        """A box of the picture in parts, from the top (of each strip, where it is wide): each a
+        box, and its pixels, int16 or int32 (h, w, 3).
 
         multiple: of which the parts' rows and columns are, but for the last. linear: what the
         linear path alone makes, without the post-filter.
@@ -138,9 +155,10 @@ class WindowSynthesis:
         if self.model.bundle.synthesis is None:
             for block in blocks_of(box, self.side):
                 yield block, self._block(block, linear, planes)
-        else:
-            parts = self._bands(box, linear) if planes is None else self._filtered(box, planes)
-            yield from parts if multiple == 1 else _grouped(parts, box, multiple)
+            return
+        for strip in strips_of(box):
+            parts = self._bands(strip, linear) if planes is None else self._filtered(strip, planes)
+            yield from parts if multiple == 1 else _grouped(parts, strip, multiple)
 
     def preview_scales(self) -> tuple[int, ...]:
         """Reductions that `preview` can make: none for a model without one."""
@@ -196,13 +214,15 @@ class WindowSynthesis:
 
         def latents() -> Iterator[np.ndarray]:
             for rows in bands_of(window.height, window.width):
+                if self.check is not None:
+                    self.check()
                 height = rows.stop - rows.start
                 cells = Box(window.left, window.top + rows.start, window.width, height)
                 yield self.tiles.gather(cells, stride)
 
         at = window.top * stride
         first = box.left - window.left * stride
-        for x in run(program, latents(), window.height, self.gain_index):
+        for x in run(program, latents(), window.height, self.gain_index, self.check):
             begin, end = max(at, box.top), min(at + len(x), box.bottom)
             if begin < end:
                 part = x[begin - at : end - at, first : first + box.width]

@@ -22,8 +22,8 @@ class Limits:
     pixels: width times height of the decoded image. memory: bytes that decoding may take, as
     a Codec estimates them. metadata: bytes of one piece of metadata, inflated. work: what
     decoding may do, in pixels; a tile counts as TILE_WORK more, a byte of image data as BYTE_WORK;
-    by default twice `pixels`, and a megapixel. cancel: asked between tiles and windows: a function
-    that says True, or a moment of time.monotonic() that has passed, ends decoding.
+    by default twice `pixels`, and a megapixel. cancel: asked every few tenths of a second of work:
+    a function that says True, or a moment of time.monotonic() that has passed, ends decoding.
     The defaults suit an interactive machine; a server that reads uploads wants less.
     """
 
@@ -60,6 +60,11 @@ class Limits:
                 f"{needed} pixels: over the limit of {most}; raise Limits.work if you trust the "
                 "file"
             )
+
+    @property
+    def checker(self) -> Callable[[], None] | None:
+        """`check_cancelled` where there is something to ask, else None."""
+        return None if self.cancel is None else self.check_cancelled
 
     def check_cancelled(self) -> None:
         """Raise LimitError where `cancel` says so."""

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from aei.benchmarks import bdrate, datasets, published
+from aei.benchmarks import datasets, published
+from aei.benchmarks.measures import bdrate
 from hypothesis import given
 from hypothesis import strategies as st
 

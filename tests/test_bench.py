@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks import bench, codecs, datasets, metrics, results, run
-from aei.benchmarks.bdrate import bd_rate
+from aei.benchmarks import bench, datasets, metrics, results, run
 from aei.benchmarks.cache import Cache
+from aei.benchmarks.codecs import CodecError, PeerCodec
+from aei.benchmarks.codecs.choose import choose
+from aei.benchmarks.codecs.commands import command_codec, plugin_codecs
+from aei.benchmarks.measures.bdrate import bd_rate
 from aei.cli import bench as bench_cli
 from click.testing import CliRunner
 from conftest import synthetic_photo
@@ -146,7 +149,7 @@ def test_a_second_run_takes_everything_from_the_cache(bench_folder, monkeypatch)
     def never(*_):
         raise AssertionError("encoded again")
 
-    real = codecs.choose
+    real = bench.choose
 
     def choose(*arguments):
         chosen, left_out = real(*arguments)
@@ -175,7 +178,7 @@ def test_only_a_new_codec_runs(photo, tmp_path):
         def decode(data):
             return np.frombuffer(data[1:], np.uint8).reshape(photo.shape)
 
-        return codecs.PeerCodec(name, settings, (1, 2), encode, decode)
+        return PeerCodec(name, settings, (1, 2), encode, decode)
 
     cache = Cache(tmp_path / "c.sqlite")
     run.run(dataset, [codec("a", "one")], lambda: None, cache=cache)
@@ -188,7 +191,7 @@ def test_only_a_new_codec_runs(photo, tmp_path):
 
 def test_metrics_asked_for_later_are_added(photo, tmp_path):
     dataset = datasets.Dataset("x", [], photo[None, :32, :32])
-    codec = codecs.choose("JPEG", [])[0][0]
+    codec = choose("JPEG", [])[0][0]
     codec.qualities = (50,)
     cache = Cache(None)
     more = metrics.choose_measures("ssimulacra2")
@@ -224,8 +227,8 @@ def test_a_codec_of_two_commands(bench_folder):
     ],
 )
 def test_commands_that_fail_say_so(encode, decode, said, photo):
-    with pytest.raises(codecs.CodecError, match=said):
-        codecs.command_codec("mine", encode, decode).encode(photo, 5)
+    with pytest.raises(CodecError, match=said):
+        command_codec("mine", encode, decode).encode(photo, 5)
 
 
 def test_a_codec_of_a_python_file(tmp_path):
@@ -234,13 +237,13 @@ def test_a_codec_of_a_python_file(tmp_path):
         "from aei.benchmarks.codecs import PeerCodec\n"
         "CODECS = [PeerCodec('mine', 'x', (1,), lambda i, q: b'', lambda d: None)]\n"
     )
-    assert codecs.plugin_codecs(plugin)[0].name == "mine"
+    assert plugin_codecs(plugin)[0].name == "mine"
     plugin.write_text("CODECS = 3")
-    with pytest.raises(codecs.CodecError, match="no list CODECS"):
-        codecs.plugin_codecs(plugin)
+    with pytest.raises(CodecError, match="no list CODECS"):
+        plugin_codecs(plugin)
     plugin.write_text("1 / 0")
-    with pytest.raises(codecs.CodecError, match=r"mine\.py: ZeroDivisionError"):
-        codecs.plugin_codecs(plugin)
+    with pytest.raises(CodecError, match=r"mine\.py: ZeroDivisionError"):
+        plugin_codecs(plugin)
 
 
 def test_wrong_names_are_mistakes_of_one_sentence(bench_folder):
@@ -260,7 +263,7 @@ def test_jpeg_on_kodak_matches_the_published_points():
         kodak = datasets.load_dataset("kodak")
     except datasets.DataMissingError as reason:
         pytest.skip(str(reason))
-    jpeg = codecs.choose("JPEG", [])[0][0]
+    jpeg = choose("JPEG", [])[0][0]
     jpeg.qualities = (25, 85)
     points = run.run(kodak, [jpeg], lambda: None)
     (rates, qualities) = results.curves(points)["JPEG"]
@@ -302,5 +305,5 @@ def test_the_documented_plugin_works(photo, tmp_path):
     page = Path(__file__).parent.parent / "docs" / "guide" / "benchmark.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "mine.py").write_text(code)
-    (codec,) = codecs.plugin_codecs(tmp_path / "mine.py")
+    (codec,) = plugin_codecs(tmp_path / "mine.py")
     assert codec.decode(codec.encode(photo, 50)).shape == photo.shape

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from aei.benchmarks import butteraugli as module
-from aei.benchmarks.butteraugli import butteraugli, error_map
+from aei.benchmarks.measures import butteraugli as module
+from aei.benchmarks.measures.butteraugli import butteraugli, error_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptual_reference import pair, rows

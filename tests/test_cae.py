@@ -419,7 +419,7 @@ def test_tensorboard_has_the_same_numbers(folder, tmp_path):
 
 
 def test_a_model_of_one_quality_is_one_point(bundle):
-    from aei.benchmarks.codecs import aei_codec
+    from aei.benchmarks.codecs.aei import aei_codec
 
     codec = aei_codec(str(bundle))
     assert (codec.name, len(codec.qualities)) == ("aei (cae)", 1)

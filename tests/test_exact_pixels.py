@@ -4,13 +4,15 @@ tiles and threads."""
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from aei.codec import Codec, ModelError
+from aei.codec import Codec, ModelError, decoder, windows
 from aei.codec.exact import synthesis
-from aei.formats import parse
+from aei.formats import Limits, pack, parse
 from aei.formats.sections import FILTER
+from aei.formats.tiles import Box
 from conftest import synthetic_photo
 from golden_files import FACTS, GOLDEN, codec_of, read
 from hypothesis import given, settings
@@ -57,6 +59,27 @@ def test_bands_do_not_show(name, cells, monkeypatch):
     monkeypatch.setattr(synthesis, "BAND_CELLS", cells)
     for scale, whole in zip((1, 2, 8), expected):
         assert np.array_equal(decoded(name, scale=scale), whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_strips_do_not_show(name, monkeypatch):
+    expected = [decoded(name, scale=scale) for scale in (1, 2, 8)]
+    monkeypatch.setattr(windows, "STRIP", 32)
+    for scale, whole in zip((1, 2, 8), expected):
+        assert np.array_equal(decoded(name, scale=scale), whole)
+    region = decoded(name, region=(3, 1, 45, 20))
+    assert np.array_equal(region, expected[0][1:21, 3:48])
+
+
+def test_a_picture_as_wide_as_can_be_takes_ordinary_memory(codec):
+    tile = parse(codec.encode(np.full((2, 1024), 90, np.uint8), effort=0, tile_side=1024))
+    header = replace(tile.header, width=1 << 16)
+    data = pack(header, [(tile.tile(0), tile.entries[0].code_all)] * 64, None, 1024)
+    assert codec.decode(data, limits=Limits(memory=150 << 20)).size == (1 << 16, 2)
+    # what is worked on at once does not grow further with the width
+    boxes = parse(data).boxes
+    widest = decoder._window_bytes(codec.model, Box(0, 0, 1 << 21, 2), boxes)
+    assert widest == decoder._window_bytes(codec.model, Box(0, 0, 1 << 16, 2), boxes)
 
 
 def test_salvage_of_a_good_file_is_decode():

@@ -155,7 +155,7 @@ def test_a_change_outside_what_g_s_sees_changes_nothing(monkeypatch):
     codec, image = golden_files.codec_of("offset"), synthetic_photo(112, 144, seed=3)
     seen = look(codec, codec.encode(image, 60), image, channels=0)
     found = attribution.attribute(seen, Box(0, 0, 16, 16))
-    halo = seen.codec.bundle.halo
+    halo = seen.model.bundle.halo
     assert found.window == Box(0, 0, 1 + halo, 1 + halo)
     flat = attribution.attribute(seen, Box(3, 3, 1, 1))  # one pixel has no contrast
     assert flat.contrast == 0

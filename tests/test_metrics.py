@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from aei.benchmarks import bdrate, bench, metrics, results
+from aei.benchmarks import bench, metrics, results
+from aei.benchmarks.measures import bdrate
+from aei.benchmarks.measures.windows import Curves, label, table
 from aei.benchmarks.metrics import BUILT_IN, Measure, Metric, MetricError
 from aei.benchmarks.run import Point
-from aei.benchmarks.windows import Curves, label, table
 from aei.cli import bench as bench_cli
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -232,8 +233,8 @@ def test_unknown_names_are_mistakes_of_one_sentence(tmp_path, photo):
 
 
 def test_tunings_are_told():
-    from aei.benchmarks.codecs import choose
-    from aei.benchmarks.peers import peer_codecs
+    from aei.benchmarks.codecs.choose import choose
+    from aei.benchmarks.codecs.peers import peer_codecs
 
     assert all(c.tuned_for for c in peer_codecs()[0] if not c.lossless)
     assert choose("aei,aei ms-ssim,JPEG", [])[0][1].tuned_for == "MS-SSIM"
@@ -244,7 +245,7 @@ def test_avif_by_default_is_what_it_says(photo):
 
     if not features.check("avif"):
         pytest.skip("this Pillow has no libavif")
-    from aei.benchmarks.peers import _saver, peer_codecs
+    from aei.benchmarks.codecs.peers import _saver, peer_codecs
 
     (avif,) = (c for c in peer_codecs()[0] if c.name == "AVIF")
     explicit = _saver("AVIF", "quality", advanced={"tune": avif.tuned_for.removeprefix("tune=")})

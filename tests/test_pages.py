@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.benchmarks import codecs, results, run
+from aei.benchmarks import results, run
+from aei.benchmarks.codecs.choose import choose
 from aei.benchmarks.datasets import Dataset
 from aei.benchmarks.metrics import choose_measures
 from aei.cli import compare as compare_cli
@@ -42,7 +43,7 @@ def report_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     for i in range(2):
         Image.fromarray(synthetic_photo(170, 180, seed=i)).save(folder / f"{i}.png")
-    chosen, _ = codecs.choose("JPEG,JPEG optimised,WebP", [])
+    chosen, _ = choose("JPEG,JPEG optimised,WebP", [])
     data = Dataset("two images", sorted(folder.glob("*.png")))
     points = run.run(data, chosen, lambda: None, measures=choose_measures("psnr,ms-ssim"))
     times = {
@@ -147,7 +148,7 @@ def test_report_without_its_images_says_so(report_page, tmp_path):
 
 def test_report_of_many_small_images_holds_means_only():
     images = np.stack([synthetic_photo(32, 32, seed=i) for i in range(report.MAX_SINGLE + 1)])
-    chosen, _ = codecs.choose("JPEG", [])
+    chosen, _ = choose("JPEG", [])
     chosen[0].qualities = (30, 60)
     data = Dataset("many", [], images)
     points = run.run(data, chosen, lambda: None)

@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-from aei.benchmarks import codecs, match, payload
+from aei.benchmarks import match
+from aei.benchmarks.codecs import CodecError, payload
+from aei.benchmarks.codecs.choose import choose
+from aei.benchmarks.codecs.peers import peer_codecs
 from aei.benchmarks.metrics import psnr
-from aei.benchmarks.peers import peer_codecs
 from conftest import synthetic_photo
 
 PEERS = [c for c in peer_codecs()[0] if c.name != "AVIF speed 2"]  # the same but for its speed
@@ -71,16 +73,16 @@ def test_sizes_out_of_reach_give_the_ends_of_the_scale():
     for rule in ("nearest", "at_most", "at_least"):
         assert match.match_bytes(jpeg, IMAGE, 1, rule).quality == jpeg.scale[0]
         assert match.match_bytes(jpeg, IMAGE, 10**9, rule).quality == jpeg.scale[-1]
-    with pytest.raises(codecs.CodecError, match="cannot be chosen"):
+    with pytest.raises(CodecError, match="cannot be chosen"):
         match.match_bytes(next(c for c in PEERS if c.lossless), IMAGE, 1000)
 
 
 def test_missing_peers_are_named_with_the_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    monkeypatch.setattr("aei.benchmarks.peers._has", lambda module: module != "pillow_heif")
+    monkeypatch.setattr("aei.benchmarks.codecs.peers._has", lambda module: module != "pillow_heif")
     found, missing = peer_codecs()
     assert "HEIC" not in [c.name for c in found]
     assert "pillow-heif" in missing["HEIC"]
-    assert "HEIC" in codecs.choose("default", [])[1]
-    with pytest.raises(codecs.CodecError, match="pillow-heif"):
-        codecs.choose("HEIC", [])
+    assert "HEIC" in choose("default", [])[1]
+    with pytest.raises(CodecError, match="pillow-heif"):
+        choose("HEIC", [])

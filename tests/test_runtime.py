@@ -102,3 +102,50 @@ def test_a_forked_child_ends_and_can_code(tmp_path, threads, used):
         print("hangs")
     """
     assert _run(code, tmp_path).strip() == "0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
+    """Another thread loads a model and codes with one thread of NumPy's while this one forks."""
+    code = """
+    import os, sys, threading, time
+    from functools import cached_property
+    import numpy as np
+    from aei.codec import Codec, cpus
+    from aei.codec.models import runtime
+    from aei.codec.models.bundle import Bundle
+    codec, decoders = Codec(), Codec()
+    calls = cpus._openblas()
+    before = calls and calls[0]()
+    held, done = threading.Event(), threading.Event()
+    def hold():
+        lock = getattr(vars(Bundle)["prior"], "lock", codec._lock)  # until Python 3.11
+        with codec._lock, decoders._lock, runtime._lock, codec.restorers._lock, lock:
+            with cpus.blas_threads(1), cpus._lock:
+                held.set()
+                done.wait(100)
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        assert not calls or calls[0]() == before
+        data = codec.encode(np.zeros((64, 64, 3), np.uint8), effort=2)
+        decoders.decode(data)
+        codec.restorers.kinds()
+        os._exit(0)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            print(status)
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, 9)
+        print("hangs")
+    done.set()
+    thread.join()
+    assert not calls or calls[0]() == before
+    """
+    assert _run(code, tmp_path).strip() == "0"

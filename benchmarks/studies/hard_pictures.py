@@ -142,7 +142,7 @@ def compare(
 
 def _scores(image: np.ndarray, back: np.ndarray, size: int) -> dict:
     from ...codec.pixels.ssimulacra2 import ssimulacra2
-    from ..butteraugli import butteraugli
+    from ..measures.butteraugli import butteraugli
 
     largest, norm = butteraugli(image, back)
     return {
@@ -179,8 +179,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="results, JSON")
     arguments = parser.parse_args()
 
-    from ..codecs import aei_codec
-    from ..peers import peer_codecs
+    from ..codecs.aei import aei_codec
+    from ..codecs.peers import peer_codecs
 
     found, missing = peer_codecs()
     peers = {c.name: c for c in found if c.name in AGAINST}

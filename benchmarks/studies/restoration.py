@@ -31,9 +31,9 @@ from ...codec.pixels.quality import psnr
 from ...codec.restore import Restorers
 from ...codec.settings import DEFAULT_QUALITY, RESTORING
 from ...codec.training.data import degrade
-from ..bdrate import bd_rate, rate_at
 from ..datasets import load_dataset
 from ..environment import environment
+from ..measures.bdrate import bd_rate, rate_at
 
 QUALITIES = (1, 6, 12, 20, 28, 36, 50, 75, 95)
 PLAIN, RESTORED = "plain", "aei restore"

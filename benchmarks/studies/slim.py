@@ -21,8 +21,8 @@ from ...codec import Codec
 from ...codec.models.bundle import DEFAULT_MODEL, MODELS
 from ...codec.pixels.quality import psnr
 from ...formats import AeiError
-from ..bdrate import bd_rate
 from ..datasets import load_dataset
+from ..measures.bdrate import bd_rate
 
 QUALITIES = (10, 40, 70, 95)
 PAIRS = ("own", "read_by_base", "reads_base")  # who wrote and who read

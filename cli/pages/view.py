@@ -36,7 +36,7 @@ def facts(data: bytes, codec: Codec, bits: np.ndarray, side: int) -> dict[str, s
         "size": f"{header.width} x {header.height} pixels, {header.mode}",
         "file": f"{len(data):,} bytes, {8 * len(data) / pixels:.3f} bits per pixel",
         "quality": f"{1 + header.gain_index * 99 / 255:.0f} (gain index {header.gain_index})",
-        "model": f"{codec.bundle.name} ({header.model.hex()})",
+        "model": f"{codec.model_of_file(header).bundle.name} ({header.model.hex()})",
         "image data": f"{bits.sum() / 8:,.0f} bytes",
         "other parts": ", ".join(extras) or "none",
         f"bits per block of {side} x {side}": (

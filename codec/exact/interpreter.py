@@ -10,7 +10,7 @@ cache.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import ldexp
 
 import numpy as np
@@ -99,17 +99,23 @@ def shuffle(x: np.ndarray) -> np.ndarray:
 
 
 def run(
-    program: list[dict], arrays: Mapping[str, np.ndarray], row: int, **inputs: np.ndarray
+    program: list[dict],
+    arrays: Mapping[str, np.ndarray],
+    row: int,
+    check: Callable[[], None] | None = None,
+    **inputs: np.ndarray,
 ) -> np.ndarray:
     """Run a list of layers on named registers and return the register the last layer wrote.
 
     program: dicts with `op`, `in` (a register name or two), `out`, and per kind `weight`, `bias`,
     `multiplier` (names in `arrays`) and `shift`. row: gain index, picks the row of row arrays.
-    inputs: (h, w, C) float64 arrays holding integers, never modified.
+    inputs: (h, w, C) float64 arrays holding integers, never modified. check: called before layers.
     """
     registers: dict[str, np.ndarray] = dict(inputs)
     out = None
     for layer in program:
+        if check is not None:
+            check()
         op = layer["op"]
         names = layer["in"] if isinstance(layer["in"], list) else [layer["in"]]
         x = registers[names[0]]

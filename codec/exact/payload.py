@@ -7,6 +7,7 @@ symbols; at the end an 8-bit check of y_hat.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,19 +76,28 @@ def write(prior: Prior, gain_index: int, quantised: Quantised) -> tuple[bytes, f
 
 
 def decode_latents(
-    prior: Prior, gain_index: int, payload: bytes, width: int, height: int, code_all: bool
+    prior: Prior,
+    gain_index: int,
+    payload: bytes,
+    width: int,
+    height: int,
+    code_all: bool,
+    check: Callable[[], None] | None = None,
 ) -> Latents:
-    """The latents of a payload; exact on every machine. Raises DamagedFileError."""
+    """The latents of a payload; exact on every machine. check: called now and then; what it raises
+    ends decoding. Raises DamagedFileError."""
     h, w, hz, wz = grid_of(prior.program, width, height)
     z_shape = (hz, wz, prior.hyper_latents)
     core = core_of(prior, (h, w))
     if core is not None:
-        return Latents(*core.decode(gain_index, payload, (h, w), z_shape, code_all))
-    reader = SymbolReader(prior, payload)
+        return Latents(*core.decode(gain_index, payload, (h, w), z_shape, code_all, check))
+    reader = SymbolReader(prior, payload, check)
     z_hat = hyper_latents.decode(prior, gain_index, z_shape, lambda tables: reader.code(tables, 0))
     first = 0 if code_all else prior.skip_below
 
     def residuals(mean: np.ndarray, index: np.ndarray, places: Places) -> np.ndarray:
+        if check is not None:
+            check()
         if prior.trellis is None:
             return reconstruct(prior, reader.code(index, first), index)
         rest = index < prior.trellis.first
@@ -96,7 +106,7 @@ def decode_latents(
         values[rest] = sparse
         return reconstruct(prior, values, index, tables)
 
-    y_hat = walk(prior, gain_index, z_hat, (h, w), residuals).astype(np.int32)
+    y_hat = walk(prior, gain_index, z_hat, (h, w), residuals, check).astype(np.int32)
     if reader.raw(1, BYTE)[0] != check_byte(y_hat):
         raise DamagedFileError(
             "the decoded data fails its check: the file is damaged, or this machine computes "

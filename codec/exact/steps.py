@@ -96,23 +96,24 @@ def walk(
     z_hat: np.ndarray,
     grid: tuple[int, int],
     residuals: Residuals,
+    check: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Run the prior over the four steps. `residuals(mean, index, places)` gives the step's
     residuals: what they stand for.
 
     mean: float64 (n,), fixed point; index: uint8 (n,); places: the slices of y that the step fills,
     one per cell, whose entries follow each other in C order. The residuals: float64 (n,), fixed
-    point. Returns y_hat, float64 (h, w, M).
+    point. check: called now and then. Returns y_hat, float64 (h, w, M).
     """
     program, arrays = prior.program, prior.weights
     if not prior.steps:  # a factorized prior: z_hat is all there is
         return z_hat * prior.unit
-    hidden = run(program["hyper"], arrays, gain_index, z=z_hat.astype(np.float64))
+    hidden = run(program["hyper"], arrays, gain_index, check, z=z_hat.astype(np.float64))
     hidden = np.ascontiguousarray(hidden[: grid[0], : grid[1]])
     y_hat = np.zeros((*grid, prior.latents))
     view = np.zeros((*grid, prior.latents))
     for k, step in enumerate(prior.steps):
-        features = run(step["features"], arrays, gain_index, h=hidden, view=view)
+        features = run(step["features"], arrays, gain_index, check, h=hidden, view=view)
         cells = cells_of_step(prior, k)
         expected = [_expected(prior, gain_index, step, cell, features) for cell in cells]
         mean = np.concatenate([mean for mean, _ in expected])

@@ -3,6 +3,8 @@ they stand for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...formats import DamagedFileError
@@ -13,6 +15,7 @@ from .prior import Prior
 MAX_SYMBOL = 32767
 MAX_PREFIX = 16
 BITS_AT_ONCE = 1 << 16
+ESCAPES_AT_ONCE = 1 << 10
 BIT, BYTE = uniform_table(2), uniform_table(256)
 
 
@@ -54,8 +57,8 @@ class SymbolWriter:
 class SymbolReader:
     """The mirror of SymbolWriter."""
 
-    def __init__(self, prior: Prior, data: bytes):
-        self.coder = make_decoder(data)
+    def __init__(self, prior: Prior, data: bytes, check: Callable[[], None] | None = None):
+        self.coder, self.check = make_decoder(data), check
         self.tables, self.reaches = prior.tables, prior.costs[2]
         # symbols and their tables; a run of single bits is one bytearray, a byte each
         self.history: list[tuple[np.ndarray | bytearray, Table]] = []
@@ -91,7 +94,9 @@ class SymbolReader:
         symbols = np.concatenate([self.raw(end - start, self.tables[k]) for k, start, end in spans])
         reach = self.reaches[index[order]]
         symbols = symbols - reach
-        for at in np.flatnonzero(symbols > reach).tolist():
+        for i, at in enumerate(np.flatnonzero(symbols > reach).tolist()):
+            if self.check is not None and i % ESCAPES_AT_ONCE == 0:
+                self.check()
             u = self.read_exp_golomb()
             magnitude = int(reach[at]) + 1 + (u >> 1)
             if magnitude > MAX_SYMBOL:

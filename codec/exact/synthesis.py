@@ -9,7 +9,8 @@ does not grow with a picture's height and no pixel is worked out twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ def row(layer: Layer, x: np.ndarray, gain_index: int) -> np.ndarray:
 def conv1x1(layer: Layer, x: np.ndarray) -> np.ndarray:
     """int16 (h, w, C) -> int16 (h, w, D)."""
     h, w, c = x.shape
-    weight, bias = layer.matrix, layer.rounding * 2.0**-layer.number
+    weight, bias = layer.matrix, layer.rounding * math.ldexp(1, -layer.number)
     d = weight.shape[1]
     out = np.empty((h, w, d), np.int16)
     for rows in _slabs(h, w * max(c, d)):
@@ -206,20 +207,26 @@ def run(
     bands: Iterable[np.ndarray],
     rows: int,
     gain_index: int,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Pixel units, int16 (n, rate w, 3), from the top, of y_hat that comes in bands of rows.
 
     bands: int32 (n, w, M), `rows` rows in all. Beyond them, and beyond their columns, are zeros.
+    check: called now and then by NumPy; whoever makes the bands can do so for the native core.
     The native core does the work where it is there (AEI_CORE), and `run_numpy` says what it does.
     """
     block = native.block_of(program)
     if block is None:
-        return run_numpy(program, bands, rows, gain_index)
+        return run_numpy(program, bands, rows, gain_index, check)
     return native.run(block, program.rate, bands, rows, gain_index)
 
 
 def run_numpy(
-    program: Program, bands: Iterable[np.ndarray], rows: int, gain_index: int
+    program: Program,
+    bands: Iterable[np.ndarray],
+    rows: int,
+    gain_index: int,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """`run`, the reference."""
     registers: dict[str, _Register] = {}
@@ -231,7 +238,7 @@ def run_numpy(
         registers["y"].append(band)
         # Once for a band, but for the last, after which all that had to wait goes on, as much at a
         # time.
-        while _pass(program, registers, last, step / rows, gain_index):
+        while _pass(program, registers, last, step / rows, gain_index, check):
             result = registers[program.result]
             if len(result.rows):
                 yield result.rows
@@ -244,11 +251,14 @@ def _pass(
     last: dict[str, Layer],
     share: float,
     gain_index: int,
+    check: Callable[[], None] | None,
 ) -> bool:
     """Let each layer work out a share of its rows, if its sources are there; whether any did. last:
     the last layer that reads a register."""
     busy = False
     for layer in program.layers:
+        if check is not None:
+            check()
         busy |= _advance(layer, registers, share, gain_index)
         for name in layer.sources:
             if last[name] is layer:  # all that read it have had their turn

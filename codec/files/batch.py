@@ -295,7 +295,7 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
-    stop: Callable[[], bool] | None = None,
+    stop: Callable[[], object] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a
     file is begun; once it says True, those under way are finished and no other is begun.

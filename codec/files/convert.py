@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
 from ...formats.container import SIGNATURE, check_size
-from ..api import Codec, Codecs
-from ..pixels.depth import PLAIN, converted, depth_of, depth_of_jpeg2000, refuse_deep
-from ..pixels.metadata import upright
+from ..api import Codec
+from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
+from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
 from .writing import image_file
@@ -123,7 +123,11 @@ def open_image(
                 )
             # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
             log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+            xmp = whole_xmp(image)
             image = image.copy()
+            image.info["xmp"] = xmp
+        elif image.format == "JPEG":
+            image.info["xmp"] = whole_xmp(image)  # for what is made of it too
         if max_side is None:
             check_size(*image.size)
         _refuse_previews(image)
@@ -132,13 +136,10 @@ def open_image(
             depth = max(depth, depth_of_jpeg2000(data))
         if not convert:
             refuse_deep(image, depth)
-        elif depth > 8 and image.mode in PLAIN:
-            log.warning("%d bits a channel are cut to 8", depth)
         if image.format == "PNG" and (cicp := cicp_of(data)) is not None:
             image.info["cicp"] = cicp
-        if convert and image.mode not in PLAIN:
-            image.load()
-            image = converted(image)
+        if convert:
+            image = converted(image, depth)
         scaled = False
         if max_side is not None and max(image.size) > max_side:
             image, scaled = _scale_down(image, max_side), True
@@ -265,7 +266,7 @@ class DecodeOptions:
 
 def decode_file(
     data: bytes,
-    codecs: Codecs,
+    codec: Codec,
     format_: str = "PNG",
     options: DecodeOptions = DecodeOptions(),
 ) -> Converted:
@@ -275,7 +276,6 @@ def decode_file(
     Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
     Codec.decode, or of Codec.salvage.
     """
-    codec = codecs.of_file(data)
     if options.salvage:
         saved = codec.salvage(data)
         for box in saved.lost:

@@ -21,6 +21,9 @@ STALE_SECONDS = 60
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
+_parts: set[Path] = set()  # that are being written
+
+
 class OutputError(AeiError):
     """An output exists and may not be replaced, or it cannot be written."""
 
@@ -53,6 +56,7 @@ def write_atomic(
         name = path.parent / f"{PART_PREFIX}{os.urandom(8).hex()}{PART_SUFFIX}"
         with name.open("xb") as file:
             temporary = name
+            _parts.add(name)
             file.write(data)
             file.flush()
             if overwrite:
@@ -74,6 +78,14 @@ def write_atomic(
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+            _parts.discard(temporary)
+
+
+def remove_own_parts() -> None:
+    """Delete what this process has half written, before it ends without further ado."""
+    for part in list(_parts):
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
 def write_all(file: Any, data: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...formats import UnsupportedError
 from ..pixels.metadata import descriptive_exif, upright
+from ..pixels.xmp import segments_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -119,7 +120,13 @@ def _save(image: Image.Image, format_: str, pieces: dict[str, bytes]) -> bytes:
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
     elif format_ in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = LOSSY_QUALITY
-        if xmp:
+        segments = segments_of(xmp) if xmp and format_ == "JPEG" else None
+        if segments is not None:
+            options["extra"] = b"".join(
+                b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content
+                for content in segments
+            )
+        elif xmp:
             options["xmp"] = xmp
     elif format_ == "TIFF" and xmp:
         options["tiffinfo"] = {XMP_TAG: xmp}

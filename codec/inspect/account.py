@@ -58,8 +58,9 @@ def take_account(
 ) -> tuple[Account, list[np.ndarray]]:
     """Every bit of a parsed file; and y_hat of its tiles, int32 (h, w, M) each, if `keep`.
     Raises the errors of Codec.decode."""
-    check_model(codec.model, contents)
-    header, prior = contents.header, codec.bundle.prior
+    header, model = contents.header, codec.model_of_file(contents.header)
+    check_model(model, contents)
+    prior = model.prior
     side, m = prior.program["stride"], prior.program["latents"]
     cells = np.zeros((-(-header.height // side), -(-header.width // side)))
     channels, square, magnitude, active = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
@@ -67,7 +68,7 @@ def take_account(
     one = float(1 << prior.program["mean_bits"])
     kept = []
     for i, (box, entry) in enumerate(zip(contents.boxes, contents.entries)):
-        latents = tile_latents(codec.model, contents, i)
+        latents = tile_latents(model, contents, i)
         y_bits, z_bits = symbol_bits(prior, header.gain_index, latents, entry.code_all)
         part = y_bits.sum(2) + spread(z_bits.sum(2), y_bits.shape, prior.program["hyper_stride"])
         top, left = box.top // side, box.left // side

@@ -71,33 +71,37 @@ def attribute(seen: Look, region: Box) -> Attribution:
     The gradient needs the bundle's graph of it, or torch; layer-wise relevance needs torch. Raises
     ImportError where the gradient can be had by neither, and UnsupportedError as check_region.
     """
-    codec, header = seen.codec, seen.contents.header
+    model, header = seen.model, seen.contents.header
     check_region(region, (header.width, header.height))
-    program, row = codec.bundle.prior.program, header.gain_index
-    stride, bits = program["stride"], program["mean_bits"]
+    program, gain_index = model.prior.program, header.gain_index
+    stride, bits = model.prior.stride, model.prior.mean_bits
     whole = Box(0, 0, header.width, header.height).cells(stride)
     window = whole if "size" in program else region.cells(stride)
-    window = window.grown(codec.bundle.halo, whole)
+    window = window.grown(model.bundle.halo, whole)
     y_hat = seen.tiles.gather(window, stride)
-    direction, contrast = _direction(codec.transforms.synthesis(y_hat, row, bits), region, window)
+    direction, contrast = _direction(
+        model.transforms.synthesis(y_hat, gain_index, bits), region, window
+    )
     total = float(np.square(direction).sum(dtype=np.float64)) or 1.0
-    gain = codec.bundle.rows["inverse_gain"][row] * np.float32(2.0**-bits)
+    gain = model.bundle.rows["inverse_gain"][gain_index] * np.float32(2.0**-bits)
     y = y_hat.astype(np.float32) * gain
     relevance, why = None, ""
     try:
         from ..training.relevance import explain
     except ImportError as error:
-        if not codec.transforms.has_gradient:
+        if not model.transforms.has_gradient:
             raise
         why = f"{error.name or error} is not installed: pip install 'aei-codec[train]'"
-        gradient = codec.transforms.pull_back(y_hat, row, bits, direction) * np.float32(2.0**-bits)
+        gradient = model.transforms.pull_back(y_hat, gain_index, bits, direction) * np.float32(
+            2.0**-bits
+        )
         shares = y_hat * gradient
     else:
         try:
-            by_y, relevance = explain(codec.bundle, y, row, direction, EPSILON)
+            by_y, relevance = explain(model.bundle, y, gain_index, direction, EPSILON)
         except (OSError, KeyError, ValueError) as error:
             raise ModelError(
-                f"{codec.bundle.path}: cannot be turned back into a network ({error})"
+                f"{model.bundle.path}: cannot be turned back into a network ({error})"
             ) from None
         gradient, shares = by_y * gain, y * by_y
         relevance /= np.float32(total)

@@ -14,6 +14,7 @@ from ...formats import DEFAULT_LIMITS, Contents, LimitError, UnsupportedError, p
 from ...formats.tiles import Box
 from ..api import Codec
 from ..exact.synthesis import to_levels
+from ..models.model import Model
 from ..pixels.images import to_picture
 from ..pixels.quality import MAX_PSNR
 from ..pixels.side_channels import read_alpha, read_metadata
@@ -57,7 +58,7 @@ class Look:
     latents.
     """
 
-    codec: Codec
+    model: Model
     contents: Contents
     file: bytes
     account: Account
@@ -119,7 +120,7 @@ def look(
     original is another image.
     """
     contents = parse(data)
-    header, program = contents.header, codec.bundle.prior.program
+    header, model = contents.header, codec.model_of_file(contents.header)
     if header.width * header.height > MAX_PIXELS:
         raise LimitError(
             f"image of {header.width}x{header.height} pixels: this works on up to "
@@ -130,15 +131,15 @@ def look(
     account, latents = take_account(codec, contents)
     side = contents.side or max(header.width, header.height)
     tiles = TileCache(contents.boxes, side, header.width, len(latents), latents.__getitem__)
-    image, linear = _synthesised(codec, contents, tiles)
+    image, linear = _synthesised(model, contents, tiles)
     whole = Box(0, 0, header.width, header.height)
     visible = np.ones(image.shape[:2], bool)
     if header.alpha:
         visible = read_alpha(contents, whole, None) > 0
     window = _window(account, whole, region)
-    result = Look(codec, contents, data, account, tiles, image, linear, source, visible, window)
+    result = Look(model, contents, data, account, tiles, image, linear, source, visible, window)
     order = np.argsort(-account.channels, kind="stable")[:channels]
-    halo, stride = codec.bundle.halo, program["stride"]
+    halo, stride = model.bundle.halo, model.prior.stride
     cells = window.cells(stride).grown(halo, whole.cells(stride))
     for channel in order[account.channels[order] > 0].tolist():
         result.responses.append(_response(result, channel, cells))
@@ -164,15 +165,15 @@ def _pixels_of(original: Image.Image | np.ndarray, contents: Contents) -> np.nda
 
 
 def _synthesised(
-    codec: Codec, contents: Contents, tiles: TileCache
+    model: Model, contents: Contents, tiles: TileCache
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The image, and the linear path's, uint8 (H, W, C) each."""
     header = contents.header
     whole = Box(0, 0, header.width, header.height)
     shape = (header.height, header.width, 1 if header.grey else 3)
-    exact = codec.bundle.synthesis is not None
-    ways = (False, True) if exact or codec.transforms.has_linear_path else (False,)
-    shown = WindowSynthesis.of(codec.model, contents, tiles)
+    exact = model.bundle.synthesis is not None
+    ways = (False, True) if exact or model.transforms.has_linear_path else (False,)
+    shown = WindowSynthesis.of(model, contents, tiles)
     pictures = [np.empty(shape, np.uint8) for _ in ways]
     for linear, picture in zip(ways, pictures):
         for box, x in shown.bands(whole, linear=linear):
@@ -200,15 +201,15 @@ def _window(account: Account, whole: Box, region: Box | None) -> Box:
 
 def _response(seen: Look, channel: int, cells: Box) -> Response:
     """cells: those of the window and of what g_s sees around it."""
-    codec, account, header = seen.codec, seen.account, seen.contents.header
-    program, row = codec.bundle.prior.program, header.gain_index
-    stride, bits = program["stride"], program["mean_bits"]
+    model, account, header = seen.model, seen.account, seen.contents.header
+    program, gain_index = model.prior.program, header.gain_index
+    stride, bits = model.prior.stride, model.prior.mean_bits
 
     def synthesis(y_hat: np.ndarray) -> np.ndarray:
-        return codec.transforms.synthesis(y_hat, row, bits)
+        return model.transforms.synthesis(y_hat, gain_index, bits)
 
     amplitude = float(account.magnitude[channel]) or 1.0
-    side = 2 * codec.bundle.halo + 1
+    side = 2 * model.bundle.halo + 1
     size = program.get("size")
     shape = (side, side) if size is None else (size[1] // stride, size[0] // stride)
     impulse = np.zeros((*shape, program["latents"]), np.int32)

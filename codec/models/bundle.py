@@ -17,12 +17,13 @@ from ..exact.analysis_program import Analysis, read_analysis
 from ..exact.check import check_prior
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
-from ..settings import GAIN_LEVELS, gain_index_of_quality
+from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
 from .arrays import arrays_of
-from .parts import MANIFEST, MOST_JSON_BYTES, read_json, read_part
+from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
+MODEL_OF_TUNE = {"psnr": "psnr"}  # of tunes that have a model of their own
 MOST_HALO, MOST_MARGIN = 256, 256
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Bundle:
             raise ModelError(
                 f"{self.path}: not a model bundle (no readable manifest.json)"
             ) from None
+        check_whole(self.path, self.manifest)
 
     def _checked(self) -> tuple[float, float] | None:
         """Look at the manifest's values; lambda's least and most. Raises ValueError or
@@ -142,6 +144,12 @@ class Bundle:
         least, most = self._lambda
         return least * (most / least) ** (row / 255) * 255**2 / 3
 
+    @property
+    def tune(self) -> str:
+        """What it is used for where nothing else is asked for: one of TUNES."""
+        tune = self.manifest.get("tune")
+        return tune if tune in TUNES else next(iter(TUNES))
+
     def gain_index_of_quality(self, quality: float) -> int:
         """As settings.gain_index_of_quality, by this model's scores. Raises UnsupportedError,
         ModelError."""
@@ -194,9 +202,14 @@ def installed_bundles() -> list[Path]:
     return sorted(p.parent for p in MODELS.glob("*/manifest.json"))
 
 
-def default_bundle() -> Bundle:
-    """The bundle used for encoding when none is named."""
-    return Bundle(MODELS / DEFAULT_MODEL)
+def default_bundle(tune: str | None = None) -> Bundle:
+    """The bundle used for encoding when none is named: that of a tune, if it has its own."""
+    return Bundle(folder_of_tune(tune))
+
+
+def folder_of_tune(tune: str | None) -> Path:
+    """The folder of `default_bundle`."""
+    return MODELS / MODEL_OF_TUNE.get(tune or "", DEFAULT_MODEL)
 
 
 def find_bundle(model: bytes) -> Bundle:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...formats.tiles import UNIT
 from ..cpus import available_cpus, blas_threads
+from ..forks import Lock
 from .bundle import Bundle
 
 if TYPE_CHECKING:
     from ..exact.prior import Prior
     from .transforms import Transforms
+
+
+@contextlib.contextmanager
+def own_threads(threads: int | None) -> Iterator[None]:
+    """Meanwhile NumPy and, called from this thread, the native core use so many threads; None: one
+    per core, and NumPy what it likes."""
+    from ..exact.native.team import codec_threads
+
+    with blas_threads(threads), codec_threads(threads or available_cpus()):
+        yield
 
 
 class Model:
@@ -25,7 +35,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, threads: int | None = None):
         self.bundle, self.threads = bundle, threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._transforms: Transforms | None = None
 
     @property
@@ -43,15 +53,6 @@ class Model:
                 bundle = self.bundle
                 self._transforms = Transforms(bundle.path, bundle.rows, self.threads, bundle.margin)
             return self._transforms
-
-    @contextlib.contextmanager
-    def few_threads(self) -> Iterator[None]:
-        """The native core, called from here, and NumPy meanwhile have as many threads as the
-        model."""
-        from ..exact.native.team import codec_threads
-
-        with blas_threads(self.threads), codec_threads(self.threads or available_cpus()):
-            yield
 
     @property
     def tile_unit(self) -> int:

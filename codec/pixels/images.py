@@ -91,7 +91,8 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
     elif mode not in ("L", "LA", "RGB", "RGBA"):
         raise UnsupportedError(
             f"images of mode {mode} are not supported: convert to RGB or L first "
-            "(Pillow: image.convert('RGB'))"
+            "(Pillow: image.convert('RGB'))",
+            reason="convert",
         )
     return Picture(image, side.suited(kept, image.mode))
 
@@ -106,7 +107,8 @@ def _uses_greys_only(image: Image.Image) -> bool:
 def _checked_array(a: np.ndarray) -> np.ndarray:
     if a.dtype != np.uint8:
         raise UnsupportedError(
-            f"an array of dtype {a.dtype} is not supported: give uint8, 0 to 255"
+            f"an array of dtype {a.dtype} is not supported: give uint8, 0 to 255, or let it be "
+            "converted"
         )
     if a.ndim == 2:
         return a[..., None]

@@ -9,9 +9,9 @@ offsets.
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
+from . import xmp
 from .profiles import profile_of_png
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def metadata_of(image: Image.Image) -> dict[str, bytes]:
     found = {
         "icc_profile": profile,
         "exif": exif_of(image).removeprefix(EXIF_PREFIX),
-        "xmp": _whole_xmp(xmp_of(image)),
+        "xmp": whole_xmp(image),
     }
     return {name: value for name, value in found.items() if value}
 
@@ -210,17 +210,20 @@ def xmp_of(image: Image.Image) -> bytes:
     return b""
 
 
-def _whole_xmp(xmp: bytes) -> bytes:
-    """XMP that names no further part: cameras keep depth maps in parts beyond the 64 kB of a JPEG
-    file's segment, which Pillow does not read."""
-    kept, count = re.subn(rb"""\s+xmpNote:HasExtendedXMP\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
-    if not count:
-        kept, count = re.subn(
-            rb"<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>\s*", b"", xmp
-        )
-    if count:
-        log.warning("the XMP's further parts, beyond 64 kB, are not kept")
-    return kept
+def whole_xmp(image: Image.Image) -> bytes:
+    """The XMP of an image with the part beyond 64 kB that cameras keep in further segments of a
+    JPEG file (depth maps), which Pillow does not read; without it, and a warning, where that is not
+    whole."""
+    packet = xmp_of(image)
+    kept, further = xmp.without_note(packet)
+    if not further:
+        return packet
+    segments = [bytes(content) for _, content in getattr(image, "applist", ())]
+    whole = xmp.assembled(packet, segments)
+    if whole is None:
+        log.warning("the XMP's further parts, beyond 64 kB, are not whole and not kept")
+        return kept
+    return whole
 
 
 def suited(metadata: dict[str, bytes], mode: str) -> dict[str, bytes]:

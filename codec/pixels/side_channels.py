@@ -117,8 +117,7 @@ class AlphaRows:
         if self._box is None or self._box.intersection(box) != box:
             side = self._contents.side or self._contents.header.height
             bottom = min(-(-box.bottom // side) * side, self._wanted.bottom)
-            self._box = Box(self._wanted.left, box.top, self._wanted.width, bottom - box.top)
-            if box.width < self._wanted.width:  # a block, whose neighbours are not decoded yet
-                self._box = box
+            # those beside it may not be decoded yet
+            self._box = Box(box.left, box.top, box.width, bottom - box.top)
             self._alpha = read_alpha(self._contents, self._box, self._lost)
         return self._alpha[box.within(self._box)]

@@ -23,7 +23,7 @@ from .xyb import linear_of_srgb, xyb
 SCALES = 6
 MIN_SIDE = 8  # a scale below it is the last
 BAND, BAND_PIXELS = 128, 1 << 19  # at a time at most: rows, an even number; and pixels
-C2 = np.float32(0.0009)
+C2 = 0.0009
 FACTOR = 0.9562382616834844
 
 X, Y, B = 0, 1, 2

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from ...formats import ModelError, UnsupportedError
 from ...formats.container import check_size
 from ...formats.tiles import Box, tile_boxes
+from ..forks import Lock
 from ..models.parts import MANIFEST, read_json
 from ..pixels.tensors import as_pixels
 from ..settings import AUTO, ENHANCING, RESTORING, EncodeSettings
@@ -62,7 +62,7 @@ class Restorer:
         if not known:
             raise ModelError(f"{self.path}: not a restoring bundle", reason="restorer")
         self._threads = threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._session: Any = None
 
     def _loaded(self):
@@ -167,7 +167,7 @@ class Restorers:
 
     def __init__(self, folder: str | Path | None = None, threads: int | None = None):
         self._folder, self._threads = folder, threads
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loaded: dict[str, Restorer] | None = None
 
     def _found(self) -> dict[str, Restorer]:
@@ -258,8 +258,13 @@ class RestoredFirst:
 def restore_first(
     restorers: Callable[[], Restorers], image: Any, settings: EncodeSettings
 ) -> RestoredFirst:
-    """Restore and enhance an image before it is coded, once for however many encodings. restorers:
-    gives those at hand, where something is asked for. Raises UnsupportedError, ModelError."""
+    """Convert, restore and enhance an image before it is coded, once for however many encodings.
+    restorers: gives those at hand, where something is asked for. Raises UnsupportedError,
+    ModelError."""
+    if settings.convert:
+        from ..pixels.depth import as_8_bits
+
+        image, settings = as_8_bits(image), dataclasses.replace(settings, convert=False)
     if not settings.restores:
         return RestoredFirst(image, settings)
     applied = restorers().apply(image, settings.restore, settings.enhance, settings.metadata)

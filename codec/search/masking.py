@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ssimulacra2 import BIAS, C2, LMS
+from ..pixels.ssimulacra2 import C2
+from ..pixels.xyb import LMS, LMS_BIAS
 
 POWER = 0.4
 LEAST, MOST = 0.25, 4.0
@@ -38,7 +39,7 @@ def worth_of_levels(pixels: np.ndarray, stride: int) -> np.ndarray:
     """`worth` of levels, uint8 (H, W, 3)."""
     levels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     red, green, blue = _LINEAR[levels]
-    long, middle = (r * red + g * green + b * blue + BIAS for r, g, b in LMS[:2])
+    long, middle = (r * red + g * green + b * blue + LMS_BIAS for r, g, b in LMS[:2])
     luma = 0.5 * (np.cbrt(long) + np.cbrt(middle))
     # how fast luma changes with the channels of sRGB, all moved together
     steep = _SLOPE[levels].sum(0) / (9 * luma * luma)

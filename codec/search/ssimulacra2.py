@@ -11,34 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-X, Y, B = 0, 1, 2
+from ..pixels.recursive_gaussian import SIGMA
+from ..pixels.ssimulacra2 import C2, FACTOR, MIN_SIDE, WEIGHTS, B, X, Y
+from ..pixels.xyb import LMS, LMS_BIAS
+
+LEAST_WEIGHT = 0.1  # of the terms that count
 # Channel, scale (sides divided by 2^scale) -> weights of
 # (structure, new edges, lost edges) as means, then the same as 4-norms.
-TERMS: dict[tuple[int, int], tuple[float, float, float, float, float, float]] = {
-    (X, 1): (0, 0, 0, 1.1041726, 0, 0),
-    (X, 2): (0, 0, 0, 1.8422456, 11.4411726, 0),
-    (X, 3): (0, 0, 0, 1.8787595, 10.9490699, 0),
-    (X, 4): (0, 0.9677937, 0, 0, 0.9981767, 0),
-    (Y, 0): (0, 0, 0, 7.4668903, 0, 17.4458340),
-    (Y, 1): (0, 0, 0, 6.6836781, 0, 1.0278899),
-    (Y, 2): (225.2051530, 0, 0, 19.2132382, 0, 0),
-    (Y, 3): (176.3931760, 0, 0, 24.4330100, 0.2852080, 0),
-    (Y, 4): (0, 0, 0, 34.7790634, 44.8356253, 0),
-    (B, 3): (0, 0, 0, 8.8269828, 23.1924334, 0),
-    (B, 4): (95.1080499, 0.9863978, 0.9834383, 0, 171.2667256, 0.9807859),
+TERMS: dict[tuple[int, int], tuple[float, ...]] = {
+    (c, scale): tuple(round(w, 7) if w > LEAST_WEIGHT else 0 for w in weights.tolist())
+    for c, scales in enumerate(WEIGHTS)
+    for scale, weights in enumerate(scales)
+    if weights.max() > LEAST_WEIGHT
 }
-FACTOR = 0.9562382616834844
 PER_SQUARED_ERROR = 4000.0  # about the sum's ratio to the mean squared error of the same image
 SCALES = 5  # the sixth has no weight
-LEAST_SIDE = 8  # a scale below it does not count
-SIGMA, REACH, C2 = 1.5, 5, 0.0009
-# libjxl's XYB: linear RGB to LMS, a bias before the cube root
-LMS = (
-    (0.30, 0.622, 0.078),
-    (0.23, 0.692, 0.078),
-    (0.24342268924547819, 0.20476744424496821, 0.55180986650955360),
-)
-BIAS = 0.0037930732552754493
+REACH = 5
 LEAST_LMS = 1e-6
 LEAST_POWER = 1e-20  # of a 4-norm: below, errors are those of float32
 
@@ -62,7 +50,7 @@ def channels_of(x: np.ndarray) -> list[dict[int, Channel]]:
     linear, _ = _linear(x)
     scales: list[dict[int, Channel]] = []
     for scale in range(SCALES):
-        if min(linear.shape[1:]) < LEAST_SIDE:
+        if min(linear.shape[1:]) < MIN_SIDE:
             break
         wanted = sorted(c for c, s in TERMS if s == scale)
         planes, _ = _xyb(linear, wanted)
@@ -164,10 +152,10 @@ def _xyb(linear: np.ndarray, wanted: list[int]) -> tuple[dict[int, np.ndarray], 
     """The channels asked for, in SSIMULACRA 2's ranges, and the slopes of the cube roots, (2 or 3,
     h, w)."""
     rows = np.array(LMS if B in wanted else LMS[:2], np.float32)
-    lms = np.maximum(np.tensordot(rows, linear, 1) + np.float32(BIAS), np.float32(LEAST_LMS))
+    lms = np.maximum(np.tensordot(rows, linear, 1) + np.float32(LMS_BIAS), np.float32(LEAST_LMS))
     root = np.cbrt(lms)
     slopes = root / (3 * lms)
-    root -= np.float32(BIAS ** (1 / 3))
+    root -= np.float32(LMS_BIAS ** (1 / 3))
     y = np.float32(0.5) * (root[0] + root[1])
     planes = {Y: y + np.float32(0.01)}
     if X in wanted:

@@ -16,20 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..search.ssimulacra2 import (
-    BIAS,
-    C2,
-    FACTOR,
-    LEAST_SIDE,
-    LMS,
-    REACH,
-    SCALES,
-    SIGMA,
-    TERMS,
-    B,
-    X,
-    Y,
-)
+from ..pixels.recursive_gaussian import SIGMA
+from ..pixels.ssimulacra2 import C2, FACTOR, MIN_SIDE, B, X, Y
+from ..pixels.xyb import LMS, LMS_BIAS
+from ..search.ssimulacra2 import REACH, SCALES, TERMS
 
 
 def linear(x: Tensor) -> Tensor:
@@ -42,9 +32,9 @@ def opsin(rgb: Tensor, channels: set[int]) -> dict[int, Tensor]:
     """Linear RGB (B, 3, H, W) -> the channels of XYB asked for, (B, H, W), in SSIMULACRA 2's
     ranges."""
     rows = LMS if B in channels else LMS[:2]
-    lms = F.conv2d(rgb, rgb.new_tensor(rows)[:, :, None, None]) + BIAS
+    lms = F.conv2d(rgb, rgb.new_tensor(rows)[:, :, None, None]) + LMS_BIAS
     # where the original is black, the slope of a cube root would be all that counts
-    root = lms.clamp_min(1e-6) ** (1 / 3) - BIAS ** (1 / 3)
+    root = lms.clamp_min(1e-6) ** (1 / 3) - LMS_BIAS ** (1 / 3)
     y = 0.5 * (root[:, 0] + root[:, 1])
     out = {Y: y + 0.01}
     if X in channels:
@@ -75,7 +65,7 @@ def ssimulacra2_sum(x_hat: Tensor, x: Tensor) -> Tensor:
         a, b = linear(x.float() + 0.5), linear(x_hat.float() + 0.5)
         total = x.new_zeros(x.shape[0], dtype=torch.float32)
         for scale in range(SCALES):
-            if min(a.shape[2:]) < LEAST_SIDE:
+            if min(a.shape[2:]) < MIN_SIDE:
                 break
             channels = {c for c, s in TERMS if s == scale}
             for c, errors in _errors(a, b, channels):

@@ -225,7 +225,10 @@ def cae_images(config: TrainConfig, folder: Path) -> cifar.Cifar:
     return replace(images, train=images.train[train], held_out=images.train[held])
 
 
-def make_task(config: TrainConfig, folder: Path) -> PhotographTask | CifarTask | RestoreTask:
+Task = PhotographTask | CifarTask | RestoreTask
+
+
+def make_task(config: TrainConfig, folder: Path) -> Task:
     """The task of an architecture, its data loaded from a folder.
 
     With `hold_out`, a share of the training images, drawn by the seed, is what validation sees; the

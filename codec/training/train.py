@@ -8,8 +8,9 @@ import math
 import shutil
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from .networks.latent_codec import LatentCodec, Rows, lambda_of_index, loss_weig
 from .networks.restorer import RestoringCodec, image_cost
 from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .symbols.steering import Steering
-from .tasks import make_task, model_from_state, network_from_dict
+from .tasks import Task, make_task, model_from_state, network_from_dict
 
 CHECKPOINT, BEST, CONFIG = "last.pt", "best.pt", "config.toml"
 STEPS_LOG, HELD_OUT_LOG = "steps.csv", "held_out.csv"
@@ -128,6 +129,44 @@ def train(
     and writes.
     """
     check(config)
+    place = _settle(config, log)
+    out.mkdir(parents=True, exist_ok=True)
+    state = load_checkpoint(out / CHECKPOINT) if resume else None
+    if state is not None:
+        network = network_from_dict(config.arch, state["network"])
+    task = make_task(replace(config, batch=config.batch // place.processes), folder)
+    place.log(task.describe())
+    run = _Run(config, network, out, place)
+    run.build(task, init, state)
+    run.take_up(state)
+    del state  # as large as the model and its optimiser
+    run.begin(tensorboard)
+    batches = _Batches(task, place, run.step)
+    while run.step < config.steps and not run.ended:
+        began = time.time()
+        run.update(batches.next())
+        run.hours += (time.time() - began) / 3600
+        run.report()
+        run.validate(task)
+        run.keep()
+    batches.close()
+    run.finish()
+    return run.ema
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where this process computes, which one it is, of how many, and how it says something."""
+
+    device: torch.device
+    rank: int
+    processes: int
+    log: Callable[[str], None]
+
+
+def _settle(config: TrainConfig, log: Callable[[str], None]) -> _Place:
+    """The device and the processes, and what the settings leave to them: `device`, `bf16`, threads
+    and the random stream."""
     device = pick_device(config.device)
     rank, processes = ranks.join(device)
     if config.batch % processes:
@@ -142,40 +181,88 @@ def train(
         log(f"bf16: this {device.type} only emulates it, several times slower than --no-bf16")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / CHECKPOINT
-    state = load_checkpoint(checkpoint) if resume else None
-    if state is not None:
-        network = network_from_dict(config.arch, state["network"])
-    task = make_task(replace(config, batch=config.batch // processes), folder)
-    log(task.describe())
-    if state is not None:
-        model = model_from_state(network, state["model"])
-        ema = model_from_state(network, state["ema"])
-    else:
-        model = init if init is not None else task.build(network)
-        ema = model_from_state(network, model.state_dict())
-    steering = Steering(config.rounding) if config.trellis else None
-    if steering is not None and state is not None and "steering" in state:
-        steering.load_state_dict(state["steering"])
-    model = model.to(device).to(memory_format=torch.channels_last)
-    ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
-    if isinstance(model, LatentCodec):
-        model.rounding = ema.rounding = config.rounding or None
-        model.steering = ema.steering = steering
-    if config.quantise_prior:
-        fake_quantise(model)
-    if config.freeze_prior:
-        freeze_prior(model)
-    optimiser = make_optimiser(model, config)
-    step, pixels, hours, best, since_best = 0, 0, 0.0, math.inf, 0
-    if state is not None:
+    return _Place(device, rank, processes, log)
+
+
+class _Batches:
+    """The batches of a run from a step on, the next one made while one is worked on."""
+
+    def __init__(self, task: Task, place: _Place, step: int):
+        self._task, self._place, self._step = task, place, step
+        self._pool = ThreadPoolExecutor(1)
+        self._pending = self._begin(step)
+
+    def _number(self, step: int) -> int:
+        return step * self._place.processes + self._place.rank
+
+    def _begin(self, step: int) -> Future:
+        return self._pool.submit(self._task.batch, self._number(step))
+
+    def next(self) -> tuple[int, tuple[Tensor, ...]]:
+        """The number of a batch among all, and what the task made."""
+        made = self._pending.result()
+        number = self._number(self._step)
+        self._step += 1
+        self._pending = self._begin(self._step)
+        return number, made
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Run:
+    """What is trained, how far it has come, and where it is written."""
+
+    model: nn.Module
+    ema: nn.Module
+    optimiser: torch.optim.Optimizer
+    logs: Log
+
+    def __init__(self, config: TrainConfig, network, out: Path, place: _Place):
+        self.config, self.network, self.out, self.place = config, network, out, place
+        self.checkpoint = out / CHECKPOINT
+        self.steering = Steering(config.rounding) if config.trellis else None
+        self.measure = distortion(config.loss)
+        self.step, self.pixels, self.hours = 0, 0, 0.0
+        self.best, self.since_best = math.inf, 0
+        self.why, self.ended = "", False  # it stops
+        self.window = _window()
+        self.learning_rate = self.norm = 0.0  # of the last step
+
+    def build(self, task: Task, init: nn.Module | None, state: dict | None) -> None:
+        """The model and its average: of a checkpoint's state, or from `init`, or anew."""
+        config, device = self.config, self.place.device
+        if state is not None:
+            model = model_from_state(self.network, state["model"])
+            ema = model_from_state(self.network, state["ema"])
+        else:
+            model = init or task.build(self.network)  # type: ignore[arg-type,assignment]
+            ema = model_from_state(self.network, model.state_dict())
+        if self.steering is not None and state is not None and "steering" in state:
+            self.steering.load_state_dict(state["steering"])
+        model = model.to(device).to(memory_format=torch.channels_last)
+        ema = ema.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
+        if isinstance(model, LatentCodec):
+            model.rounding = ema.rounding = config.rounding or None
+            model.steering = ema.steering = self.steering
+        if config.quantise_prior:
+            fake_quantise(model)
+        if config.freeze_prior:
+            freeze_prior(model)
+        self.model, self.ema = model, ema
+
+    def take_up(self, state: dict | None) -> None:
+        """Make the optimiser, and go on from where a checkpoint's state left off."""
+        config, log = self.config, self.place.log
+        self.optimiser = make_optimiser(self.model, config)
+        if state is None:
+            return
         if state["optimiser"] is None:  # of a run on a GPU (gpu/loop.py)
             log("the optimiser starts anew: the checkpoint has no state of it")
         elif state["config"]["optimiser"] == config.optimiser:
-            fresh = [dict(group) for group in optimiser.param_groups]
-            load_state(optimiser, model, state["optimiser"])
-            for group, new in zip(optimiser.param_groups, fresh):
+            fresh = [dict(group) for group in self.optimiser.param_groups]
+            load_state(self.optimiser, self.model, state["optimiser"])
+            for group, new in zip(self.optimiser.param_groups, fresh):
                 for key in ("scale", "weight_decay", "precondition_frequency", "momentum"):
                     if key in new:
                         group[key] = new[key]
@@ -183,126 +270,145 @@ def train(
             log(
                 f"{config.optimiser} starts without what {state['config']['optimiser']} had learned"
             )
-        step, pixels, hours = state["step"], state["pixels"], state["hours"]
-        best, since_best = state.get("best", math.inf), state.get("since_best", 0)
-        log(f"resumed at step {step}, {pixels:.3g} pixels seen")
-        state = None
-    if rank == 0:
-        save_toml(out / CONFIG, config, network)
-    measure = distortion(config.loss)
-    logs = Log(out, tensorboard)
+        self.step, self.pixels, self.hours = state["step"], state["pixels"], state["hours"]
+        self.best, self.since_best = state.get("best", math.inf), state.get("since_best", 0)
+        log(f"resumed at step {self.step}, {self.pixels:.3g} pixels seen")
 
-    stop = {"why": ""}
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(ValueError):  # not in the main thread (tests)
-            signal.signal(sig, lambda *_: stop.update(why="stopped"))
+    def begin(self, tensorboard: bool) -> None:
+        """Write the settings, and let SIGTERM and SIGINT end the run after the step under way."""
+        if self.place.rank == 0:
+            save_toml(self.out / CONFIG, self.config, self.network)
+        self.logs = Log(self.out, tensorboard)
 
-    def save() -> None:
-        save_checkpoint(
-            {
-                "arch": config.arch,
-                "network": asdict(network),
-                "config": asdict(config),
-                "model": model.state_dict(),
-                "ema": ema.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "pixels": pixels,
-                "hours": hours,
-                "best": best,
-                "since_best": since_best,
-                **({} if steering is None else {"steering": steering.state_dict()}),
-            },
-            checkpoint,
-        )
+        def stop(*_: object) -> None:
+            self.why = "stopped"
 
-    pool = ThreadPoolExecutor(1)
-    pending = pool.submit(task.batch, step * processes + rank)
-    window = _window()
-    ended = bool(stop["why"])
-    while step < config.steps and not ended:
-        began = time.time()
-        batch, index, *clean = pending.result()
-        pending = pool.submit(task.batch, (step + 1) * processes + rank)
-        number = step * processes + rank
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError):  # not in the main thread (tests)
+                signal.signal(sig, stop)
+        self.window = _window()
+
+    def update(self, numbered: tuple[int, tuple[Tensor, ...]]) -> None:
+        """One step of the optimiser, and of the average."""
+        config, device = self.config, self.place.device
+        number, (batch, index, *clean) = numbered
         # the noise too depends on the step only
         torch.manual_seed(config.seed * 1_000_003 + number)
         x = _pixels(batch, device)
         target = _pixels(clean[0], device) if clean else x
         index = index.to(device)
-        factor = schedule(config, step)
-        for group in optimiser.param_groups:
+        factor = schedule(config, self.step)
+        self.learning_rate = config.lr * factor
+        for group in self.optimiser.param_groups:
             group["lr"] = config.lr * group["scale"] * factor
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-            if isinstance(model, RestoringCodec):
-                result = model(x, index, coded=step >= config.image_steps * config.steps)
+            if isinstance(self.model, RestoringCodec):
+                coded = self.step >= config.image_steps * config.steps
+                result = self.model(x, index, coded=coded)
             else:
-                result = model(x, index)
-        loss, bpp, mse = objective(config, measure, model, result, target, index)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if processes > 1:
-            ended = ranks.average_gradients(model, step, bool(stop["why"]))
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        if torch.isfinite(norm):
-            optimiser.step()
-        else:
-            log(f"step {step}: gradient is not finite, step skipped")
-        keep = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - keep)
-        step += 1
-        seen = x.shape[0] * x.shape[2] * x.shape[3] * processes
-        pixels += seen
-        hours += (time.time() - began) / 3600
+                result = self.model(x, index)
+        loss, bpp, mse = objective(config, self.measure, self.model, result, target, index)
+        self._descend(loss)
+        self.step += 1
+        seen = x.shape[0] * x.shape[2] * x.shape[3] * self.place.processes
+        self.pixels += seen
+        window = self.window
         window["loss"] += loss.item()
         window["bpp"] += bpp.mean().item()
         window["log_mse"] += mse.clamp(min=1e-10).log10().mean().item()
         window["pixels"] += seen
         window["n"] += 1
-        if step % 50 == 0 or step == config.steps:
-            n, seconds = window["n"], time.time() - window["start"]
-            row = {
-                "step": step,
-                "pixels": pixels,
-                "loss": window["loss"] / n,
-                "bpp": window["bpp"] / n,
-                "psnr": -10 * window["log_mse"] / n,
-                "lr": config.lr * factor,
-                "gradient_norm": norm.item(),
-                "pixels_per_s": window["pixels"] / seconds,
-            }
-            log(
-                f"step {step:6d}  {pixels:9.3g} px  {row['pixels_per_s'] / 1e6:5.2f} Mpx/s  "
-                f"loss {row['loss']:.4f}  {row['bpp']:.3f} bpp  {row['psnr']:.2f} dB  "
-                f"lr {row['lr']:.1e}  |g| {row['gradient_norm']:.2g}"
-            )
-            if rank == 0:
-                logs.add(STEPS_LOG, row)
-            window = _window()
-        if rank == 0 and (step % config.validate_every == 0 or step == config.steps):
-            row, text = task.validate(ema)
-            log(text)
-            logs.add(HELD_OUT_LOG, {"step": step, "pixels": pixels, **row})
-            since_best = 0 if row["loss"] < best else since_best + 1
-            if since_best == 0:
-                best = row["loss"]
-                save()
-                shutil.copyfile(checkpoint, out / BEST)
-            elif config.patience and since_best >= config.patience:
-                stop["why"] = f"stopped early: no better held-out loss in {since_best} validations,"
-            window["start"] = time.time()
-        if rank == 0 and step % config.checkpoint_every == 0:
-            save()
-        if processes == 1:
-            ended = bool(stop["why"])
-    if rank == 0:
-        save()
-    pool.shutdown(wait=False, cancel_futures=True)
-    if ended:
-        stop["why"] = stop["why"] or "stopped"
-        log(f"{stop['why']} at step {step}; --resume goes on from {checkpoint}")
-    return ema
+
+    def _descend(self, loss: Tensor) -> None:
+        """Along the gradient of a loss, if it is finite."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.place.processes > 1:
+            self.ended = ranks.average_gradients(self.model, self.step, bool(self.why))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        else:
+            self.place.log(f"step {self.step}: gradient is not finite, step skipped")
+        self.norm = norm.item()
+        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
+        with torch.no_grad():
+            torch._foreach_lerp_(ours, theirs, 1 - keep)
+
+    def report(self) -> None:
+        """Every 50 steps, what they were like."""
+        if self.step % 50 and self.step != self.config.steps:
+            return
+        window = self.window
+        n, seconds = window["n"], time.time() - window["start"]
+        row = {
+            "step": self.step,
+            "pixels": self.pixels,
+            "loss": window["loss"] / n,
+            "bpp": window["bpp"] / n,
+            "psnr": -10 * window["log_mse"] / n,
+            "lr": self.learning_rate,
+            "gradient_norm": self.norm,
+            "pixels_per_s": window["pixels"] / seconds,
+        }
+        self.place.log(
+            f"step {self.step:6d}  {self.pixels:9.3g} px  {row['pixels_per_s'] / 1e6:5.2f} Mpx/s  "
+            f"loss {row['loss']:.4f}  {row['bpp']:.3f} bpp  {row['psnr']:.2f} dB  "
+            f"lr {row['lr']:.1e}  |g| {row['gradient_norm']:.2g}"
+        )
+        if self.place.rank == 0:
+            self.logs.add(STEPS_LOG, row)
+        self.window = _window()
+
+    def validate(self, task: Task) -> None:
+        """Where it is time, measure held-out images; keep the best, stop where none gets better."""
+        due = self.step % self.config.validate_every == 0 or self.step == self.config.steps
+        if self.place.rank or not due:
+            return
+        row, text = task.validate(self.ema)
+        self.place.log(text)
+        self.logs.add(HELD_OUT_LOG, {"step": self.step, "pixels": self.pixels, **row})
+        self.since_best = 0 if row["loss"] < self.best else self.since_best + 1
+        if self.since_best == 0:
+            self.best = row["loss"]
+            self.save()
+            shutil.copyfile(self.checkpoint, self.out / BEST)
+        elif self.config.patience and self.since_best >= self.config.patience:
+            self.why = f"stopped early: no better held-out loss in {self.since_best} validations,"
+        self.window["start"] = time.time()
+
+    def keep(self) -> None:
+        """Where it is time, write a checkpoint; and see whether the run is to end."""
+        if self.place.rank == 0 and self.step % self.config.checkpoint_every == 0:
+            self.save()
+        if self.place.processes == 1:
+            self.ended = bool(self.why)
+
+    def save(self) -> None:
+        state = {
+            "arch": self.config.arch,
+            "network": asdict(self.network),
+            "config": asdict(self.config),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "pixels": self.pixels,
+            "hours": self.hours,
+            "best": self.best,
+            "since_best": self.since_best,
+        }
+        if self.steering is not None:
+            state["steering"] = self.steering.state_dict()
+        save_checkpoint(state, self.checkpoint)
+
+    def finish(self) -> None:
+        if self.place.rank == 0:
+            self.save()
+        if self.ended:
+            why = self.why or "stopped"
+            self.place.log(f"{why} at step {self.step}; --resume goes on from {self.checkpoint}")
 
 
 def _pixels(batch: Tensor, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ The library logs under the name `aei` with the standard logging module, and prin
 """
 MODULES = {
     "aei.codec": None,
+    "aei.codec.settings": ("EncodeSettings",),
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.pixels.quality": ("psnr", "ssim"),

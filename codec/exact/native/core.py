@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +18,12 @@ from .team import team
 if TYPE_CHECKING:
     from ..prior import Prior
 
-OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM = range(8)
+OK, UNDECODABLE, IMPOSSIBLE, TOO_LONG, NO_MEMORY, BAD_PROGRAM, BAD_CALL, NO_ROOM, STOPPED = range(9)
+STOP = 5  # place in the numbers of a geometry
 NEAREST, ONE_WORTH, MANY_WORTHS = range(3)
 MOST_LATENTS, MOST_SIDE = 1 << 30, 1 << 15  # of a call
+# A call of more cells, or bytes, is watched by another thread: those below take some 60 ms.
+WATCHED_CELLS, WATCHED_BYTES, WATCH_SECONDS = 1 << 12, 1 << 20, 0.05
 
 
 def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
@@ -34,6 +39,23 @@ def core_of(prior: Prior, grid: tuple[int, ...]) -> Core | None:
     return None if block is None else Core(block, ISAS.index(isa), prior.program)
 
 
+def _watched(call: Callable[[], int], geometry: Any, check: Callable[[], None]) -> int:
+    """A call, in a thread of its own while `check` is called here; it ends where that raises."""
+    from concurrent.futures import ThreadPoolExecutor, TimeoutError
+
+    with ThreadPoolExecutor(1) as pool:
+        promise = pool.submit(call)
+        try:
+            while True:
+                try:
+                    return promise.result(WATCH_SECONDS)
+                except TimeoutError:
+                    check()
+        except BaseException:
+            geometry[STOP] = 1
+            raise
+
+
 def _pointer(a: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if a is None else a.ctypes.data)
 
@@ -44,18 +66,23 @@ class Core:
     def __init__(self, block: np.ndarray, isa: int, program: dict):
         self.block, self.isa, self.program = block, isa, program
 
-    def _call(self, name: str, row: int, grid: tuple[int, ...], *arguments: Any) -> int:
-        """A call of a function whose first arguments are block, instruction set, team and
-        geometry."""
+    def _call(
+        self, name: str, row: int, grid: tuple[int, ...], *arguments: Any,
+        check: Callable[[], None] | None = None,
+    ) -> int:  # fmt: skip
+        """A call of a function whose first arguments are block, instruction set, team and geometry.
+        check: called now and then; what it raises ends the call."""
         loaded = library()
         assert loaded is not None  # a Core is made of it
         stride = self.program["hyper_stride"]
         h, w = grid
-        geometry = (ctypes.c_int64 * 5)(row, h, w, -(-h // stride), -(-w // stride))
+        geometry = (ctypes.c_int64 * 6)(row, h, w, -(-h // stride), -(-w // stride), 0)
         with team() as helpers:
-            status: int = getattr(loaded, name)(
-                _pointer(self.block), ctypes.c_int(self.isa), helpers, geometry, *arguments
-            )
+            call = functools.partial(
+                getattr(loaded, name), _pointer(self.block), ctypes.c_int(self.isa), helpers,
+                geometry, *arguments,
+            )  # fmt: skip
+            status: int = call() if check is None else _watched(call, geometry, check)
         if status == NO_MEMORY:
             raise MemoryError
         if status in (BAD_PROGRAM, BAD_CALL):
@@ -64,23 +91,25 @@ class Core:
 
     def decode(
         self, row: int, payload: bytes, grid: tuple[int, int], z_shape: tuple[int, int, int],
-        code_all: bool,
+        code_all: bool, check: Callable[[], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. Raises
-        DamagedFileError."""
+        """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. check: called now and
+        then; what it raises ends decoding. Raises DamagedFileError."""
         z_hat = np.empty(z_shape, np.int32)
         y_hat = np.empty((*grid, self.program["latents"]), np.int32)
         data = np.frombuffer(payload, np.uint8)
-        check = ctypes.c_int32(-1)
+        said = ctypes.c_int32(-1)
+        long = grid[0] * grid[1] > WATCHED_CELLS or len(data) > WATCHED_BYTES
         status = self._call(
             "aei_decode", row, grid, _pointer(data), ctypes.c_int64(len(data)),
-            ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(check),
+            ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(said),
+            check=check if long else None,
         )  # fmt: skip
         if status == UNDECODABLE:
             raise DamagedFileError("the image data does not decode")
         if status == IMPOSSIBLE:
             raise DamagedFileError("the image data holds an impossible value")
-        if check.value != check_byte(y_hat):
+        if said.value != check_byte(y_hat):
             raise DamagedFileError(
                 "the decoded data fails its check: the file is damaged, or this machine computes "
                 "wrongly"

@@ -60,7 +60,7 @@ static void order_slice(Coding *s, const Header *h, const i16 *index, const i32 
 }
 
 /* Reads one step: points of all its latents. */
-static int read_step(Coding *s, Walk *walk, Decoder *d, i64 first) {
+static int read_step(Coding *s, Walk *walk, const Geometry *g, Decoder *d, i64 first) {
   const Header *h = walk->m.header;
   const i16 *index = walk->index;
   const i64 n = sort_places(index, walk->n, h->scales, first, s->counts, s->order);
@@ -81,6 +81,7 @@ static int read_step(Coding *s, Walk *walk, Decoder *d, i64 first) {
   for (i64 start = 0; start < steered; start += lanes) {
     const i64 count = steered - start < lanes ? steered - start : lanes;
     const i32 *places = s->order + rest + start;
+    if (stopped(g)) return STOPPED;
     order_slice(s, h, index, places, count, shifted);
     decode_symbols(d, h, s->slice, s->tables, count, s->values, s->escaped);
     if (d->status) return d->status;
@@ -100,8 +101,8 @@ static int read_steps(const Header *h, const Kernels *kernels, Team *team, const
   int status = begin_walk(&walk, h, kernels, team, g, z_hat);
   if (status == OK) status = begin_coding(&s, walk.n);
   for (int k = 0; k < STEPS && status == OK; k++) {
-    status = walk_step(&walk, k);
-    if (status == OK) status = read_step(&s, &walk, d, code_all ? 0 : h->skip_below);
+    status = stopped(g) ? STOPPED : walk_step(&walk, k);
+    if (status == OK) status = read_step(&s, &walk, g, d, code_all ? 0 : h->skip_below);
     if (status == OK) place_step(&walk, k, y_hat);
   }
   end_walk(&walk);

@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -20,6 +22,8 @@
 #define USE_SSE2
 #elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(AEI_PLAIN)
 #define USE_NEON
+#elif defined(__wasm_simd128__) && !defined(AEI_PLAIN)
+#define USE_WASM
 #endif
 
 #define JOIN2(a, b) a##b
@@ -70,6 +74,17 @@ typedef __m128i Vector;
 #define DOT(sum, a, b) _mm_add_epi32(sum, _mm_madd_epi16(a, b))
 #define ENERGY_STEP 8
 #define ENERGY_ADD(sum, v) _mm_add_epi32(sum, _mm_srli_epi32(_mm_madd_epi16(v, v), 8))
+#elif defined(USE_WASM)
+enum { PLACES = 4, WIDTH = 4 };
+#define EACH_PLACE(what) what(0) what(1) what(2) what(3)
+typedef v128_t Vector;
+#define LOAD(p) wasm_v128_load(p)
+#define STORE(p, v) wasm_v128_store(p, v)
+#define ZERO() wasm_i32x4_const_splat(0)
+#define PAIR(p) wasm_i32x4_splat(p)
+#define DOT(sum, a, b) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(a, b))
+#define ENERGY_STEP 8
+#define ENERGY_ADD(sum, v) wasm_i32x4_add(sum, wasm_u32x4_shr(wasm_i32x4_dot_i16x8(v, v), 8))
 #else
 enum { PLACES = 4, WIDTH = 0 };
 #endif
@@ -110,7 +125,7 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
   ONE(0); ONE(1); ONE(2); ONE(3); ONE(4); ONE(5); ONE(6); ONE(7);
 #undef ONE
 }
-#elif defined(USE_AVX2) || defined(USE_SSE2)
+#elif defined(USE_AVX2) || defined(USE_SSE2) || defined(USE_WASM)
 static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
 #define BEGIN(p) const i16 *x##p = x[p];
   EACH_PLACE(BEGIN)
@@ -262,6 +277,15 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
     if (residual) r = vqaddq_s16(r, vld1q_s16(residual + j));
     vst1q_s16(out + j, r);
   }
+#elif defined(USE_WASM)
+  for (int j = 0; j < 16; j += 8) {
+    const v128_t u = wasm_i32x4_shr(wasm_i32x4_add(LOAD(sums + j), LOAD(bias + j)), (u32)shift);
+    const v128_t v = wasm_i32x4_shr(wasm_i32x4_add(LOAD(sums + j + 4), LOAD(bias + j + 4)), (u32)shift);
+    v128_t r = wasm_i16x8_narrow_i32x4(u, v);
+    if (leaky) r = wasm_i16x8_max(r, wasm_i16x8_q15mulr_sat(r, wasm_i16x8_splat((i16)leaky)));
+    if (residual) r = wasm_i16x8_add_sat(r, LOAD(residual + j));
+    STORE(out + j, r);
+  }
 #else
   for (int j = 0; j < 16; j++) {
     i32 v = (i32)((u32)sums[j] + (u32)bias[j]) >> shift;
@@ -372,6 +396,14 @@ static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *
   }
 }
 
+#if defined(USE_AVX512) || defined(USE_AVX2) || defined(USE_SSE2)
+typedef __m128i Amount; /* that is shifted by */
+#define AMOUNT(by) _mm_cvtsi32_si128((int)(by))
+#elif defined(USE_WASM)
+typedef u32 Amount;
+#define AMOUNT(by) ((u32)(by))
+#endif
+
 #if defined(USE_AVX512) || defined(USE_AVX2)
 enum { STRIP = 16 }; /* channels at once */
 typedef __m256i Strip;
@@ -402,12 +434,24 @@ typedef __m128i Strip;
 #define STRIP_PACK(a, b) _mm_packs_epi32(a, b)
 #define STRIP_LEAKY(a, slope) _mm_max_epi16(a, scaled(a, _mm_set1_epi16(slope)))
 #define STRIP_DOT(sum, a, b) _mm_add_epi32(sum, _mm_madd_epi16(a, b))
+#elif defined(USE_WASM)
+enum { STRIP = 8 };
+typedef v128_t Strip;
+#define STRIP_LOAD(p) wasm_v128_load(p)
+#define STRIP_STORE(p, v) wasm_v128_store(p, v)
+#define STRIP_ZERO() wasm_i16x8_const_splat(0)
+#define STRIP_LOW(a, b) wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define STRIP_HIGH(a, b) wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define STRIP_SHIFT(a, by) wasm_i32x4_shr(a, by)
+#define STRIP_PACK(a, b) wasm_i16x8_narrow_i32x4(a, b)
+#define STRIP_LEAKY(a, slope) wasm_i16x8_max(a, wasm_i16x8_q15mulr_sat(a, wasm_i16x8_splat(slope)))
+#define STRIP_DOT(sum, a, b) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(a, b))
 #endif
 
 #if defined(STRIP_LOAD)
 /* One place of strips of channels; above, at, below: the place on the left, followed by the place and that on its right. */
 static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *half, const i16 *above, const i16 *middle,
-                                   const i16 *below, i64 strips, __m128i by, i16 *out) {
+                                   const i16 *below, i64 strips, Amount by, i16 *out) {
   const i64 C = l->cin;
   const i16 slope = (i16)l->leaky;
   for (i64 k = 0; k < strips * STRIP; k += STRIP, pairs += 10 * STRIP) {
@@ -471,7 +515,7 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
         half[b + STRIP / 2 + j / 2 + i] = wrapped(bias[b + j + 4 + i] + ((i64)1 << (l->shift - 1)));
       }
   }
-  const __m128i by = _mm_cvtsi32_si128((int)l->shift);
+  const Amount by = AMOUNT(l->shift);
   const i64 done = strips * STRIP;
 #elif defined(USE_NEON)
   i32 half[MOST_CHANNELS];
@@ -550,6 +594,7 @@ static void add(const i16 *x, const i16 *y, i64 n, i16 *out) {
   }
 }
 
+#if !defined(AEI_DECODER) /* which a decoder alone goes without: quantise.c calls these */
 /* Trellis._best's price of one value. */
 static inline float price_of(const Pricing *of, float size, float worth, i32 magnitude) {
   const i32 near = magnitude < of->nearer_count ? magnitude : of->nearer_count;
@@ -614,5 +659,10 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
   }
   return total;
 }
+
+#else
+#define price NULL
+#define viterbi NULL
+#endif
 
 const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi, add_up};

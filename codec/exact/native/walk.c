@@ -133,7 +133,7 @@ int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decod
     const i32 *more = (const i32 *)at(h, h->context_scale_bias) + g->row * z;
     for (i64 c = 0; c < z; c++) y.bias[c] = bias[c] + more[c];
     for (i64 turn = 0; turn <= 2 * (g->hz - 1) + g->wz - 1 && status == OK; turn++)
-      status = code_turn(&y, h, g, turn, d, e, z_hat, bits);
+      status = stopped(g) ? STOPPED : code_turn(&y, h, g, turn, d, e, z_hat, bits);
   }
   free_machine(&y.m);
   free(y.known);

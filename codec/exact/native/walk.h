@@ -9,7 +9,10 @@ typedef struct {
   i64 row;    /* gain index */
   i64 h, w;   /* of the grid of y */
   i64 hz, wz; /* of that of z */
+  i64 stop;   /* set by another thread: decoding is to end soon, with STOPPED */
 } Geometry;
+
+static inline int stopped(const Geometry *g) { return *(const volatile i64 *)&g->stop != 0; }
 
 /* One image on its way through the steps. n: latents of a step, h * w * M / 4, cell by cell, each in C order. */
 typedef struct {

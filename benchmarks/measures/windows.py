@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics import Metric
+from ..run import Point
 from .bdrate import rising
-from .metrics import Metric
-from .run import Point
 
 COVERED = 0.5  # of a window, by both curves, for an image to count
 SAMPLES = 300  # of the bootstrap

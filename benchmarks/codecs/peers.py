@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import payload
-from .codecs import PeerCodec
+from .base import PeerCodec
 
 JPEG_QUALITIES = (5, 10, 15, 25, 40, 55, 70, 80, 88, 94)
 WEBP_QUALITIES = (1, 5, 15, 30, 45, 60, 75, 85, 92, 97)

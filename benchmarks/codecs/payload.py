@@ -69,7 +69,7 @@ def png(data: bytes) -> int:
 
 def aei(data: bytes) -> int:
     """Bytes of the entropy-coded part of an .aei file."""
-    from ..formats import parse
+    from ...formats import parse
 
     return sum(entry.end - entry.start for entry in parse(data).entries)
 

@@ -1,0 +1,1 @@
+"""What is measured: quality of pictures, and rates at equal quality."""

@@ -1,0 +1,1 @@
+/* See stdlib.h: entropy.c includes it, and calls nothing of it. */

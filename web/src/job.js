@@ -1,0 +1,190 @@
+/** One image: which tiles, which bands, in which order, whoever does the work. */
+import { box, cellsOf, grown, intersection, tilesTouching } from "./container.js";
+import { DamagedFileError, UnsupportedError, aborted, unpackError } from "./errors.js";
+import { checkMemory, checkWork } from "./limits.js";
+import { neededCells } from "./synthesis.js";
+
+const BLOCK = 1024; // rows of pixels of a band of a tiled image, at least
+const LEAST_BAND = 256; // of a plain one that several workers share
+const FILTER_MARGIN = 3;
+// Of the estimate of memory, as the Python package has them.
+const LATENT_BYTES = 60, CELL_BYTES = 512, PAYLOAD_BYTES = 32, BAND_BYTES = 60000, BAND_CELLS = 1024;
+const CELL_PIXELS = 256;
+
+function checkedRegion(region, whole) {
+  if (region === undefined || region === null) return whole;
+  const numbers = Array.from(region);
+  if (numbers.length !== 4 || !numbers.every(Number.isInteger))
+    throw new UnsupportedError("region: give four whole numbers, left, top, width, height");
+  const wanted = box(...numbers), same = intersection(wanted, whole);
+  if (Math.min(wanted.width, wanted.height) < 1 || same.width !== wanted.width ||
+      same.height !== wanted.height)
+    throw new UnsupportedError(
+      `region ${numbers} is not within the image of ${whole.width}x${whole.height} pixels`);
+  return wanted;
+}
+
+/** Raises what the limits say of a box of a file, in the order of the Python package. */
+function checkCosts(file, model, wanted, size, limits) {
+  const { header, boxes, entries, side } = file;
+  const whole = box(0, 0, header.width, header.height), own = side || Math.max(header.width, header.height);
+  const margin = (model.halo + 1) * model.stride;
+  const touched = tilesTouching(grown(wanted, margin, whole), header.width, own);
+  let pixels = 0, payload = 0, longest = 0;
+  for (const i of touched) {
+    const bytes = entries[i].end - entries[i].start;
+    pixels += boxes[i].width * boxes[i].height;
+    payload += bytes;
+    longest = Math.max(longest, bytes);
+  }
+  checkWork(limits, Math.max(pixels, wanted.width * wanted.height), touched.length, payload);
+  const rows = Math.ceil((Math.max(BLOCK, own) + 2 * margin) / own) + 1;
+  const capacity = rows * (Math.ceil(wanted.width / own) + 2);
+  const tile = boxes[0].width * boxes[0].height, m = model.latents;
+  const window = BAND_BYTES * Math.max(BAND_CELLS, Math.ceil(wanted.width / model.stride));
+  const kept = Math.floor((Math.min(capacity, boxes.length) * tile * m * 4) / CELL_PIXELS);
+  const prior = Math.floor((tile * (m * LATENT_BYTES + CELL_BYTES)) / CELL_PIXELS) + PAYLOAD_BYTES * longest;
+  checkMemory(limits, 4 * size.width * size.height + kept + Math.max(window, prior));
+}
+
+/** Boxes of pixels that are painted by themselves, from the top. */
+function bandsOf(wanted, side, workers, multiple) {
+  let step = wanted.height;
+  if (side) step = side * Math.max(1, Math.floor(BLOCK / side));
+  else if (workers > 1)
+    step = Math.max(LEAST_BAND, Math.ceil(wanted.height / workers / multiple) * multiple);
+  const out = [];
+  for (let top = wanted.top; top < wanted.bottom; top += step)
+    out.push(box(wanted.left, top, wanted.width, Math.min(step, wanted.bottom - top)));
+  return out;
+}
+
+/** What one band needs: a task for `paint`, without its pieces, and the tiles that they are of. */
+function planBand(file, model, band, scale, small) {
+  const { header, side, planes } = file;
+  const whole = box(0, 0, header.width, header.height), grid = cellsOf(whole, model.stride);
+  const own = side || Math.max(header.width, header.height);
+  let window, wanted = band, outer = band;
+  if (small) {
+    window = cellsOf(band, model.stride);
+    wanted = box(band.left / scale, band.top / scale, Math.ceil(band.width / scale), Math.ceil(band.height / scale));
+  } else {
+    if (planes) outer = grown(band, FILTER_MARGIN, whole);
+    const [top, bottom] = neededCells(model.synthesis, outer.top, outer.bottom, grid.height);
+    const [left, right] = neededCells(model.synthesis, outer.left, outer.right, grid.width);
+    window = box(left, top, right - left, bottom - top);
+  }
+  const s = model.stride;
+  const pixels = intersection(
+    box(window.left * s, window.top * s, window.width * s, window.height * s), whole);
+  return {
+    tiles: tilesTouching(pixels, header.width, own),
+    task: {
+      model: model.fingerprint, gainIndex: header.gainIndex, grey: header.grey, box: band, window,
+      wanted, outer, scale: small ? scale : 1, reduce: small ? 1 : scale, planes: small ? null : planes,
+    },
+  };
+}
+
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw aborted();
+}
+
+/**
+ * Decode a file. runner: { workers, open, model, tile, paint }, see runners.js. options: { region,
+ * scale, limits, signal, onStart, onPreview, onBand, onProgress, preview }. Returns { width, height,
+ * data, metadata, header }.
+ */
+export async function decodeFile(runner, data, options) {
+  const { limits, signal, scale = 1 } = options;
+  throwIfAborted(signal);
+  const file = await runner.open({ data, limits });
+  const { header, side, boxes, entries } = file;
+  options.onStart?.(header, file.metadata ?? null);
+  throwIfAborted(signal);
+  const model = await runner.model(header.model, options);
+  const unit = Math.max(64, model.stride * model.hyperStride);
+  if (side % unit)
+    throw new DamagedFileError(`tiles of ${side} pixels do not suit the file's model`);
+  const whole = box(0, 0, header.width, header.height);
+  const wanted = checkedRegion(options.region, whole);
+  if (![1, 2, 4, 8].includes(scale)) throw new UnsupportedError(`scale ${scale}: choose 1, 2, 4 or 8`);
+  if (file.refused) throw unpackError(file.refused);
+  const size = { width: Math.ceil(wanted.width / scale), height: Math.ceil(wanted.height / scale) };
+  checkCosts(file, model, wanted, size, limits);
+  const small = scale in model.previews && wanted.left % scale === 0 && wanted.top % scale === 0;
+  if (!model.synthesis)
+    throw new UnsupportedError("the file's model has no integer synthesis, which browsers need");
+
+  const out = new Uint8ClampedArray(4 * size.width * size.height);
+  const inside = new Set(tilesTouching(wanted, header.width, side || Math.max(header.width, header.height)));
+  const tiles = new Map();
+  const tileOf = (i) => {
+    if (!tiles.has(i)) {
+      const { start, end, crc, codeAll } = entries[i], { width, height } = boxes[i];
+      const made = runner.tile({
+        model: model.fingerprint, gainIndex: header.gainIndex, payload: data.slice(start, end),
+        length: end - start, crc: side ? crc : null, number: i + 1, codeAll, width, height,
+        alpha: side ? (header.alpha ? "inside" : null) : file.alpha, wantsAlpha: inside.has(i),
+      }, signal);
+      made.catch(() => {}); // is awaited where it is wanted
+      tiles.set(i, made);
+    }
+    return tiles.get(i);
+  };
+
+  const bands = bandsOf(wanted, side, small ? 1 : runner.workers, model.stride)
+    .map((band) => planBand(file, model, band, scale, small));
+  const total = new Set(bands.flatMap((b) => b.tiles)).size + bands.length;
+  let steps = 0;
+  const progress = () => options.onProgress?.({ done: ++steps, total });
+  const painting = new Set();
+  let failed = null;
+  const paintBand = async ({ task, tiles: needed }, last, top) => {
+    const made = await Promise.all(needed.map(tileOf));
+    const pieces = needed.map((i, k) => ({ box: cellsOf(boxes[i], model.stride), y: made[k].y }));
+    const alphas = header.alpha
+      ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : [])) : null;
+    await runner.paint({ ...task, pieces, alphas }, last, signal, (band) => {
+      out.set(band.data, 4 * size.width * (top + band.top));
+      options.onBand?.({ ...size, top: top + band.top, rows: band.height, data: band.data });
+    });
+    progress();
+  };
+  for (let b = 0; b < bands.length && !failed; b++) {
+    const needed = new Set(bands.slice(b).flatMap((band) => band.tiles));
+    for (const i of tiles.keys()) if (!needed.has(i)) tiles.delete(i);
+    // the next band's tiles are asked for too, so that no worker waits
+    for (const i of new Set([...bands[b].tiles, ...(bands[b + 1]?.tiles ?? [])])) {
+      if (tiles.has(i)) continue;
+      tileOf(i).then(progress, () => {});
+    }
+    await Promise.all(bands[b].tiles.map(tileOf));
+    throwIfAborted(signal);
+    if (b === 0 && options.onPreview && !small) await showPreview(runner, file, model, options, tileOf);
+    const later = new Set(bands.slice(b + 1).flatMap((band) => band.tiles));
+    const last = !bands[b].tiles.some((i) => later.has(i)) && painting.size === 0;
+    const one = paintBand(bands[b], last, (bands[b].task.box.top - wanted.top) / scale)
+      .catch((error) => (failed ??= error)).finally(() => painting.delete(one));
+    painting.add(one);
+    if (painting.size >= runner.workers) await Promise.race(painting);
+  }
+  await Promise.all(painting);
+  throwIfAborted(signal);
+  if (failed) throw failed;
+  return { ...size, data: out, metadata: file.metadata, header };
+}
+
+/** A plain file's picture at an eighth of its sides, right from the latents. */
+async function showPreview(runner, file, model, options, tileOf) {
+  const { header, side, boxes } = file, scale = 8;
+  if (side || options.region || !(scale in model.previews)) return;
+  const whole = box(0, 0, header.width, header.height), { task } = planBand(file, model, whole, scale, true);
+  const { y, alpha } = await tileOf(0), rows = [];
+  const pieces = [{ box: cellsOf(boxes[0], model.stride), y }];
+  const alphas = header.alpha && alpha ? [{ box: whole, plane: alpha }] : null;
+  await runner.paint({ ...task, pieces, alphas }, false, options.signal, (band) => rows.push(band));
+  const { width, height } = task.wanted, data = new Uint8ClampedArray(4 * width * height);
+  for (const band of rows) data.set(band.data, 4 * width * band.top);
+  options.onPreview({ width, height, data });
+}
