@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import importlib
 import os
 import signal
 import sys
+import warnings
 
 import click
 
@@ -53,6 +53,8 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             hint = f"did you mean `aei {near[0]}`?" if near else "`aei --help` lists them"
             ctx.fail(f"no such command: {args[0]}; {hint}")
@@ -121,6 +123,8 @@ def _run() -> int:
     """Run the command that was named; its exit code."""
     from ..formats import AeiError
 
+    # what Pillow thinks of damaged metadata is said by us, in a sentence
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         if any("\0" in argument for argument in sys.argv):
             raise AeiError("an argument holds a zero byte, which is in no name of a file")
@@ -169,14 +173,16 @@ def _settle_streams() -> None:
 
 
 def _end_on_sigterm() -> None:
-    """Let SIGTERM end the process as Ctrl-C does: files half written go, those under way are
-    finished."""
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: files half written go."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, end)
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # no nohup
+                signal.signal(number, end)
 
 
 def _forget_stdout() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..codec.files.convert import Converted
 
 SOME_FAILED = 2  # exit code
+STOPPING = b"stopping; files under way are finished first (again to stop at once)"
 
 
 def options(function):
@@ -160,8 +161,8 @@ def execute(
                     outcomes.append(outcome)
                     report(outcome)
                     advance(outcome)
-                if stopped():
-                    raise KeyboardInterrupt
+                if number := stopped():
+                    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         finished = True
     finally:
         _summary(plan, outcomes, verb, time.perf_counter() - start, finished)
@@ -170,30 +171,34 @@ def execute(
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, which says at once what happens now; a second time, it
-    interrupts."""
-    pressed: list[bool] = []
+def _stopping() -> Iterator[Callable[[], int]]:
+    """The number of the signal that asked to stop, or 0: Ctrl-C, or one that ends a service. What
+    happens then is said at once; a second one ends the process at once, without half a file."""
+    asked: list[int] = []
 
-    def press(number: int, frame: object) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
+    def stop(number: int, frame: object) -> None:
+        again = bool(asked)
+        asked.append(number)
+        text = b"stopped: files under way are lost" if again else STOPPING
         if not out.MODE.quiet and not out.MODE.json:
             # straight to the terminal: a signal may come while something else is being written
-            os.write(
-                2, b"\naei: stopping; files under way are finished first (again to stop at once)\n"
-            )
+            os.write(2, b"\naei: " + text + b"\n")
+        if again:
+            from ..codec.files.storage import remove_own_parts
 
+            remove_own_parts()
+            os._exit(128 + number)
+
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as of jobs in the background
+                before[number] = signal.signal(number, stop)
     try:
-        before = signal.signal(signal.SIGINT, press)
-    except ValueError:  # not in the main thread
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
+        yield lambda: asked[0] if asked else 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _nothing_found(plan: Plan) -> str:

@@ -112,12 +112,15 @@ def web(source: str | None, output: Path, force: bool) -> None:
       aei model web -o site/models
       aei model web my.bundle -o site/models --force
     """
-    from ..codec.training.export.web import write_weights
+    from ..codec.files.storage import write_atomic
+    from ..codec.training.export.web import file_name, pack_weights
 
-    path = write_weights(_open(source), output, force)
-    size = path.stat().st_size
-    out.emit(file=str(path), bytes=size)
-    out.say(f"{path}: {size:,} bytes")
+    bundle = _open(source)
+    path, data = output / file_name(bundle), pack_weights(bundle)
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data, overwrite=force)
+    out.emit(file=str(path), bytes=len(data))
+    out.say(f"{path}: {len(data):,} bytes")
 
 
 @command.command("quantize")

@@ -24,7 +24,7 @@ from .pixels import images
 from .pixels.metadata import info_of
 from .pixels.side_channels import AlphaRows, alpha_span, read_metadata
 from .settings import is_number
-from .windows import STRIP, TileCache, WindowSynthesis, blocks_of, rows_of_tiles
+from .windows import STRIP, TileCache, WindowSynthesis, blocks_of, tiles_at_once
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,12 +56,14 @@ def decode(
     metadata = read_metadata(contents.sections, limits)
     tiles = tile_cache(model, contents, wanted, lost, limits)
     shown = WindowSynthesis.of(model, contents, tiles, limits.checker)
+    # Small images come straight from the latents where the model has a matrix for it.
+    small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
+    in_rows = model.bundle.synthesis is not None and not small
+    tiles.capacity = tiles_at_once(wanted, _side(contents), model.margin, in_rows)
     size = -(-wanted.width // scale), -(-wanted.height // scale)
     _check_price(model, contents, wanted, size, tiles, limits)
     canvas = Image.new(header.mode, size)
     alpha = AlphaRows(contents, wanted, lost) if header.alpha else None
-    # Small images come straight from the latents where the model has a matrix for it.
-    small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
     for box, pixels in shown.previews(wanted, scale) if small else shown.bands(wanted, scale):
         limits.check_cancelled()
         left, top = box.left - wanted.left, box.top - wanted.top
@@ -143,7 +145,7 @@ def tile_cache(
             return np.zeros((h, w, prior.latents), np.int32)
 
     side = _side(contents)
-    capacity = rows_of_tiles(wanted, side, model.margin)
+    capacity = tiles_at_once(wanted, side, model.margin, False)
     return TileCache(contents.boxes, side, header.width, capacity, decoded)
 
 

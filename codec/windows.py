@@ -79,9 +79,10 @@ class TileCache:
         return out
 
 
-def rows_of_tiles(wanted: Box, side: int, margin: int) -> int:
-    """How many tiles a row of blocks needs at once, with those above and below it."""
-    rows = -(-(max(BLOCK, side) + 2 * margin) // side) + 1
+def tiles_at_once(wanted: Box, side: int, margin: int, in_rows: bool) -> int:
+    """How many tiles are needed at once: in_rows, of pictures that are made row by row, those of a
+    row; else those of a row of blocks, with those above and below it."""
+    rows = 1 if in_rows else -(-(max(BLOCK, side) + 2 * margin) // side) + 1
     return rows * (-(-(min(STRIP, wanted.width) + 2 * margin) // side) + 2)
 
 

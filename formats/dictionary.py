@@ -1,7 +1,7 @@
-"""What metadata is full of: the preset dictionary of its zlib streams (docs/FORMAT.md, section 1).
+"""What metadata is full of: the preset dictionary of its zlib streams (specification, section 1).
 
 The likeliest strings stand last, where references to them are shortest. Never to be changed: files
-name it by its Adler-32. Another one would be another entry of docs/FORMAT.md.
+name it by its Adler-32. Another one would be another entry of docs/format/specification.md.
 """
 
 from __future__ import annotations

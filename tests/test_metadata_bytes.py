@@ -13,6 +13,7 @@ from aei.codec.pixels.profiles import (
     ADOBE_CURVE,
     ADOBE_RGB,
     KNOWN,
+    NAMES,
     SRGB,
     known_profile,
     make_profile,
@@ -44,6 +45,7 @@ def looks(profile: bytes, pixels: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("number", list(KNOWN))
 def test_known_profiles_come_back_as_themselves(number):
     profile = known_profile(number)
+    assert NAMES[number].encode("utf-16-be") in profile
     assert number_of_profile(profile) == number
     sections = pack_metadata({"icc_profile": profile})
     assert sections == {ICC: bytes([number])}

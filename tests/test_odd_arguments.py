@@ -208,17 +208,18 @@ def test_a_codec_of_one_thread_has_numpy_on_one(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_says_so_at_once_and_counts_what_was_finished(tmp_path):
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_answered_at_once_and_what_was_finished_is_counted(tmp_path, name, code):
     for i in range(5):
         Image.fromarray(IMAGE).save(tmp_path / f"{i}.png")
-    code = """
+    program = f"""
     import os, signal, sys, threading, time
     from aei.codec.files import convert
     real = convert.encode_file
     def slow(*arguments):
         if not hasattr(slow, "begun"):
             slow.begun = True
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.{name})
         time.sleep(1)
         return real(*arguments)
     convert.encode_file = slow
@@ -227,7 +228,7 @@ def test_ctrl_c_says_so_at_once_and_counts_what_was_finished(tmp_path):
     main()
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)],
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -235,8 +236,64 @@ def test_ctrl_c_says_so_at_once_and_counts_what_was_finished(tmp_path):
     at = time.monotonic()
     rest = process.stderr.read()
     assert time.monotonic() - at > 0.3  # it was said before the files were finished
-    assert process.wait(60) == 130
+    assert process.wait(60) == code
     assert "stopping" in "".join(lines)
     made = len(list((tmp_path / "out").glob("*.aei")))
     assert f"{made} encoded" in rest
     assert f"stopped with {5 - made} files to do" in rest
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_signal_ends_at_once_without_half_a_file(tmp_path, name, code):
+    for i in range(3):
+        Image.fromarray(IMAGE).save(tmp_path / f"{i}.png")
+    program = f"""
+    import os, signal, sys, time
+    from aei.codec.files import storage
+    def slow(temporary, path, overwrite):
+        print(temporary.exists(), flush=True)
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(1)
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(100)
+    storage._give_name = slow
+    sys.argv = ["aei", "encode", sys.argv[1], "-o", sys.argv[1] + "/out", "--jobs", "1"]
+    from aei.cli.main import main
+    main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "True\n"
+    assert done.returncode == code
+    assert "stopping" in done.stderr
+    assert "stopped: files under way are lost" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_signals_that_are_ignored_stay_ignored(tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    program = """
+    import os, signal, sys
+    for name in ("SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    from aei.codec.files import convert
+    real = convert.encode_file
+    def encode(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return real(*arguments)
+    convert.encode_file = encode
+    sys.argv = ["aei", "encode", sys.argv[1], "-o", sys.argv[1] + "/out"]
+    from aei.cli.main import main
+    main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "a.aei").exists()

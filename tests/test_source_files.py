@@ -377,3 +377,21 @@ def test_broken_exif_costs_no_picture(codec, format_):
         made = encode_file(data, codec, EncodeOptions(metadata=not strip)).data
         assert opened(decode_file(made, Codec(), format_).data).size == (96, 64)
         assert max(opened(thumbnail(made, 32)).size) <= 32
+
+
+def test_the_command_says_nothing_of_pillows_warnings(tmp_path):
+    import subprocess
+    import sys
+
+    (tmp_path / "a.png").write_bytes(saved(Image.fromarray(PHOTO), "PNG", exif=BROKEN))
+    program = "import sys; from aei.cli.main import main; main()"
+    for line in (
+        ["encode", "a.png", "--strip"],
+        ["encode", "a.png", "-f"],
+        ["decode", "a.aei", "-o", "b.tif"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *line], cwd=tmp_path, capture_output=True, timeout=60
+        )
+        assert done.returncode == 0
+        assert all(text.startswith(b"aei: ") for text in done.stderr.splitlines()), done.stderr

@@ -17,7 +17,8 @@ from aei.codec.exact.prior import fingerprint
 from aei.codec.models.bundle import Bundle, default_bundle, read_arrays
 from aei.codec.models.parts import add_hashes, hashes_of
 from aei.formats import AeiError, ModelError
-from golden_files import GOLDEN
+from aei.formats.tiles import Box
+from golden_files import FACTS, GOLDEN, read
 from safetensors.numpy import save_file
 
 # What a model without integer transforms is read from, and one with.
@@ -204,6 +205,31 @@ def test_damage_to_any_file_of_the_shipped_model_is_noticed(tmp_path):
     Codec(folder).decode(data)
 
 
+def test_weights_that_a_graph_takes_from_another_file_are_checked(tmp_path, capfd):
+    source = default_bundle().path
+    folder = tmp_path / "base"
+    shutil.copytree(source, folder)
+    name = "synthesis.safetensors"
+    assert name.encode() in (source / "g_s.onnx").read_bytes()
+    data = (source / name).read_bytes()
+    for bad in (data[: len(data) // 2], data[:-64] + bytes(64)):
+        (folder / name).write_bytes(bad)
+        with pytest.raises(ModelError, match="reinstall the model"):
+            Codec(folder).transforms.synthesis(
+                np.zeros((2, 2, 320), np.int32), 9, 6, Box(0, 0, 32, 32)
+            )
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["training.safetensors", "g_s_gradient.onnx", "synthesis.json"])
+def test_a_bundle_that_lacks_a_file_is_not_used(tmp_path, name):
+    folder = tmp_path / "base"
+    shutil.copytree(default_bundle().path, folder)
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        Codec(folder)
+
+
 def test_a_file_that_the_manifest_does_not_name_is_not_used(bundle):
     add_hashes(bundle)
     path = bundle / "manifest.json"
@@ -235,12 +261,16 @@ def test_restoring_bundles_are_checked_too(tmp_path):
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="knows two machines")
+@pytest.mark.parametrize("core", ["auto", "numpy"])
 @pytest.mark.parametrize("mode", ["up", "down", "zero"])
-def test_other_rounding_modes(mode, aei_file, codec, tmp_path):
+def test_other_rounding_modes(mode, core, aei_file, codec, tmp_path):
     x86 = {"up": 0x800, "down": 0x400, "zero": 0xC00}
     arm = {"up": 0x400000, "down": 0x800000, "zero": 0xC00000}
     value = (x86 if platform.machine() == "x86_64" else arm)[mode]
     (tmp_path / "a.aei").write_bytes(aei_file)
+    filtered = "filter-grey-170x100-tiles"
+    other = GOLDEN / f"{FACTS[filtered]['bundle']}.bundle"
+    (tmp_path / "b.aei").write_bytes(read(filtered))
     code = f"""
 import ctypes, ctypes.util, sys
 from aei.codec import Codec
@@ -249,6 +279,8 @@ data = open({str(tmp_path / "a.aei")!r}, "rb").read()
 libm = ctypes.CDLL(ctypes.util.find_library("m"))
 assert libm.fesetround({value}) == 0
 print(codec.latents_sha256(data))
+print(codec.pixels_sha256(data))
+print(Codec({str(other)!r}).pixels_sha256(open({str(tmp_path / "b.aei")!r}, "rb").read()))
 
 import numpy as np
 from aei.codec.exact import interpreter
@@ -257,6 +289,12 @@ def rescale(a, shift, bias=0.0):
 interpreter.rescale = rescale
 assert interpreter.known_answer() == all(2.0**-s == 1 / (1 << s) for s in range(1, 33))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "AEI_CORE": core},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == codec.latents_sha256(aei_file)
+    assert done.stdout.split() == [
+        codec.latents_sha256(aei_file), codec.pixels_sha256(aei_file),
+        Codec(other).pixels_sha256(read(filtered)),
+    ]  # fmt: skip

@@ -187,7 +187,8 @@ def test_one_bad_name_does_not_cost_the_others(run_aei, tmp_path, photo):
     assert "3 failed" in done.err
 
 
-def test_sigterm_leaves_no_parts(tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_no_parts(tmp_path, name):
     code = """
     import sys, time
     from aei.cli import main as m
@@ -209,6 +210,7 @@ def test_sigterm_leaves_no_parts(tmp_path):
     assert process.stdout.readline() == b"now\n"
     assert len(list(tmp_path.iterdir())) == 1
     time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    number = getattr(signal, name)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
     assert list(tmp_path.iterdir()) == []

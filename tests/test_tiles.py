@@ -298,3 +298,18 @@ def test_memory_is_bounded_before_it_is_allocated(codec, tiled):
     header = replace(parse(tiled).header, width=16384, height=16384)
     with pytest.raises(LimitError, match="MiB"):
         codec.decode(pack(header, [(b"\1", False)], side=16384), region=(0, 0, 8, 8))
+
+
+def test_every_tile_is_decoded_once(codec, tiled, monkeypatch):
+    """Pictures are made row by row, so a row of tiles is kept, and no more."""
+    from aei.codec import decoder
+
+    seen: list[int] = []
+    decoded = decoder.tile_latents
+    monkeypatch.setattr(
+        decoder,
+        "tile_latents",
+        lambda model, contents, i: seen.append(i) or decoded(model, contents, i),
+    )
+    codec.decode(tiled)
+    assert sorted(seen) == list(range(len(parse(tiled).boxes)))

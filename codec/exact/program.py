@@ -7,6 +7,7 @@ leaves int32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,7 +52,7 @@ class Layer:
     def matrix(self) -> np.ndarray:
         """Of a `conv1x1`: float64 (C, D), times 2^-shift."""
         assert self.weight is not None
-        return np.ascontiguousarray(self.weight.T * 2.0**-self.number)
+        return np.ascontiguousarray(self.weight.T * math.ldexp(1, -self.number))
 
     @cached_property
     def filters(self) -> np.ndarray:

@@ -9,6 +9,7 @@ does not grow with a picture's height and no pixel is worked out twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def row(layer: Layer, x: np.ndarray, gain_index: int) -> np.ndarray:
 def conv1x1(layer: Layer, x: np.ndarray) -> np.ndarray:
     """int16 (h, w, C) -> int16 (h, w, D)."""
     h, w, c = x.shape
-    weight, bias = layer.matrix, layer.rounding * 2.0**-layer.number
+    weight, bias = layer.matrix, layer.rounding * math.ldexp(1, -layer.number)
     d = weight.shape[1]
     out = np.empty((h, w, d), np.int16)
     for rows in _slabs(h, w * max(c, d)):

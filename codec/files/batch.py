@@ -9,9 +9,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...formats import AeiError
 from ...formats.errors import shown
@@ -19,6 +19,9 @@ from ..cpus import available_cpus
 from ..reading import read_regular
 from .convert import Converted
 from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +295,7 @@ def run(
     convert: Callable[[bytes], Converted],
     jobs: int,
     overwrite: bool = False,
-    stop: Callable[[], bool] | None = None,
+    stop: Callable[[], object] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a
     file is begun; once it says True, those under way are finished and no other is begun.
@@ -323,6 +326,8 @@ def run(
         return Outcome(task.source, task.target, FAILED, message=message, reason=reason)
 
     # Threads will do: ONNX Runtime, NumPy and Pillow work outside Python's lock.
+    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
     pool = ThreadPoolExecutor(jobs)
     waiting = iter(tasks)
     running: set[Future[Outcome]] = set()

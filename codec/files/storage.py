@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import select
 import stat
 import time
@@ -20,6 +19,9 @@ PART_PREFIX, PART_SUFFIX = ".aei-", ".part"
 # to a process that was killed.
 STALE_SECONDS = 60
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+_parts: set[Path] = set()  # that are being written
 
 
 class OutputError(AeiError):
@@ -51,9 +53,10 @@ def write_atomic(
             return
         if os.path.islink(path) and overwrite:
             path = Path(os.path.realpath(path))
-        name = path.parent / f"{PART_PREFIX}{secrets.token_hex(8)}{PART_SUFFIX}"
+        name = path.parent / f"{PART_PREFIX}{os.urandom(8).hex()}{PART_SUFFIX}"
         with name.open("xb") as file:
             temporary = name
+            _parts.add(name)
             file.write(data)
             file.flush()
             if overwrite:
@@ -75,6 +78,14 @@ def write_atomic(
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+            _parts.discard(temporary)
+
+
+def remove_own_parts() -> None:
+    """Delete what this process has half written, before it ends without further ado."""
+    for part in list(_parts):
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
 def write_all(file: Any, data: bytes) -> None:

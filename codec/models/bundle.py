@@ -19,7 +19,7 @@ from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
 from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
 from .arrays import arrays_of
-from .parts import MANIFEST, MOST_JSON_BYTES, read_json, read_part
+from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
@@ -60,6 +60,7 @@ class Bundle:
             raise ModelError(
                 f"{self.path}: not a model bundle (no readable manifest.json)"
             ) from None
+        check_whole(self.path, self.manifest)
 
     def _checked(self) -> tuple[float, float] | None:
         """Look at the manifest's values; lambda's least and most. Raises ValueError or

@@ -43,14 +43,27 @@ def read_part(path: Path, most: int = MOST_BYTES, *, hashed: bool = True) -> byt
 def check_parts(folder: Path, name: str) -> None:
     """Look at a file that a library will open by its name, and at what else lies in its folder,
     which the file may refer to. Raises ModelError."""
+    others = []
     try:
         for entry in os.scandir(folder):
             mode = os.stat(entry.path).st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise ModelError(f"{entry.path}: a model bundle holds regular files only")
+            others.append(entry.name)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be read ({error.strerror or error})") from None
-    read_part(folder / name)
+    data = read_part(folder / name)
+    for other in others:  # weights that the graph takes from another file
+        if other != name and other.endswith(".safetensors") and other.encode() in data:
+            read_part(folder / other)
+
+
+def check_whole(folder: Path, manifest: dict[str, Any]) -> None:
+    """Look whether all files that a manifest names are there. Raises ModelError."""
+    names = manifest.get(FILES)
+    for name in names if isinstance(names, dict) else ():
+        if not os.path.lexists(folder / name):
+            raise ModelError(f"{folder}: {name} is missing; reinstall the model")
 
 
 def read_json(path: Path) -> dict[str, Any]:

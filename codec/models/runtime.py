@@ -96,7 +96,7 @@ def _open(file: Path, threads: int | None, what: str) -> Any:
     check_parts(file.parent, file.name)
     ort = onnxruntime()
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong comes as an exception too
     options.intra_op_num_threads = threads or 0
     # Threads that wait for the next run in a loop take the cores from another session's, and from
     # NumPy's: g_s and its end took 107 ms one after the other instead of 54.
@@ -104,7 +104,8 @@ def _open(file: Path, threads: int | None, what: str) -> Any:
     try:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever the library raises at a bad file
-        raise ModelError(f"{file}: the {what} cannot be loaded ({error})") from None
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{file}: the {what} cannot be loaded ({said})") from None
 
 
 def _after_fork() -> None:

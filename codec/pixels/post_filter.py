@@ -12,6 +12,7 @@ finds one is its own affair.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -287,6 +288,6 @@ def _activity(padded: np.ndarray) -> np.ndarray:
 
 def _hats(activity: np.ndarray, knots: int) -> np.ndarray:
     """The share of each knot at each pixel: float32 (knots, h w), which add up to one."""
-    place = (activity.ravel() * (knots - 1) // TOP_ACTIVITY) * np.float32(2.0**-FINE)
+    place = (activity.ravel() * (knots - 1) // TOP_ACTIVITY) * np.float32(math.ldexp(1, -FINE))
     shares = np.abs(place - np.arange(knots, dtype=np.float32)[:, None])
     return np.maximum(0, 1 - shares, out=shares)

@@ -68,12 +68,16 @@ def profile_of_png(info: dict[Any, Any], grey: bool) -> bytes:
 
 
 def make_profile(
-    primaries: tuple[float, ...], curve: tuple[int, tuple[float, ...]], grey: bool = False
+    primaries: tuple[float, ...],
+    curve: tuple[int, tuple[float, ...]],
+    grey: bool = False,
+    name: str = "",
 ) -> bytes:
     """An ICC profile. primaries: x and y of white, red, green and blue; curve: function type and
-    parameters of a parametric curve. Raises ValueError, LinAlgError, struct.error."""
+    parameters of a parametric curve; name: shown to people. Raises ValueError, LinAlgError,
+    struct.error."""
     columns, adapt = _matrix(primaries)
-    name = "Grey of a PNG file" if grey else "Colours of a PNG file"
+    name = name or ("Grey of a PNG file" if grey else "Colours of a PNG file")
     tags = {b"desc": _text(name), b"cprt": _text("None"), b"wtpt": _xyz(D50)}
     if grey:
         tags[b"kTRC"] = _curve(curve)
@@ -146,7 +150,7 @@ def _text(text: str) -> bytes:
     )
 
 
-# What the one byte of a file stands for (docs/FORMAT.md): primaries, curve, grey.
+# What the one byte of a file stands for (docs/format/specification.md): primaries, curve, grey.
 ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 ADOBE_CURVE = (0, (563 / 256,))
 KNOWN: dict[int, tuple[tuple[float, ...], tuple[int, tuple[float, ...]], bool]] = {
@@ -156,6 +160,7 @@ KNOWN: dict[int, tuple[tuple[float, ...], tuple[int, tuple[float, ...]], bool]] 
     4: (SRGB, SRGB_CURVE, True),
     5: (SRGB, (0, (2.2,)), True),
 }
+NAMES = {1: "sRGB", 2: "Display P3", 3: "Adobe RGB (1998)", 4: "sRGB grey", 5: "Grey, gamma 2.2"}
 SAMPLES = np.linspace(0, 1, 256)
 # How far two profiles may be apart and be the same: colorants of sRGB's usual profiles differ by up
 # to 0.0006, their curves, tables of 16 bits, by less than a third of a level of 255.
@@ -167,7 +172,7 @@ MORE = {b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1", b"D2B2", b"D2B3"}
 @functools.cache
 def known_profile(number: int) -> bytes | None:
     """The profile that a number of a file stands for."""
-    return make_profile(*KNOWN[number]) if number in KNOWN else None
+    return make_profile(*KNOWN[number], NAMES[number]) if number in KNOWN else None
 
 
 def number_of_profile(profile: bytes) -> int | None:

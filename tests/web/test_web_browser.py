@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from aei.codec import Codec
+from aei.formats import parse
 from browsers import NAMES, command_of, opened
 from PIL import Image, ImageCms
 from serving import serve
+from web_fixtures import models, photographs
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
@@ -97,6 +100,34 @@ def test_a_policy_that_forbids_workers_is_said(browser, folders):
 def picture(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([x * 255 // width, y * 255 // height, (x + y) * 2 % 256], 2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def long_files() -> dict[str, bytes]:
+    """Files of several bands: without tiles but with a post-filter; with tiles and alpha."""
+    codec = golden_files.codec_of("finish")
+    rng = np.random.default_rng(0)
+    colour = picture(2600, 150) // 2 + rng.integers(0, 128, (2600, 150, 3), np.uint8)
+    alpha = np.broadcast_to(np.arange(2600)[:, None] % 256, (2600, 150)).astype(np.uint8)
+    plain = codec.encode(colour[:2000], 70, effort=1, tune="psnr")
+    assert 5 in parse(plain).sections
+    tiled = codec.encode(np.dstack([colour, alpha]), 70, tile_side=128)
+    return {"plain": plain, "tiled": tiled}
+
+
+def test_many_bands_make_one_picture(browser, folders, long_files):
+    codec, cases, wanted = golden_files.codec_of("finish"), [], {}
+    regions = [None, [3, 700, 100, 1100], [8, 16, 140, 1900]]
+    for name, data in long_files.items():
+        for scale in (1, 2, 8):
+            for k, region in enumerate(regions):
+                case = {"name": f"{name} {scale} {k}", "scale": scale, "region": region}
+                image = codec.decode(data, region=region, scale=scale)
+                wanted[case["name"]] = hashlib.sha256(image.tobytes()).hexdigest()
+                cases.append(case | {"url": f"/files/{name}.aei", "mode": image.mode})
+    files = {f"/files/{name}.aei": data for name, data in long_files.items()}
+    found = decoded(browser, folders, cases, files, POLICY, workers=3)
+    assert {name: verdict.get("pixels") for name, verdict in found.items()} == wanted
 
 
 @pytest.fixture(scope="module")

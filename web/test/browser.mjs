@@ -25,13 +25,13 @@ async function main() {
   aei.configure({ weights: "/models/", ...options });
   const out = [];
   channel.port1.postMessage(0);
-  for (const { name, url, mode } of cases) {
+  for (const { name, url, mode, ...how } of cases) {
     const data = new Uint8Array(await (await fetch(url)).arrayBuffer());
     last = performance.now();
     longest = 0;
     const begin = performance.now();
     try {
-      const image = await aei.decode(data);
+      const image = await aei.decode(data, how);
       const ms = performance.now() - begin, blocked = longest;
       out.push({ name, pixels: mode ? await sha256(image, mode) : null, ms, blocked });
     } catch (error) {

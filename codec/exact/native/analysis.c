@@ -305,7 +305,7 @@ static int run_group(Run *s, i64 from, i64 to, char *whole) {
   const i64 most = longest < STRETCH_BYTES ? STRETCH_BYTES / longest : 1, rows = most < height ? most : height;
   const i64 width = s->images[s->layers[from].in].w * s->images[s->layers[from].in].c;
   Desk desks[MOST_THREADS] = {{NULL, {NULL, NULL}}};
-  const Group g = {s, from, to, rows, team_size(s->team), desks, whole};
+  const Group g = {s, from, to, rows, pieces_of(s->team, height), desks, whole};
   int status = OK;
   s->zeros = calloc((size_t)(width + PAD), sizeof *s->zeros);
   if (!s->zeros) status = NO_MEMORY;

@@ -284,8 +284,7 @@ static void make_part(const void *job, i64 piece, int worker) {
 
 static void make_rows(Picture *s, const Layer *l, i64 first, i64 n, i16 *out) {
   const Ring *x = s->rings + l->in;
-  const i64 cells = s->rings->width, threads = team_size(s->team);
-  const Rows job = {s, l, first, n, threads < cells ? threads : cells, out};
+  const Rows job = {s, l, first, n, pieces_of(s->team, s->rings->width), out};
   for (i64 i = 0; l->kind == DEPTHWISE && i < n + 2; i++) {
     const i64 r = first + i - 1;
     s->rows[i] = r < 0 || r >= x->total ? s->zeros : row_of(x, r);

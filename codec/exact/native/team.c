@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { LOOKS = 2000, PLACES_TOGETHER = 24 /* a multiple of every PLACES */ };
+enum { LOOKS = 2000, SHARES = 2 /* pieces of each thread */, PLACES_TOGETHER = 24 /* a multiple of every PLACES */ };
 
 static const struct timespec NAP = {0, 50000};
 
@@ -20,6 +20,7 @@ struct Team {
   _Atomic(Work) work;
   _Atomic(const void *) job;
   _Atomic i64 done;
+  atomic_int pieces;
 };
 
 int team_size(const Team *team) { return team ? team->threads : 1; }
@@ -37,11 +38,13 @@ static inline void wait(int looks) {
 #endif
 }
 
-/* The piece that a worker takes next, of those that are left, not none. */
+/* The piece that a worker takes next, of those that are left, not none: of its own share, or the one that another will take
+ * last. */
 static inline int choose(const Team *team, u64 left, int worker) {
-  for (int i = worker; i < MOST_PIECES; i += team->threads)
-    if (left >> i & 1) return i;
-  return __builtin_ctzll(left);
+  const int pieces = atomic_load_explicit(&team->pieces, memory_order_relaxed);
+  const u64 own = left >> (pieces * worker / team->threads);
+  const int next = own ? pieces * worker / team->threads + __builtin_ctzll(own) : -1;
+  return next >= 0 && next < pieces * (worker + 1) / team->threads ? next : 63 - __builtin_clzll(left);
 }
 
 /* Does a piece of the job there is; 0 where none is left. */
@@ -70,10 +73,16 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   const u64 number = (atomic_load_explicit(&team->ticket, memory_order_relaxed) >> MOST_PIECES) + 1;
   atomic_store_explicit(&team->work, work, memory_order_relaxed);
   atomic_store_explicit(&team->job, job, memory_order_relaxed);
+  atomic_store_explicit(&team->pieces, (int)pieces, memory_order_relaxed);
   atomic_store_explicit(&team->done, 0, memory_order_relaxed);
   atomic_store_explicit(&team->ticket, number << MOST_PIECES | (((u64)1 << pieces) - 1), memory_order_release);
   while (take_piece(team, 0)) {}
   for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) wait(looks);
+}
+
+i64 pieces_of(const Team *team, i64 most) {
+  const i64 wanted = team ? SHARES * team->threads : 1;
+  return most < 1 ? 1 : most < wanted ? most : wanted;
 }
 
 /* -- kernels -- */
@@ -101,7 +110,7 @@ static void conv_piece(const void *job, i64 piece, int worker) {
 
 void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n,
                 const i16 *residual, i16 *out) {
-  const Part p = {kernels, l, weight, bias, x, residual, NULL, n, 0, team_size(team), 0, out};
+  const Part p = {kernels, l, weight, bias, x, residual, NULL, n, 0, pieces_of(team, n / PLACES_TOGETHER), 0, out};
   share(team, conv_piece, &p, p.pieces);
 }
 
@@ -115,7 +124,7 @@ static void depthwise_piece(const void *job, i64 piece, int worker) {
 
 void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias,
                      const i16 *const *rows, i64 n, i64 w, int fits, i16 *out) {
-  const Part p = {kernels, l, weight, bias, NULL, NULL, rows, n, w, team_size(team), fits, out};
+  const Part p = {kernels, l, weight, bias, NULL, NULL, rows, n, w, pieces_of(team, n), fits, out};
   share(team, depthwise_piece, &p, p.pieces);
 }
 
@@ -132,6 +141,7 @@ AEI_API Team *aei_open_team(int threads) {
   atomic_init(&team->work, NULL);
   atomic_init(&team->job, NULL);
   atomic_init(&team->done, 0);
+  atomic_init(&team->pieces, 0);
   return team;
 }
 

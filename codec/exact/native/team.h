@@ -14,8 +14,11 @@ typedef void (*Work)(const void *job, i64 piece, int worker);
 int team_size(const Team *team);
 
 /* All pieces of a job, at most MOST_PIECES, by the caller and by whichever helpers are free; returns when they are done.
- * Each worker looks at pieces worker, worker + threads, ... first: what it made before is in its caches. */
+ * Each worker begins with its own share of them, the same of each job: what it made before is in its caches. */
 void share(Team *team, Work work, const void *job, i64 pieces);
+
+/* Into how many pieces a team cuts a job of at most so many. */
+i64 pieces_of(const Team *team, i64 most);
 
 /* Where part i of n begins, if it is cut into `pieces`, at a multiple of `unit`. */
 static inline i64 cut(i64 n, i64 pieces, i64 unit, i64 i) {

@@ -13,7 +13,6 @@ import heapq
 import json
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ...models.bundle import Bundle
 
 MAGIC = b"AEIW\1"
-SUFFIX = ".aeiw"
 RUN = 64  # numbers that share a class, of a one-dimensional array or of differences
 ESCAPE_BITS = 70  # about, of a number that is escaped
 MOST_WEIGHED = 200_000  # numbers of an array whose classes are chosen with care
@@ -78,14 +76,9 @@ def pack_weights(bundle: Bundle) -> bytes:
     return b"".join([MAGIC, sizes.tobytes(), *small, stream])
 
 
-def write_weights(bundle: Bundle, folder: Path, overwrite: bool = False) -> Path:
-    """Write the file of a bundle into a folder, named by its fingerprint. Raises OutputError."""
-    from ...files.storage import write_atomic
-
-    path = folder / f"{bundle.fingerprint.hex()}{SUFFIX}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, pack_weights(bundle), overwrite=overwrite)
-    return path
+def file_name(bundle: Bundle) -> str:
+    """What the file of a bundle has to be called."""
+    return f"{bundle.fingerprint.hex()}.aeiw"
 
 
 # -- numbers --------------------------------------------------------------------------------------
