@@ -140,13 +140,13 @@ def test_no_circle_of_imports():
         walk(name, ())
 
 
-MODELS = {"aei.codec.models.base", "aei.codec.models.psnr"}  # folders without a module
+BUNDLES = {"aei.codec.models.base", "aei.codec.models.psnr"}  # folders without a module
 
 
 def test_packages_are_the_folders():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     folders = {p.parent.relative_to(ROOT) for top in TOPS for p in (ROOT / top).rglob("*.py")}
-    wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders} | MODELS
+    wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders} | BUNDLES
     setuptools = project["setuptools"]
     assert set(setuptools["packages"]) == wanted
     assert setuptools["package-dir"] == {n: n[4:].replace(".", "/") for n in wanted}

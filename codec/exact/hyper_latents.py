@@ -39,12 +39,15 @@ def steps(prior: Prior, h: int, w: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def decode(
-    prior: Prior, row: int, shape: tuple[int, int, int], read: Callable[[np.ndarray], np.ndarray]
+    prior: Prior,
+    gain_index: int,
+    shape: tuple[int, int, int],
+    read: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """z_hat, int32 of a shape (hz, wz, Z). read: gives the symbols of a step, int (n,), from their
     tables, int64 (n,)."""
     z_hat = np.zeros(shape)
-    seen = _Seen(prior, row, shape)
+    seen = _Seen(prior, gain_index, shape)
     for rows, columns in steps(prior, *shape[:2]):
         base, tables = seen.expected(rows, columns)
         values = read(tables.ravel()).reshape(base.shape) + base
@@ -53,18 +56,18 @@ def decode(
     return z_hat.astype(np.int32)
 
 
-def symbols_of(prior: Prior, row: int, z_hat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def symbols_of(prior: Prior, gain_index: int, z_hat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The symbol that each value is coded as, and its table: int32 and int64 (hz, wz, Z)."""
     rows, columns = (a.ravel() for a in np.indices(z_hat.shape[:2]))
-    seen = _Seen(prior, row, z_hat.shape)
+    seen = _Seen(prior, gain_index, z_hat.shape)
     seen.add(z_hat[rows, columns].astype(np.float64), rows, columns)
     base, tables = seen.expected(rows, columns)
     return z_hat - base.astype(np.int32).reshape(z_hat.shape), tables.reshape(z_hat.shape)
 
 
-def coded(prior: Prior, row: int, z_hat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def coded(prior: Prior, gain_index: int, z_hat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Symbols and tables of each step: int32 and int64 (n,)."""
-    symbols, tables = symbols_of(prior, row, z_hat)
+    symbols, tables = symbols_of(prior, gain_index, z_hat)
     return [(symbols[at].ravel(), tables[at].ravel()) for at in steps(prior, *z_hat.shape[:2])]
 
 
@@ -76,16 +79,16 @@ def bits_of_symbols(prior: Prior, symbols: np.ndarray, tables: np.ndarray) -> np
     return np.where(inside, bits[centre[tables] + np.where(inside, symbols, 0)], np.float32(1e6))
 
 
-def bits_of_z(prior: Prior, row: int, z_hat: np.ndarray) -> np.ndarray:
+def bits_of_z(prior: Prior, gain_index: int, z_hat: np.ndarray) -> np.ndarray:
     """Code length of each symbol of z_hat: float32 (hz, wz, Z)."""
-    return bits_of_symbols(prior, *symbols_of(prior, row, z_hat))
+    return bits_of_symbols(prior, *symbols_of(prior, gain_index, z_hat))
 
 
 class _Seen:
     """What is known of an image's z_hat, and what follows from it."""
 
-    def __init__(self, prior: Prior, row: int, shape: tuple[int, ...]):
-        self.prior, self.row = prior, row
+    def __init__(self, prior: Prior, gain_index: int, shape: tuple[int, ...]):
+        self.prior, self.gain_index = prior, gain_index
         self.context = prior.program.get("hyper_context")
         h, w, self.channels = shape
         # a row above, a column on the left and one on the right, of zeros
@@ -95,7 +98,7 @@ class _Seen:
         """values: float64 (n, Z), of places."""
         if self.context:
             scaled = run(
-                self.context["input"], self.prior.weights, self.row, z=values[:, np.newaxis]
+                self.context["input"], self.prior.weights, self.gain_index, z=values[:, np.newaxis]
             )
             self.known[rows + 1, columns + 1] = scaled[:, 0]
 
@@ -105,16 +108,18 @@ class _Seen:
         arrays, context = self.prior.weights, self.context
         if context is None:
             shape = len(rows), self.channels
-            tables = np.broadcast_to(arrays["rows.z_table"][self.row].astype(np.int64), shape)
+            tables = np.broadcast_to(
+                arrays["rows.z_table"][self.gain_index].astype(np.int64), shape
+            )
             return np.zeros(shape), tables
         view = np.concatenate(
             [self.known[rows + 1 + i, columns + 1 + j] for i, j in ABOVE_AND_LEFT], 1
         )
-        features = run(context["features"], arrays, self.row, view=view[:, np.newaxis])[:, 0]
+        features = run(context["features"], arrays, self.gain_index, view=view[:, np.newaxis])[:, 0]
         head, bias = features @ arrays[context["weight"]], arrays[context["bias"]]
         z = self.channels
         mean = clamp(rescale(head[:, :z].copy(), context["mean_shift"], bias[:z]))
-        bias = bias[z:] + arrays[context["scale_bias"]][self.row]
+        bias = bias[z:] + arrays[context["scale_bias"]][self.gain_index]
         scale = rescale(head[:, z:].copy(), context["scale_shift"], bias)
         scale = np.clip(scale, 0, context["levels"] - 1)
         phases = 1 << context["phase_bits"]

@@ -101,14 +101,14 @@ def shuffle(x: np.ndarray) -> np.ndarray:
 def run(
     program: list[dict],
     arrays: Mapping[str, np.ndarray],
-    row: int,
+    gain_index: int,
     check: Callable[[], None] | None = None,
     **inputs: np.ndarray,
 ) -> np.ndarray:
     """Run a list of layers on named registers and return the register the last layer wrote.
 
     program: dicts with `op`, `in` (a register name or two), `out`, and per kind `weight`, `bias`,
-    `multiplier` (names in `arrays`) and `shift`. row: gain index, picks the row of row arrays.
+    `multiplier` (names in `arrays`) and `shift`. gain_index: picks the row of row arrays.
     inputs: (h, w, C) float64 arrays holding integers, never modified. check: called before layers.
     """
     registers: dict[str, np.ndarray] = dict(inputs)
@@ -124,8 +124,8 @@ def run(
         elif op == "depthwise3x3":
             out = depthwise3x3(x, arrays[layer["weight"]], layer["shift"], arrays[layer["bias"]])
         elif op == "row":
-            bias = arrays[layer["bias"]][row] if "bias" in layer else 0.0
-            out = clamp(rescale(x * arrays[layer["multiplier"]][row], layer["shift"], bias))
+            bias = arrays[layer["bias"]][gain_index] if "bias" in layer else 0.0
+            out = clamp(rescale(x * arrays[layer["multiplier"]][gain_index], layer["shift"], bias))
         elif op == "leaky":
             out = leaky(x)
         elif op == "shuffle":

@@ -124,14 +124,14 @@ class Trellis:
         exact: np.ndarray,
         index: np.ndarray,
         error_bits: float | np.ndarray | None,
-        one: float,
+        unit: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values, int32 (n,), of the cheapest path, and 1 where the shifted quantiser makes them,
         int64 (n,).
 
         costs: Prior.costs. exact: float (n,), residuals, all of which take part, in quantisation
         steps; index: their scale indexes. error_bits: what a squared error of one step is worth in
-        bits; None: only errors count. one: a step in fixed point.
+        bits; None: only errors count. unit: a step in fixed point.
         """
         order = np.argsort(index, kind="stable")
         count = len(order)
@@ -147,7 +147,7 @@ class Trellis:
         for quantiser in (0, 1):
             for parity in (0, 1):
                 k = 2 * quantiser + parity
-                values[k], cost[k] = self._best(costs, size, scale, worth, one, quantiser, parity)
+                values[k], cost[k] = self._best(costs, size, scale, worth, unit, quantiser, parity)
         cost[:, count:] = 0
         branch = self._cheapest_path(cost.reshape(4, self.length, lanes)).ravel()[:count]
         chosen = values[branch, np.arange(count)]
@@ -162,14 +162,14 @@ class Trellis:
         size: np.ndarray,
         scale: np.ndarray,
         worth: np.ndarray | float | None,
-        one: float,
+        unit: float,
         quantiser: int,
         parity: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best magnitude of a parity under a quantiser, int32 (n,), and its cost: the nearest,
         or the next towards zero."""
         bits, centre, reach = costs
-        step = np.float32(2 * self.half_step / one)
+        step = np.float32(2 * self.half_step / unit)
         place = (size + np.float32(quantiser / 2) * step) / step
         nearest = np.rint((place - np.float32(parity)) / np.float32(2)).astype(np.int32)
         nearest = 2 * np.maximum(nearest, 0) + parity
@@ -177,7 +177,7 @@ class Trellis:
         table = self.tables_of(scale, shifted).astype(np.int64)
 
         def price(magnitude: np.ndarray) -> np.ndarray:
-            error: np.ndarray = size - (self.points(magnitude, scale, shifted) / one).astype(
+            error: np.ndarray = size - (self.points(magnitude, scale, shifted) / unit).astype(
                 np.float32
             )
             out: np.ndarray = error * error

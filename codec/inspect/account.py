@@ -61,21 +61,20 @@ def take_account(
     header, model = contents.header, codec.model_of_file(contents.header)
     check_model(model, contents)
     prior = model.prior
-    side, m = prior.program["stride"], prior.program["latents"]
+    side, m = prior.stride, prior.latents
     cells = np.zeros((-(-header.height // side), -(-header.width // side)))
     channels, square, magnitude, active = np.zeros(m), np.zeros(m), np.zeros(m), np.zeros(m)
     hyper = 0.0
-    one = float(1 << prior.program["mean_bits"])
     kept = []
     for i, (box, entry) in enumerate(zip(contents.boxes, contents.entries)):
         latents = tile_latents(model, contents, i)
         y_bits, z_bits = symbol_bits(prior, header.gain_index, latents, entry.code_all)
-        part = y_bits.sum(2) + spread(z_bits.sum(2), y_bits.shape, prior.program["hyper_stride"])
+        part = y_bits.sum(2) + spread(z_bits.sum(2), y_bits.shape, prior.hyper_stride)
         top, left = box.top // side, box.left // side
         cells[top : top + part.shape[0], left : left + part.shape[1]] = part
         channels += y_bits.sum((0, 1))
         hyper += float(z_bits.sum())
-        y = np.abs(latents.y_hat) / one
+        y = np.abs(latents.y_hat) / prior.unit
         square += np.square(y).sum((0, 1))
         magnitude += np.where(y >= 0.5, y, 0).sum((0, 1))
         active += (y >= 0.5).sum((0, 1))
@@ -133,18 +132,17 @@ def spread(bits: np.ndarray, shape: tuple[int, ...], block: int) -> np.ndarray:
 
 
 def symbol_bits(
-    prior: Prior, row: int, latents: Latents, code_all: bool
+    prior: Prior, gain_index: int, latents: Latents, code_all: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The code lengths of y, float64 (h, w, M), and of z, float64 (hz, wz, Z). A factorized prior
     codes y as it codes z: there, (h, w, M) and (h, w, 0)."""
-    program = prior.program
-    symbols, tables = symbols_of(prior, row, latents.z_hat)
+    symbols, tables = symbols_of(prior, gain_index, latents.z_hat)
     z_bits = code_lengths(prior, symbols.ravel(), tables.ravel()).reshape(symbols.shape)
-    if not program["steps"]:
+    if not prior.steps:
         return z_bits, z_bits[..., :0]
     h, w = latents.y_hat.shape[:2]
     y_bits = np.zeros(latents.y_hat.shape)
-    first = 0 if code_all else program["skip_below"]
+    first = 0 if code_all else prior.skip_below
 
     def residuals(mean, index, places):
         exact = gathered(latents.y_hat, places)
@@ -153,7 +151,7 @@ def symbol_bits(
         scatter(bits, places, y_bits)
         return exact - mean
 
-    walk(prior, row, latents.z_hat, (h, w), residuals)
+    walk(prior, gain_index, latents.z_hat, (h, w), residuals)
     return y_bits, z_bits
 
 
@@ -162,7 +160,7 @@ def symbols_at(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of symbols.reconstruct: int32 (n,), and the table of each. Offsets are below a
     step, so it is the nearest integer or the next."""
-    nearest = np.rint(points / (1 << prior.program["mean_bits"])).astype(np.int32)
+    nearest = np.rint(points / prior.unit).astype(np.int32)
     values = nearest
     if prior.offsets is not None:
         for candidate in (nearest - 1, nearest + 1, nearest):

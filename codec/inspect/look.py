@@ -212,7 +212,7 @@ def _response(seen: Look, channel: int, cells: Box) -> Response:
     side = 2 * model.bundle.halo + 1
     size = program.get("size")
     shape = (side, side) if size is None else (size[1] // stride, size[0] // stride)
-    impulse = np.zeros((*shape, program["latents"]), np.int32)
+    impulse = np.zeros((*shape, model.prior.latents), np.int32)
     rest = synthesis(impulse)
     middle = shape[0] // 2, shape[1] // 2
     impulse[(*middle, channel)] = max(1, round(amplitude * (1 << bits)))

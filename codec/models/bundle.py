@@ -135,14 +135,14 @@ class Bundle:
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from None
 
-    def bits_per_error(self, row: int) -> float | None:
+    def bits_per_error(self, gain_index: int) -> float | None:
         """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is
         worth in bits at a gain index: lambda 255^2 / 3. None for a model that does not say its
         lambdas, or has no graph of the gradient."""
         if self._lambda is None or not (self.path / "g_s_gradient.onnx").exists():
             return None
         least, most = self._lambda
-        return least * (most / least) ** (row / 255) * 255**2 / 3
+        return least * (most / least) ** (gain_index / 255) * 255**2 / 3
 
     @property
     def tune(self) -> str:
@@ -181,7 +181,7 @@ class Bundle:
             if not whole:
                 raise ModelError(f"{path}: {name} has no row for each gain index")
             rows[stem] = a
-        latents = self.prior.program["latents"]
+        latents = self.prior.latents
         for name in ("gain", "inverse_gain"):
             if name not in rows or rows[name].shape[1] != latents:
                 raise ModelError(

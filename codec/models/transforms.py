@@ -45,45 +45,47 @@ class Transforms:
             self._sessions.setdefault(name, Session(file, self._threads, "transform"))
         return self._sessions[name]
 
-    def _run(self, graph: str, name: str, value: np.ndarray, row: int, **gains) -> np.ndarray:
+    def _run(
+        self, graph: str, name: str, value: np.ndarray, gain_index: int, **gains
+    ) -> np.ndarray:
         """Run a graph on its one image input; its other inputs are rows of gains, or those
         given."""
         session = self._session(graph)
         inputs = {name: value, **gains}
         for other in session.get_inputs():
             if other.name not in inputs:
-                inputs[other.name] = self._row(f"{graph}.{other.name}", row)
+                inputs[other.name] = self._row(f"{graph}.{other.name}", gain_index)
         return session.run(None, inputs)[0]
 
-    def _row(self, name: str, row: int) -> np.ndarray:
+    def _row(self, name: str, gain_index: int) -> np.ndarray:
         if name not in self._rows:
             raise ModelError(f"{self._path}: the model has no gains called {name}")
-        return np.ascontiguousarray(self._rows[name][row][None, :, None, None])
+        return np.ascontiguousarray(self._rows[name][gain_index][None, :, None, None])
 
-    def analysis(self, x: np.ndarray, row: int) -> np.ndarray:
+    def analysis(self, x: np.ndarray, gain_index: int) -> np.ndarray:
         """g_a. x: float32 (1, 3, H, W), sides multiples of 16, range -0.5..0.5.
 
         Returns y, float32 (h, w, M) in quantisation steps, not rounded.
         """
-        y = self._run("g_a", "x", x, row)
-        gain = self._row("gain", row)
+        y = self._run("g_a", "x", x, gain_index)
+        gain = self._row("gain", gain_index)
         self._expect("g_a", y, (1, gain.shape[1], *y.shape[2:]))
         y *= gain
         return _channels_last(y)
 
-    def hyper_analysis(self, y: np.ndarray, row: int) -> np.ndarray:
+    def hyper_analysis(self, y: np.ndarray, gain_index: int) -> np.ndarray:
         """h_a. y: float32 (h, w, M). Returns z, float32 (hz, wz, Z), not rounded; a model without
         h_a codes y as z."""
         if "z_gain" not in self._rows and not (self._path / "h_a.onnx").exists():
             return y
-        z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), row)
-        gain = self._row("z_gain", row)
+        z = self._run("h_a", "y", np.ascontiguousarray(y.transpose(2, 0, 1)[None]), gain_index)
+        gain = self._row("z_gain", gain_index)
         self._expect("h_a", z, (1, gain.shape[1], *z.shape[2:]))
         z *= gain
         return _channels_last(z)
 
     def synthesis(
-        self, y_hat: np.ndarray, row: int, mean_bits: int, wanted: Box | None = None
+        self, y_hat: np.ndarray, gain_index: int, mean_bits: int, wanted: Box | None = None
     ) -> np.ndarray:
         """g_s. y_hat: int32 (h, w, M), fixed point with `mean_bits` fractional bits; wanted: the
         pixels to return, by default all.
@@ -91,19 +93,19 @@ class Transforms:
         Returns float32 (stride h, stride w, 3), or of `wanted`'s size, about -0.5..0.5, not
         clipped.
         """
-        x = self._run("g_s", "y", self._dequantised(y_hat, row, mean_bits), row)
+        x = self._run("g_s", "y", self._dequantised(y_hat, gain_index, mean_bits), gain_index)
         self._expect("g_s", x, (1, 3, *x.shape[2:]))
         if wanted is not None and (x.shape[2] < wanted.bottom or x.shape[3] < wanted.right):
             raise ModelError(f"{self._path}: g_s.onnx gives fewer pixels than it should")
         x = x[0]
         wanted = Box(0, 0, x.shape[2], x.shape[1]) if wanted is None else wanted
         if self._margin:
-            x = self._finished(x, row, wanted)
+            x = self._finished(x, gain_index, wanted)
         else:
             x = x[:, wanted.top : wanted.bottom, wanted.left : wanted.right]
         return x.transpose(1, 2, 0)
 
-    def _finished(self, x: np.ndarray, row: int, wanted: Box) -> np.ndarray:
+    def _finished(self, x: np.ndarray, gain_index: int, wanted: Box) -> np.ndarray:
         """The end of g_s, band by band. x: float32 (3, H, W), even sides, all that g_s has made,
         beyond which the network sees zeros. Returns float32 (3, h, w) of what is wanted."""
         whole = Box(0, 0, x.shape[2], x.shape[1])
@@ -113,7 +115,7 @@ class Transforms:
             outer = band.grown(self._margin, whole)
             left, above = outer.left & ~1, outer.top & ~1  # it works on cells of 2x2 pixels
             part = x[None, :, above : outer.bottom + 1 & ~1, left : outer.right + 1 & ~1]
-            done = self._run(FINISH, "x", np.ascontiguousarray(part), row)[0]
+            done = self._run(FINISH, "x", np.ascontiguousarray(part), gain_index)[0]
             done = done[:, top - above :, band.left - left :]
             place = slice(top - wanted.top, top - wanted.top + band.height)
             out[:, place] = done[:, : band.height, : band.width]
@@ -123,9 +125,9 @@ class Transforms:
         if a.shape != shape or a.ndim != 4 or a.dtype != np.float32:
             raise ModelError(f"{self._path}: {graph}.onnx gives {a.dtype} of a shape {a.shape}")
 
-    def _dequantised(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
+    def _dequantised(self, y_hat: np.ndarray, gain_index: int, mean_bits: int) -> np.ndarray:
         y = y_hat.transpose(2, 0, 1)[None].astype(np.float32)
-        y *= self._row("inverse_gain", row) * np.float32(2.0**-mean_bits)
+        y *= self._row("inverse_gain", gain_index) * np.float32(2.0**-mean_bits)
         return y
 
     @property
@@ -133,7 +135,7 @@ class Transforms:
         """Whether g_s is a linear map beside a network whose features have a gain."""
         return LAST_GAIN in {given.name for given in self._session("g_s").get_inputs()}
 
-    def linear_synthesis(self, y_hat: np.ndarray, row: int, mean_bits: int) -> np.ndarray:
+    def linear_synthesis(self, y_hat: np.ndarray, gain_index: int, mean_bits: int) -> np.ndarray:
         """What the linear path of g_s alone makes of latents; arguments and result as of
         `synthesis`.
 
@@ -141,14 +143,14 @@ class Transforms:
         does to latents that are zero: the difference is the linear path. The end of g_s is left
         out.
         """
-        y = self._dequantised(y_hat, row, mean_bits)
-        nothing = {LAST_GAIN: np.zeros_like(self._row(f"g_s.{LAST_GAIN}", row))}
-        x = self._run("g_s", "y", y, row, **nothing)
-        x -= self._run("g_s", "y", np.zeros_like(y), row, **nothing)
+        y = self._dequantised(y_hat, gain_index, mean_bits)
+        nothing = {LAST_GAIN: np.zeros_like(self._row(f"g_s.{LAST_GAIN}", gain_index))}
+        x = self._run("g_s", "y", y, gain_index, **nothing)
+        x -= self._run("g_s", "y", np.zeros_like(y), gain_index, **nothing)
         return x[0].transpose(1, 2, 0)
 
     def error_gradient(
-        self, y_hat: np.ndarray, row: int, target: np.ndarray, weight: np.ndarray
+        self, y_hat: np.ndarray, gain_index: int, target: np.ndarray, weight: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """How far g_s is from a target, and which way the latents should move.
 
@@ -158,12 +160,12 @@ class Transforms:
         on the target's far side, the gradient still pulls it back.
         """
         session = self._session("g_s_gradient")
-        gain = self._rows["inverse_gain"][row]
+        gain = self._rows["inverse_gain"][gain_index]
         y = np.ascontiguousarray((y_hat * gain).transpose(2, 0, 1)[None])
         inputs = {"y": y, "target": target, "weight": weight}
         for other in session.get_inputs():
             if other.name not in inputs:
-                inputs[other.name] = self._row(f"g_s.{other.name}", row)
+                inputs[other.name] = self._row(f"g_s.{other.name}", gain_index)
         error, gradient = session.run(["error", "gradient"], inputs, self._give_memory_back())
         return float(error), gradient[0].transpose(1, 2, 0) * gain
 
@@ -180,7 +182,7 @@ class Transforms:
         return (self._path / "g_s_gradient.onnx").exists()
 
     def pull_back(
-        self, y_hat: np.ndarray, row: int, mean_bits: int, direction: np.ndarray
+        self, y_hat: np.ndarray, gain_index: int, mean_bits: int, direction: np.ndarray
     ) -> np.ndarray:
         """The gradient by the latents of the sum of direction * g_s(latents): float32 (h, w, M),
         per quantisation step.
@@ -188,11 +190,11 @@ class Transforms:
         y_hat: as in `synthesis`; direction: float32 (h', w', 3), held constant. From the graph of
         the error's gradient, by a target that is half of `direction` away from what g_s gives.
         """
-        x = np.clip(self.synthesis(y_hat, row, mean_bits), -0.5, 0.5)
+        x = np.clip(self.synthesis(y_hat, gain_index, mean_bits), -0.5, 0.5)
         target = np.ascontiguousarray((x - direction / 2).transpose(2, 0, 1)[None], np.float32)
         weight = np.ones((1, 1, *target.shape[2:]), np.float32)
         steps = y_hat.astype(np.float32) * np.float32(2.0**-mean_bits)
-        return self.error_gradient(steps, row, target, weight)[1]
+        return self.error_gradient(steps, gain_index, target, weight)[1]
 
     def preview_scales(self, stride: int) -> tuple[int, ...]:
         """Reductions that `preview` can make: none for a model without one."""
@@ -201,13 +203,13 @@ class Transforms:
         finest = stride // PREVIEW_CELL
         return (finest, 2 * finest)
 
-    def preview(self, y_hat: np.ndarray, row: int, mean_bits: int, cell: int) -> np.ndarray:
+    def preview(self, y_hat: np.ndarray, gain_index: int, mean_bits: int, cell: int) -> np.ndarray:
         """A small image straight from the latents, by one matrix, without the network.
 
         y_hat: as in `synthesis`; cell: pixels in a cell of the grid, each way, 4 or 2.
         Returns float32 (cell h, cell w, 3), about -0.5..0.5, not clipped.
         """
-        gain = self._rows["inverse_gain"][row] * np.float32(2.0**-mean_bits)
+        gain = self._rows["inverse_gain"][gain_index] * np.float32(2.0**-mean_bits)
         weight, bias = self._rows["preview.weight"], self._rows["preview.bias"]
         n = PREVIEW_CELL // cell
         weight, bias = (

@@ -47,7 +47,7 @@ class Synthesis:
     fractional bits of latents in fixed point."""
 
     transforms: Transforms
-    row: int
+    gain_index: int
     mean_bits: int
     halo: int
 
@@ -69,7 +69,7 @@ class Synthesis:
         out = np.empty((1, 3, stride * h, stride * w), np.float32)
         for cells, _, own, place in self._blocks(h, w, stride):
             fixed = np.rint(window[cells] * np.float32(1 << self.mean_bits)).astype(np.int32)
-            x = self.transforms.synthesis(fixed, self.row, self.mean_bits, own)
+            x = self.transforms.synthesis(fixed, self.gain_index, self.mean_bits, own)
             out[0][:, place[0], place[1]] = x.transpose(2, 0, 1)
         return np.clip(out, -0.5, 0.5, out=out)
 
@@ -84,7 +84,9 @@ class Synthesis:
             part = np.zeros((1, 1, *pixels[0, 0][around].shape), np.float32)
             part[0, 0][own.slices] = weight[0, 0][place]
             target = np.ascontiguousarray(pixels[:, :, around[0], around[1]])
-            error, slopes = self.transforms.error_gradient(window[cells], self.row, target, part)
+            error, slopes = self.transforms.error_gradient(
+                window[cells], self.gain_index, target, part
+            )
             total += error
             gradient[cells] += slopes
         return total, gradient

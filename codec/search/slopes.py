@@ -31,7 +31,7 @@ Tape = list[tuple[dict, np.ndarray | None]]
 
 
 def forward(
-    program: list[dict], weights: Mapping[str, np.ndarray], row: int, **registers: np.ndarray
+    program: list[dict], weights: Mapping[str, np.ndarray], gain_index: int, **registers: np.ndarray
 ) -> tuple[np.ndarray, Tape]:
     """What interpreter.run gives, about, and the tape for the way back. weights: float32."""
     tape: Tape = []
@@ -47,9 +47,9 @@ def forward(
             out = _depthwise(x, weights[layer["weight"]] * _slope(layer))
             out += weights[layer["bias"]] * _slope(layer)
         elif layer["op"] == "row":
-            out = x * (weights[layer["multiplier"]][row] * _slope(layer))
+            out = x * (weights[layer["multiplier"]][gain_index] * _slope(layer))
             if "bias" in layer:
-                out += weights[layer["bias"]][row] * _slope(layer)
+                out += weights[layer["bias"]][gain_index] * _slope(layer)
         elif layer["op"] == "leaky":
             out = np.maximum(x, np.float32(0.125) * x)
         elif layer["op"] == "shuffle":
@@ -63,7 +63,7 @@ def forward(
 
 
 def backward(
-    tape: Tape, weights: Mapping[str, np.ndarray], row: int, gradient: np.ndarray
+    tape: Tape, weights: Mapping[str, np.ndarray], gain_index: int, gradient: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The gradients by the registers that `forward` was given, from that by its result."""
     gradients = {tape[-1][0]["out"]: gradient}
@@ -75,7 +75,7 @@ def backward(
         elif layer["op"] == "depthwise3x3":
             g = _depthwise(g, weights[layer["weight"]][::-1, ::-1] * _slope(layer))
         elif layer["op"] == "row":
-            g = g * (weights[layer["multiplier"]][row] * _slope(layer))
+            g = g * (weights[layer["multiplier"]][gain_index] * _slope(layer))
         elif layer["op"] == "leaky":
             g = np.where(x > 0, g, np.float32(0.125) * g)
         elif layer["op"] == "shuffle":

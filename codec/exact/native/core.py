@@ -67,7 +67,7 @@ class Core:
         self.block, self.isa, self.program = block, isa, program
 
     def _call(
-        self, name: str, row: int, grid: tuple[int, ...], *arguments: Any,
+        self, name: str, gain_index: int, grid: tuple[int, ...], *arguments: Any,
         check: Callable[[], None] | None = None,
     ) -> int:  # fmt: skip
         """A call of a function whose first arguments are block, instruction set, team and geometry.
@@ -76,7 +76,7 @@ class Core:
         assert loaded is not None  # a Core is made of it
         stride = self.program["hyper_stride"]
         h, w = grid
-        geometry = (ctypes.c_int64 * 6)(row, h, w, -(-h // stride), -(-w // stride), 0)
+        geometry = (ctypes.c_int64 * 6)(gain_index, h, w, -(-h // stride), -(-w // stride), 0)
         with team() as helpers:
             call = functools.partial(
                 getattr(loaded, name), _pointer(self.block), ctypes.c_int(self.isa), helpers,
@@ -90,7 +90,7 @@ class Core:
         return status
 
     def decode(
-        self, row: int, payload: bytes, grid: tuple[int, int], z_shape: tuple[int, int, int],
+        self, gain_index: int, payload: bytes, grid: tuple[int, int], z_shape: tuple[int, int, int],
         code_all: bool, check: Callable[[], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """z_hat, int32 of z_shape, and y_hat, int32 (h, w, M), of a payload. check: called now and
@@ -101,7 +101,7 @@ class Core:
         said = ctypes.c_int32(-1)
         long = grid[0] * grid[1] > WATCHED_CELLS or len(data) > WATCHED_BYTES
         status = self._call(
-            "aei_decode", row, grid, _pointer(data), ctypes.c_int64(len(data)),
+            "aei_decode", gain_index, grid, _pointer(data), ctypes.c_int64(len(data)),
             ctypes.c_int(code_all), _pointer(z_hat), _pointer(y_hat), ctypes.byref(said),
             check=check if long else None,
         )  # fmt: skip
@@ -119,7 +119,11 @@ class Core:
         return z_hat, y_hat
 
     def quantise(
-        self, row: int, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray | None
+        self,
+        gain_index: int,
+        y: np.ndarray,
+        z_hat: np.ndarray,
+        error_bits: float | np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
         """What quantise.quantise chooses: values, int32, scale indexes, uint8, and tables, int16,
         of each step, (4, n), y_hat, int32 (h, w, M), and whether all symbols are coded. y: float32;
@@ -136,14 +140,14 @@ class Core:
         tables, y_hat = np.empty(shape, np.int16), np.empty((h, w, m), np.int32)
         code_all = ctypes.c_int(0)
         self._call(
-            "aei_quantise", row, (h, w), _pointer(y), _pointer(z_hat),
+            "aei_quantise", gain_index, (h, w), _pointer(y), _pointer(z_hat),
             ctypes.c_int(mode), ctypes.c_double(worth), _pointer(worths), _pointer(values),
             _pointer(index), _pointer(tables), _pointer(y_hat), ctypes.byref(code_all),
         )  # fmt: skip
         return values, index, tables, y_hat, bool(code_all.value)
 
     def write(
-        self, row: int, z_hat: np.ndarray, y_hat: np.ndarray, steps: list, code_all: bool
+        self, gain_index: int, z_hat: np.ndarray, y_hat: np.ndarray, steps: list, code_all: bool
     ) -> tuple[bytes, float]:
         """The payload of quantised latents, and its ideal length in bits. steps: quantise.Step of
         each."""
@@ -159,7 +163,7 @@ class Core:
         while True:
             out = np.empty(room, np.uint8)
             status = self._call(
-                "aei_write", row, y_hat.shape[:2], _pointer(z_hat),
+                "aei_write", gain_index, y_hat.shape[:2], _pointer(z_hat),
                 ctypes.c_int(code_all), *pointers, ctypes.c_int(check_byte(y_hat)), _pointer(out),
                 ctypes.c_int64(room), ctypes.byref(size), ctypes.byref(bits),
             )  # fmt: skip
@@ -169,7 +173,11 @@ class Core:
 
 
 def run(
-    program: list[dict], arrays: dict[str, np.ndarray], row: int, isa: str, **inputs: np.ndarray
+    program: list[dict],
+    arrays: dict[str, np.ndarray],
+    gain_index: int,
+    isa: str,
+    **inputs: np.ndarray,
 ) -> np.ndarray:
     """interpreter.run by the native core, for tests: int16 (h, w, C). arrays: as a bundle stores
     them; inputs: `z` or `view` alone, (h, w, C) of integers."""
@@ -183,7 +191,7 @@ def run(
     assert loaded is not None
     status = loaded.aei_run(
         _pointer(block), ctypes.c_int64(block.size), ctypes.c_int(ISAS.index(isa)),
-        ctypes.c_int64(row), layers, _pointer(x if name == "z" else None),
+        ctypes.c_int64(gain_index), layers, _pointer(x if name == "z" else None),
         _pointer(x if name == "view" else None), *(ctypes.c_int64(n) for n in x.shape),
         _pointer(out), ctypes.c_int64(out.size), shape,
     )  # fmt: skip

@@ -45,7 +45,7 @@ def bundle_facts(bundle: Bundle) -> dict:
         if f"{name}.onnx" in files:
             part = {"bytes": files[f"{name}.onnx"]}
             if "note" not in facts:
-                part |= _graph_facts(bundle.path / f"{name}.onnx", bundle.prior.program["stride"])
+                part |= _graph_facts(bundle.path / f"{name}.onnx", bundle.prior.stride)
             facts["parts"][name] = part
     facts["parts"]["prior"] = _prior_facts(bundle, files)
     return facts

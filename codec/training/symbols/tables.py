@@ -70,37 +70,37 @@ def gaussian_at(points: np.ndarray, sigma: float) -> np.ndarray:
     return np.diff(below)
 
 
-def _description(one: int) -> tuple[dict, dict[str, np.ndarray]]:
-    """What a prior says of the trellis: in its program, and in its arrays. one: a step in fixed
+def _description(unit: int) -> tuple[dict, dict[str, np.ndarray]]:
+    """What a prior says of the trellis: in its program, and in its arrays. unit: a step in fixed
     point. The tables of the shifted quantiser come between those of y and those of z_hat."""
     program = {
         "first": FIRST, "length": LENGTH, "next": NEXT, "shifted": SHIFTED,
-        "half_step": round(HALF_STEP * one), "tables": SCALE_LEVELS, "offsets": "trellis.offsets",
+        "half_step": round(HALF_STEP * unit), "tables": SCALE_LEVELS, "offsets": "trellis.offsets",
     }  # fmt: skip
     offsets = np.zeros((2, SCALE_LEVELS - FIRST, OFFSET_SIZES), np.int16)
     return {"trellis": program}, {"trellis.offsets": offsets}
 
 
-def new_trellis(one: int) -> Trellis:
-    """The trellis that export adds, without offsets yet. one: a step in fixed point."""
-    trellis = Trellis.of(*_description(one))
+def new_trellis(unit: int) -> Trellis:
+    """The trellis that export adds, without offsets yet. unit: a step in fixed point."""
+    trellis = Trellis.of(*_description(unit))
     assert trellis is not None
     return trellis
 
 
-def gaussian_costs(trellis: Trellis, one: int) -> Costs:
-    """Code lengths under Gaussian tables of y, in the form of Prior.costs. one: a step in fixed
+def gaussian_costs(trellis: Trellis, unit: int) -> Costs:
+    """Code lengths under Gaussian tables of y, in the form of Prior.costs. unit: a step in fixed
     point."""
-    masses = [gaussian_at(*shape) for shape in _shapes(trellis, one)]
+    masses = [gaussian_at(*shape) for shape in _shapes(trellis, unit)]
     return costs_of_tables(*tables_of_masses(masses))
 
 
 def add_trellis(prior: Prior) -> Prior:
     """The same prior with larger scales quantised along a trellis: its program, Gaussian tables and
     no offsets."""
-    one = 1 << prior.program["mean_bits"]
-    program, arrays = _description(one)
-    masses = [gaussian_at(*shape) for shape in _shapes(new_trellis(one), one)]
+    unit = 1 << prior.mean_bits
+    program, arrays = _description(unit)
+    masses = [gaussian_at(*shape) for shape in _shapes(new_trellis(unit), unit)]
     frequencies, sizes = tables_of_masses(masses)
     arrays |= {"tables.frequencies": frequencies, "tables.sizes": sizes}
     return replace(prior, program=prior.program | program, arrays=prior.arrays | arrays)
@@ -110,9 +110,9 @@ def _integers(sigma: float, reach: int) -> tuple[np.ndarray, float]:
     return np.arange(-reach, reach + 1.0), sigma
 
 
-def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]:
-    """(points that the values of a table stand for, in steps, and sigma) of each table of y. one: a
-    step in fixed point."""
+def _shapes(trellis: Trellis | None, unit: int) -> list[tuple[np.ndarray, float]]:
+    """(points that the values of a table stand for, in steps, and sigma) of each table of y. unit:
+    a step in fixed point."""
     of_y = levels()
     shapes = [_integers(*level) for level in of_y]
     if trellis is None:
@@ -120,10 +120,10 @@ def _shapes(trellis: Trellis | None, one: int) -> list[tuple[np.ndarray, float]]
     for shifted in (0, 1):
         for k in range(FIRST, len(of_y)):
             sigma = of_y[k][0]
-            reach = math.ceil(6 * sigma / (2 * trellis.half_step / one))
+            reach = math.ceil(6 * sigma / (2 * trellis.half_step / unit))
             values = np.arange(-reach, reach + 1)
             index, kind = np.full(len(values), k), np.full(len(values), shifted)
-            shape = trellis.points(values, index, kind) / one, sigma
+            shape = trellis.points(values, index, kind) / unit, sigma
             if shifted:
                 shapes.append(shape)
             else:
@@ -168,15 +168,15 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
     """
     z_levels = prior.arrays["rows.z_table"]
     used = np.unique(z_levels)
-    one = 1 << prior.program["mean_bits"]
-    count = len(_shapes(prior.trellis, one))
+    unit = 1 << prior.mean_bits
+    count = len(_shapes(prior.trellis, unit))
     place = np.zeros(SCALE_LEVELS, np.uint8)
     place[used] = count + np.arange(len(used))
     of_z = [_integers(*level) for level in levels()]
     context = prior.program.get("hyper_context")
     of_context = hyper_shapes() if context else []
     for _ in range(ROUNDS):
-        shapes = _shapes(prior.trellis, one)
+        shapes = _shapes(prior.trellis, unit)
         y_counts, z_counts, context_counts = (
             [np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z, of_context)
         )
@@ -211,10 +211,10 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
 def _errors(prior: Prior, y: np.ndarray, quantised: Quantised) -> np.ndarray:
     """How much nearer to the mean than their points small values of the trellis lie, in fixed
     point: sums and counts, float64 (2, quantiser 2, scales, OFFSET_SIZES)."""
-    one = 1 << prior.program["mean_bits"]
+    unit = 1 << prior.mean_bits
     out = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
     for step in quantised.steps:
-        above = [(quantised.y_hat[place] - one * y[place]).ravel() for place in step.places]
+        above = [(quantised.y_hat[place] - unit * y[place]).ravel() for place in step.places]
         size = np.abs(step.values)
         chosen = (step.index >= FIRST) & (size > 0) & (size <= OFFSET_SIZES)
         index = step.index[chosen].astype(np.int64)
