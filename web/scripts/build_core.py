@@ -23,7 +23,7 @@ SHARED = (
     "kernels.c", "pixels.c", "entropy.c", "machine.c", "walk.c", "decode.c", "synthesis.c",
     "picture.c",
 )  # fmt: skip
-OWN = ("memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
+OWN = ("alone.c", "memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
 FAST = ("kernels.c",)  # the others are to be small
 EXPORTS = (
     "malloc", "free", "aei_check", "aei_check_synthesis", "aei_guess", "aei_decode",
@@ -35,7 +35,7 @@ EXPORTS = (
 FLAGS = [
     "-target", "wasm32-freestanding", "-mcpu=generic+simd128+bulk_memory", "-std=c11",
     "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all", "-fvisibility=hidden", "-g0",
-    "-DAEI_ISA=plain", "-DAEI_DECODER", "-Wall", "-Wextra", "-Werror",
+    "-DAEI_ISA=plain", "-DAEI_DECODER", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
 ]  # fmt: skip
 LINK = [
     "--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-z", "stack-size=524288",

@@ -24,11 +24,11 @@ export function decodeLatents(core, model, { payload, width, height, gainIndex, 
   const M = model.program.latents, Z = model.program.hyper_latents;
   const n = grid.rows * grid.columns * M, nz = grid.zRows * grid.zColumns * Z;
   return core.scoped((arena) => {
-    const geometry = arena.alloc(40), y = arena.alloc(4 * n), z = arena.alloc(4 * nz), check = arena.alloc(4);
-    core.i64(geometry, 5).set(
-      [gainIndex, grid.rows, grid.columns, grid.zRows, grid.zColumns].map(BigInt));
+    const geometry = arena.alloc(48), y = arena.alloc(4 * n), z = arena.alloc(4 * nz), check = arena.alloc(4);
+    core.i64(geometry, 6).set(
+      [gainIndex, grid.rows, grid.columns, grid.zRows, grid.zColumns, 0].map(BigInt));
     const status = core.x.aei_decode(
-      model.prior, 0, geometry, arena.put(payload), BigInt(payload.length), codeAll ? 1 : 0, z, y, check);
+      model.prior, 0, 0, geometry, arena.put(payload), BigInt(payload.length), codeAll ? 1 : 0, z, y, check);
     if (status === STATUS.NO_MEMORY) throw outOfMemory();
     if (status === STATUS.UNDECODABLE) throw new DamagedFileError("the image data does not decode");
     if (status === STATUS.IMPOSSIBLE)
@@ -62,7 +62,7 @@ function* synthesised(core, model, program, { window, pieces, gainIndex }) {
   let picture = 0;
   try {
     picture = core.x.aei_open_picture(
-      program.at, 0, BigInt(gainIndex), BigInt(window.height), BigInt(window.width));
+      program.at, 0, BigInt(gainIndex), BigInt(window.height), BigInt(window.width), 1n);
     if (!picture) throw outOfMemory();
     const y = arena.alloc(4 * step * window.width * M), made = arena.alloc(8);
     let done = 0;
@@ -72,7 +72,7 @@ function* synthesised(core, model, program, { window, pieces, gainIndex }) {
       const room = last * program.rate - done;
       const out = arena.alloc(6 * room * window.width * program.rate + 64);
       const status = core.x.aei_feed_picture(
-        picture, y, BigInt(last - first), 0, 0n, out, BigInt(room), made);
+        picture, 0, y, BigInt(last - first), out, BigInt(room), made);
       if (status === STATUS.NO_MEMORY) throw outOfMemory();
       if (status) throw new ModelError(`aei_feed_picture: status ${status}`);
       const rows = Number(core.i64(made, 1)[0]);

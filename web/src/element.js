@@ -204,8 +204,8 @@ export class AeiImageElement extends Base {
       onPreview: ({ width, height, data }) => {
         if (plain) previewed = drawn(data, width, height, 0, 8);
       },
-      onBand: ({ data, width, rows, top }) => {
-        if (plain && !turned) previewed = previewed.then(() => context.putImageData(pixels(data, width, rows), 0, top));
+      onBand: ({ data, columns, rows, left, top }) => {
+        if (plain && !turned) previewed = previewed.then(() => context.putImageData(pixels(data, columns, rows), left, top));
       },
     });
     await previewed;

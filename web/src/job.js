@@ -6,6 +6,7 @@ import { neededCells } from "./synthesis.js";
 
 const BLOCK = 1024; // rows of pixels of a band of a tiled image, at least
 const LEAST_BAND = 256; // of a plain one that several workers share
+const STRIP = 16384; // columns of a band: those of a wider one would take ever more memory
 const FILTER_MARGIN = 3;
 // Of the estimate of memory, as the Python package has them.
 const LATENT_BYTES = 60, CELL_BYTES = 512, PAYLOAD_BYTES = 32, BAND_BYTES = 60000, BAND_CELLS = 1024;
@@ -39,15 +40,16 @@ function checkCosts(file, model, wanted, size, limits) {
   }
   checkWork(limits, Math.max(pixels, wanted.width * wanted.height), touched.length, payload);
   const rows = Math.ceil((Math.max(BLOCK, own) + 2 * margin) / own) + 1;
-  const capacity = rows * (Math.ceil(wanted.width / own) + 2);
+  const strip = Math.min(STRIP, wanted.width);
+  const capacity = rows * (Math.ceil((strip + 2 * margin) / own) + 2);
   const tile = boxes[0].width * boxes[0].height, m = model.latents;
-  const window = BAND_BYTES * Math.max(BAND_CELLS, Math.ceil(wanted.width / model.stride));
+  const window = BAND_BYTES * Math.max(BAND_CELLS, Math.ceil(strip / model.stride));
   const kept = Math.floor((Math.min(capacity, boxes.length) * tile * m * 4) / CELL_PIXELS);
   const prior = Math.floor((tile * (m * LATENT_BYTES + CELL_BYTES)) / CELL_PIXELS) + PAYLOAD_BYTES * longest;
   checkMemory(limits, 4 * size.width * size.height + kept + Math.max(window, prior));
 }
 
-/** Boxes of pixels that are painted by themselves, from the top. */
+/** Boxes of pixels that are painted by themselves, from the top, and of each height from the left. */
 function bandsOf(wanted, side, workers, multiple) {
   let step = wanted.height;
   if (side) step = side * Math.max(1, Math.floor(BLOCK / side));
@@ -55,7 +57,8 @@ function bandsOf(wanted, side, workers, multiple) {
     step = Math.max(LEAST_BAND, Math.ceil(wanted.height / workers / multiple) * multiple);
   const out = [];
   for (let top = wanted.top; top < wanted.bottom; top += step)
-    out.push(box(wanted.left, top, wanted.width, Math.min(step, wanted.bottom - top)));
+    for (let left = wanted.left; left < wanted.right; left += STRIP)
+      out.push(box(left, top, Math.min(STRIP, wanted.right - left), Math.min(step, wanted.bottom - top)));
   return out;
 }
 
@@ -140,14 +143,18 @@ export async function decodeFile(runner, data, options) {
   const progress = () => options.onProgress?.({ done: ++steps, total });
   const painting = new Set();
   let failed = null;
-  const paintBand = async ({ task, tiles: needed }, last, top) => {
+  const paintBand = async ({ task, tiles: needed }, last) => {
+    const left = (task.box.left - wanted.left) / scale, top = (task.box.top - wanted.top) / scale;
     const made = await Promise.all(needed.map(tileOf));
     const pieces = needed.map((i, k) => ({ box: cellsOf(boxes[i], model.stride), y: made[k].y }));
     const alphas = header.alpha
       ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : [])) : null;
     await runner.paint({ ...task, pieces, alphas }, last, signal, (band) => {
-      out.set(band.data, 4 * size.width * (top + band.top));
-      options.onBand?.({ ...size, top: top + band.top, rows: band.height, data: band.data });
+      const columns = Math.ceil(task.box.width / scale);
+      for (let row = 0; row < band.height; row++)
+        out.set(band.data.subarray(4 * columns * row, 4 * columns * (row + 1)),
+          4 * (size.width * (top + band.top + row) + left));
+      options.onBand?.({ ...size, left, top: top + band.top, columns, rows: band.height, data: band.data });
     });
     progress();
   };
@@ -164,7 +171,7 @@ export async function decodeFile(runner, data, options) {
     if (b === 0 && options.onPreview && !small) await showPreview(runner, file, model, options, tileOf);
     const later = new Set(bands.slice(b + 1).flatMap((band) => band.tiles));
     const last = !bands[b].tiles.some((i) => later.has(i)) && painting.size === 0;
-    const one = paintBand(bands[b], last, (bands[b].task.box.top - wanted.top) / scale)
+    const one = paintBand(bands[b], last)
       .catch((error) => (failed ??= error)).finally(() => painting.delete(one));
     painting.add(one);
     if (painting.size >= runner.workers) await Promise.race(painting);

@@ -5,7 +5,7 @@ const KINDS = {
   conv1x1: 0, depthwise3x3: 1, leaky: 3, shuffle: 4, add: 5, dequantise: 6, row: 7, unshuffle: 8,
 };
 const CONVOLUTIONS = ["conv1x1", "depthwise3x3"];
-const HEADER_FIELDS = 10;
+const HEADER_FIELDS = 8;
 
 /** Layers with their arrays. leaky: slope of what follows, or 0; added: a register, or null. */
 function layersOf(program, arrays) {
@@ -162,7 +162,7 @@ export function packProgram(core, description, arrays, latents) {
   for (const x of few) registers.set(x.out, registers.size);
   block.layers = few.map((x) => packLayer(block, x, registers, shapes));
   const table = block.table(), result = few[few.length - 1].out, { channels, rate } = shapes.get(result);
-  const at = block.write(1, [0, 0, table, few.length, registers.size, latents, rate, channels, 0, 0]);
+  const at = block.write(1, [0, 0, table, few.length, registers.size, latents, rate, channels]);
   need(core.x.aei_check_synthesis(at, BigInt(block.end)) === 0, "its synthesis");
   return { at, rate, layers: description, result };
 }

@@ -50,8 +50,10 @@ export interface Band {
   /** Of the whole result. */
   width: number;
   height: number;
-  /** The first row of this band, and how many there are. */
+  /** Where this band lies in it. */
+  left: number;
   top: number;
+  columns: number;
   rows: number;
   /** RGBA. */
   data: Uint8Array | Uint8ClampedArray;
