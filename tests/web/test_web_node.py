@@ -99,6 +99,21 @@ def test_regions_and_scales_are_those_of_python(verdicts):
         assert shown(verdict) == pixels_of(image), case
 
 
+def test_wide_pictures_come_in_strips(verdicts):
+    """Wider than a band may be, with a post-filter's margins and what reductions need."""
+    codec = golden_files.codec_of("finish")
+    rng = np.random.default_rng(1)
+    colour = np.repeat(rng.integers(0, 256, (40, 1070, 3), np.uint8), 16, 1)
+    data = codec.encode(colour, 60, effort=1, tune="psnr", tile_side=512)
+    cases = [
+        {"scale": 1, "region": None}, {"scale": 8, "region": None},
+        {"scale": 2, "region": [5, 3, 17000, 30]},
+    ]  # fmt: skip
+    found = verdicts([case | {"data": data} for case in cases])["verdicts"]
+    for case, verdict in zip(cases, found, strict=True):
+        assert shown(verdict) == pixels_of(codec.decode(data, **case)), case
+
+
 LIMITS = {"pixels": 1 << 18, "memory": 64 << 20, "metadata": 1 << 16}
 
 
