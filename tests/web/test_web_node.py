@@ -269,7 +269,7 @@ def test_dist_is_what_the_script_makes(node, tmp_path):
 def test_the_decoder_is_small():
     """What a page fetches once, beside the weights."""
     size = len(gzip.compress((WEB / "dist" / "aei-decode.js").read_bytes(), 9))
-    assert size <= 46_000
+    assert size <= 47_000
 
 
 def test_the_tarball_works_for_who_installs_it(node, tmp_path, verdicts, models):

@@ -21,9 +21,9 @@ WEB = Path(__file__).resolve().parent.parent
 NATIVE = WEB.parent / "codec" / "exact" / "native"
 SHARED = (
     "kernels.c", "pixels.c", "entropy.c", "machine.c", "walk.c", "decode.c", "synthesis.c",
-    "picture.c",
+    "picture.c", "team.c",
 )  # fmt: skip
-OWN = ("alone.c", "memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
+OWN = ("memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
 FAST = ("kernels.c",)  # the others are to be small
 EXPORTS = (
     "malloc", "free", "aei_check", "aei_check_synthesis", "aei_guess", "aei_decode",
