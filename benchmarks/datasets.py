@@ -74,7 +74,9 @@ def load_dataset(name: str, limit: int | None = None) -> Dataset:
         missing = DataMissingError(
             f"{name}: no images found there; name kodak, cifar10 or a folder"
         )
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())[
+        :limit
+    ]
     if not paths:
         raise missing
     return Dataset(name if name in HINTS else folder.resolve().name, paths)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..codec.reading import as_data
 from .codecs import PeerCodec
 from .datasets import Dataset
 from .environment import environment
@@ -219,7 +220,7 @@ def to_csv(points: list[Point]) -> str:
 def load(path: Path) -> tuple[dict, list[Point]]:
     """Results from their JSON file. Raises ValueError where the file is something else."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(bytes(as_data(path)))
         names = results["columns"]
         if results["format"] == FORMAT - 1:
             known = {name: metric for name, metric in BUILT_IN.items() if name in names}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,11 @@ def contenders(before: str | None, aei: dict, peers: bool) -> list[Contender]:
     return found
 
 
+def environment_of(python: str) -> dict[str, str]:
+    """Of a process of a Python: another one than this has packages of its own."""
+    return {k: v for k, v in os.environ.items() if python == sys.executable or k != "PYTHONPATH"}
+
+
 class Worker:
     """A process that codes images when it is asked to."""
 
@@ -70,6 +76,7 @@ class Worker:
         self._process = subprocess.Popen(
             [contender.python, str(WORKER), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment_of(contender.python),
         )  # fmt: skip
 
     def ask(self, image: Path) -> dict:
@@ -118,14 +125,21 @@ def measure(who: list[Contender], images: list[Path], threads: int, repeats: int
 
 def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
     """Seconds of whole commands: `aei decode` of a file, and the imports that no command can do
-    without."""
+    without. Modules are compiled the first time, as an installed package's are."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
+        compiled = {"PYTHONPYCACHEPREFIX": str(Path(folder) / "compiled")}
+
+        def run_it(command: list[str]) -> None:
+            environment = environment_of(command[0]) | compiled
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+
         commands = {}
         for label, python in pythons.items():
             file = Path(folder) / f"{label}.aei"
             run = [python, "-m", "aei.cli.main"]
-            subprocess.run([*run, "encode", str(image), "-o", str(file), "--quiet"], check=True)
+            run_it([*run, "encode", str(image), "-o", str(file), "--quiet"])
             out = str(Path(folder) / "out.ppm")
             commands[f"{label}, decode"] = [
                 *run,
@@ -141,7 +155,7 @@ def cold(pythons: dict[str, str], image: Path, repeats: int) -> list[dict]:
         for _ in range(repeats + 1):
             for label, command in commands.items():
                 start = time.perf_counter()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                run_it(command)
                 seconds[label].append(time.perf_counter() - start)
         for label, values in seconds.items():
             rows.append({"command": label, "seconds": round(statistics.median(values[1:]), 4)})

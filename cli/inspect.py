@@ -138,6 +138,8 @@ def _folder(source: str, output: str | None, force: bool) -> Path:
         raise click.UsageError("name a folder with -o for what comes from stdin")
     if output == STREAM:
         raise click.UsageError("a folder is written, which cannot go to stdout: name it with -o")
+    if output == "":
+        raise OutputError("'' is no name of a folder: name another with -o")
     folder = Path(source).with_suffix(".inspect") if output is None else Path(output)
     if os.path.lexists(folder):
         if not folder.is_dir():
@@ -161,7 +163,7 @@ def _coded(data: bytes, model: str | None, quality: float, effort: int, original
         image = None
         if original is not None:
             with naming(original):
-                image, _ = open_image(Path(original).read_bytes())
+                image, _ = open_image(read_input(original))
         return Codec(model), data, image
     if original is not None:
         raise click.UsageError("--original goes with an .aei FILE; an IMAGE is its own original")

@@ -176,6 +176,7 @@ def _end_on_sigterm() -> None:
     """Let SIGTERM and SIGHUP end the process as Ctrl-C does: files half written go."""
 
     def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the end has begun
         raise SystemExit(128 + number)
 
     with contextlib.suppress(ValueError):  # not in the main thread

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..codec.files.convert import Converted
 
 SOME_FAILED = 2  # exit code
+MOST_LIST = 64 << 20  # bytes of a list of names
+TWICE = 0.3  # seconds in which the same signal is one: `timeout` sends it to a group as well
 STOPPING = b"stopping; files under way are finished first (again to stop at once)"
 
 
@@ -104,7 +106,13 @@ def read_list(listed: str | None) -> list[str]:
         return []
     if listed == STREAM and sys.stdin is None:
         raise AeiError("stdin is closed")
-    data = sys.stdin.buffer.read() if listed == STREAM else Path(listed).read_bytes()
+    if listed == STREAM:
+        data = sys.stdin.buffer.read()
+    else:  # a pipe too: --from-list <(find ...)
+        with open(listed, "rb") as file:
+            data = file.read(MOST_LIST + 1)
+        if len(data) > MOST_LIST:
+            raise AeiError(f"{listed}: over {MOST_LIST >> 20} MiB, which is no list of names")
     if b"\0" in data:
         names = data.split(b"\0")
     else:
@@ -175,10 +183,15 @@ def _stopping() -> Iterator[Callable[[], int]]:
     """The number of the signal that asked to stop, or 0: Ctrl-C, or one that ends a service. What
     happens then is said at once; a second one ends the process at once, without half a file."""
     asked: list[int] = []
+    first = 0.0
 
     def stop(number: int, frame: object) -> None:
+        nonlocal first
         again = bool(asked)
+        if again and time.monotonic() - first < TWICE:
+            return
         asked.append(number)
+        first = first or time.monotonic()
         text = b"stopped: files under way are lost" if again else STOPPING
         if not out.MODE.quiet and not out.MODE.json:
             # straight to the terminal: a signal may come while something else is being written

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ..reading import as_data
 from ..restore.restorers import KINDS
 from .losses import parse_loss
 
@@ -159,7 +160,7 @@ def load_toml(path: Path) -> tuple[dict, dict]:
     """The tables [train] and [network] of a config file. Raises ValueError for unknown knobs and
     for values of another type."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(bytes(as_data(path)).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML ({error})") from None
     known = {f.name for f in fields(TrainConfig)}

@@ -214,3 +214,55 @@ def test_a_signal_leaves_no_parts(tmp_path, name):
     process.send_signal(number)
     assert process.wait(30) == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", [
+    "inspect {} -o inside --original {}", "report {}", "plot {}", "encode --from-list /dev/zero",
+])  # fmt: skip
+@pytest.mark.parametrize("source", ["$PIPE", "/dev/zero"])
+def test_what_else_is_read_is_regular_too(file, tmp_path, line, source):
+    os.mkfifo(tmp_path / "pipe")
+    name = source.replace("$PIPE", str(tmp_path / "pipe"))
+    line = line.format(file, name) if "inspect" in line else line.format(name)
+    done = shell(f"cd {tmp_path} && ulimit -v 8000000 && timeout -k 5 60 $AEI {line} -f")
+    assert done.returncode in (1, 2)
+    assert b"regular file" in done.stderr or b"no list of names" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_list_may_come_from_a_pipe(tmp_path, photo):
+    from PIL import Image
+
+    Image.fromarray(photo[:16, :16]).save(tmp_path / "a.png")
+    done = shell(f"cd {tmp_path} && $AEI encode --from-list <(echo a.png) -o out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "a.aei").exists()
+
+
+def test_pipes_in_a_folder_of_images_are_no_images(tmp_path, photo):
+    from aei.benchmarks.datasets import load_dataset
+    from PIL import Image
+
+    Image.fromarray(photo[:16, :16]).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    assert [path.name for path in load_dataset(str(tmp_path)).paths] == ["a.png"]
+
+
+def test_two_signals_at_once_are_one(tmp_path, file):
+    code = """
+    import os, signal, sys, time
+    from aei.cli import main as m
+    m._end_on_sigterm()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    import textwrap
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == b""

@@ -37,7 +37,7 @@ def list_images(folder: Path) -> list[Path]:
     if manifest.is_file():
         rows = manifest.read_text(encoding="utf-8").splitlines()[1:]
         return [folder / row.split("\t")[0] for row in rows if row]
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise FileNotFoundError(f"{folder}: no image files found; name a folder of photographs")
     return files
