@@ -6,7 +6,7 @@ Later versions weigh slightly differently. Both images are taken to opponent col
 has adapted to the neighbourhood, then split into four bands of frequencies. Differences in them,
 along lines of nine pixels (the Malta filter), are summed up and divided by what the original's own
 texture hides. The same is done at half the size and added. Held against that program's results in
-tests/test_butteraugli.py.
+tests/benchmarks/test_butteraugli.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ and bent.
 Everything runs in bands of rows, so that memory beside the images is that of a quarter of their
 pixels in float32. Borders are as in the reference program: blurring takes what lies outside as
 zero, halving repeats an odd last row or column. Held against scores of the reference program in
-tests/test_ssimulacra2.py.
+tests/codec/search/test_ssimulacra2.py.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--isa", default="neon", choices=("neon", "sse2"))
     options = parser.parse_args()
     os.environ["AEI_CORE"] = "numpy"  # what makes the cases
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         program = build(folder, shlex.split(options.cc), [], options.isa)

@@ -72,7 +72,7 @@ def build(folder: Path) -> Path:
 
 def write_blocks(blocks: Path, corpus: Path) -> None:
     """Blocks that hold, and an input that each decodes without an error."""
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
     import numpy as np
     from aei.codec.exact.payload import encode_latents
     from aei.codec.exact.steps import grid_of

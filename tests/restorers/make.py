@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "helpers")]
 
 from aei.codec.models.bundle import Bundle
 from aei.codec.training.data.degrade import add_noise, darken

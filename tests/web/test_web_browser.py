@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
 if not WEB.is_dir():
     pytest.skip("needs the source tree", allow_module_level=True)
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 import golden_files
 
 # What the guide asks pages to allow, and no more.

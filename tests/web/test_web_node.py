@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
 if not WEB.is_dir():
     pytest.skip("needs the source tree", allow_module_level=True)
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 golden_files = pytest.importorskip("golden_files")
 EXACT = {name: facts for name, facts in golden_files.FACTS.items() if "pixels_sha256" in facts}
 

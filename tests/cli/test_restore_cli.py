@@ -17,8 +17,8 @@ from aei.codec.restore.restorers import KINDS, Restorer
 from conftest import synthetic_photo
 from PIL import Image
 
-BUNDLES = Path(__file__).parent / "restorers"
-DISTRIBUTION = Path(__file__).parent.parent / "restore"
+BUNDLES = Path(__file__).parents[1] / "restorers"
+DISTRIBUTION = Path(__file__).parents[2] / "restore"
 WITH = ("--restore-bundle", BUNDLES)
 
 

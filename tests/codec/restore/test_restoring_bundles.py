@@ -10,7 +10,7 @@ from aei.codec.pixels.quality import psnr
 from aei.codec.restore.restorers import KINDS, RESTORING
 from conftest import synthetic_photo
 
-BUNDLES = Path(__file__).parent.parent / "restore" / "aei_restore" / "bundles"
+BUNDLES = Path(__file__).parents[3] / "restore" / "aei_restore" / "bundles"
 pytestmark = pytest.mark.skipif(not BUNDLES.is_dir(), reason="needs a checkout, for restore/")
 # decibels gained on a synthetic picture, at least
 GAINS = {"denoise": 5, "deblock": 0.6, "deblur": 0.3, "low-light": 10, "contrast": 4, "colour": 3,

@@ -16,7 +16,7 @@ for module in ("torch", "compressai", "bjontegaard", "matplotlib"):
 
 from aei.benchmarks.results import load
 
-DOCS = (Path(__file__).parent.parent / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
 TINY = {
     "--epochs 50": "--epochs 1 --width 4 --batch 40 --threads 1",
     "--limit 100": "--limit 2",

@@ -125,7 +125,7 @@ def test_results_survive_their_file(bench_folder):
 def test_committed_results_stand_under_their_names():
     """What is tuned for PSNR is ahead by PSNR on every image, and what is tuned for the look no
     worse by SSIMULACRA 2, but for half a per cent on one. Two images once had each other's rows."""
-    _, points = results.load(Path(__file__).parent.parent / "docs" / "results" / "kodak.json")
+    _, points = results.load(Path(__file__).parents[2] / "docs" / "results" / "kodak.json")
     for image in {p.image for p in points}:
         own = [p for p in points if p.image == image]
         for metric, ahead, most in (("psnr", "aei psnr", 0), ("ssimulacra2", "aei", 0.5)):
@@ -293,7 +293,7 @@ def test_readme_tables(bench_folder):
 
 
 def test_committed_readme_has_the_places_of_its_tables():
-    readme = Path(__file__).parent.parent / "README.md"
+    readme = Path(__file__).parents[2] / "README.md"
     from aei.benchmarks import publish
 
     text = readme.read_text(encoding="utf-8")
@@ -302,7 +302,7 @@ def test_committed_readme_has_the_places_of_its_tables():
 
 
 def test_the_documented_plugin_works(photo, tmp_path):
-    page = Path(__file__).parent.parent / "docs" / "guide" / "benchmark.md"
+    page = Path(__file__).parents[2] / "docs" / "guide" / "benchmark.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "mine.py").write_text(code)
     (codec,) = plugin_codecs(tmp_path / "mine.py")

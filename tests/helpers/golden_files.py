@@ -16,7 +16,7 @@ CORES: dict[str, dict[str, str]] = {
     "numpy and the plain coder": {"AEI_CORE": "numpy", "AEI_CODER": "plain"},
     **{isa: {"AEI_CORE": "native", "AEI_CORE_ISA": isa} for isa in instruction_sets()},
 }
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS: dict[str, dict] = json.loads((GOLDEN / "manifest.json").read_text())
 
 

@@ -18,7 +18,7 @@ from aei.formats.container import SIGNATURE
 from conftest import synthetic_photo
 from PIL import Image
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "restore/README.md")
 ALL = [*DOCS.rglob("*.md"), *(p for p in (DOCS.parent / name for name in TOP) if p.exists())]
 WIDTH = 100

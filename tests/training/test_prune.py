@@ -19,7 +19,7 @@ from aei.codec.training.export.export import restore_model
 from aei.codec.training.export.facts import bundle_facts
 from aei.codec.training.tasks import check_same_network, network_from_dict
 
-TINY = Path(__file__).parent / "golden" / "tiny.bundle"
+TINY = Path(__file__).parents[1] / "golden" / "tiny.bundle"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("scipy", reason="needs the [bench] extra")
 
-BUNDLES = Path(__file__).parent / "restorers"
+BUNDLES = Path(__file__).parents[1] / "restorers"
 
 
 def test_summary_counts_bytes_at_equal_quality():

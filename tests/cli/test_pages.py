@@ -21,7 +21,7 @@ from PIL import Image
 
 pytest.importorskip("scipy", reason="needs the [bench] extra")
 
-RESTORERS = Path(__file__).parent / "restorers"
+RESTORERS = Path(__file__).parents[1] / "restorers"
 
 
 @pytest.fixture(scope="module")

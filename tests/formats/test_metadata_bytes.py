@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-FORMAT = Path(__file__).parent.parent / "docs" / "format" / "specification.md"
+FORMAT = Path(__file__).parents[2] / "docs" / "format" / "specification.md"
 
 
 def lcms_srgb() -> bytes:

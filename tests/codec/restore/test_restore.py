@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-BUNDLES = Path(__file__).parent / "restorers"
+BUNDLES = Path(__file__).parents[2] / "restorers"
 
 
 def noisy(height=96, width=112, sigma=30.0, seed=0):

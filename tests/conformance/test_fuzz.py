@@ -1,4 +1,4 @@
-"""A slice of the fuzzer (tests/fuzz.py), and the inputs that it once found."""
+"""A slice of the fuzzer (tests/conformance/fuzz.py), and the inputs that it once found."""
 
 import time
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,7 +209,7 @@ def test_many_threads():
 def test_other_vector_units_of_numpy():
     """What NumPy computes with fewer instructions, as on another machine."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
         "from test_analysis import PINNED, encoded\n"
         "import hashlib\n"
         "for name in PINNED:\n"
@@ -216,8 +217,9 @@ def test_other_vector_units_of_numpy():
     )
     fewer = " ".join(f for f in np.show_config("dicts")["SIMD Extensions"].get("found", []))
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": fewer, "OPENBLAS_CORETYPE": "Nehalem"}
+    folders = [Path(__file__).parent, GOLDEN.parent, GOLDEN.parent / "helpers"]
     run = subprocess.run(
-        [sys.executable, "-c", script, str(GOLDEN.parent)], env=environment, capture_output=True,
+        [sys.executable, "-c", script, *map(str, folders)], env=environment, capture_output=True,
         text=True,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

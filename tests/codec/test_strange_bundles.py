@@ -242,7 +242,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_used(bundle):
 def test_restoring_bundles_are_checked_too(tmp_path):
     from aei.codec.restore.restorers import Restorer
 
-    source = Path(__file__).parent.parent / "restore" / "aei_restore" / "bundles" / "denoise"
+    source = Path(__file__).parents[2] / "restore" / "aei_restore" / "bundles" / "denoise"
     if not source.exists():
         pytest.skip("not beside the restoring bundles")
     folder = tmp_path / "denoise"

@@ -1,11 +1,11 @@
-"""Hostile files for the decoder: `python tests/fuzz.py --seconds 60 [--seed TEXT] [--jobs N]`.
+"""Hostile files for the decoder: `python tests/conformance/fuzz.py --seconds 60 [--seed TEXT]`.
 
 Golden files are taken apart, changed and put together again: bits, bytes, splices and truncations,
 dimensions and other numbers, sections, tile tables, payloads, alpha planes, deflate bombs. In nine
 of ten cases every checksum is right again, as an attacker would have it, so that what lies behind
 them is reached. Each input goes through the parser and the whole decoder with the tiny bundles
 under strict `Limits`, and, drawn at random, through regions and reduced sizes, salvage, `aei info`,
-Pillow, and the plain decoder of tests/plain_decoder.py, which has to agree.
+Pillow, and the plain decoder of tests/conformance/plain_decoder.py, which has to agree.
 
 A failure is: an exception other than AeiError (through Pillow UnidentifiedImageError or OSError),
 more than 2 s of processor time, memory that grows by more than 512 MiB, a disagreement, a hang (60
@@ -35,7 +35,7 @@ from pathlib import Path
 from unittest import mock
 
 HERE = Path(__file__).parent
-GOLDEN = HERE / "golden"
+GOLDEN = HERE.parent / "golden"
 SECONDS, MEMORY, HANG = 2.0, 512 << 20, 60.0
 LENGTHS = (
     0,

@@ -23,7 +23,7 @@ from aei.codec.training.export import weights
 from aei.codec.training.export.facts import bundle_facts
 from aei.codec.training.export.slim import quantise_bundle, write_like
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 TINY, CAE = GOLDEN / "tiny.bundle", GOLDEN / "factorized.bundle"
 GRAPHS = ("g_a", "h_a", "g_s")
 

@@ -85,7 +85,7 @@ def test_tables_reach_the_choice_through_the_image():
         Image.open(out) as image,
         pytest.raises(ModelError, match="no bundle for deblock there"),
     ):
-        Restorers(Path(__file__).parent / "restorers").apply(image, "auto")
+        Restorers(Path(__file__).parents[2] / "restorers").apply(image, "auto")
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 300, 1), (15, 15, 3), (20, 20, 1), (70, 17, 3)])

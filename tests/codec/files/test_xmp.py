@@ -10,7 +10,7 @@ import aei.codec.pillow  # noqa: F401
 import numpy as np
 import pytest
 from aei.codec import Codec
-from aei.codec.files.convert import Decoders, EncodeOptions, decode_file, encode_file
+from aei.codec.files.convert import EncodeOptions, decode_file, encode_file
 from aei.codec.pixels import xmp
 from conftest import synthetic_photo
 from PIL import Image
@@ -147,7 +147,7 @@ def test_there_and_back(codec, caplog):
     data = jpeg(packet(), portions())
     made = encode_file(data, codec, EncodeOptions(effort=0)).data
     with caplog.at_level(logging.WARNING):
-        back = decode_file(made, Decoders(), "JPEG").data
+        back = decode_file(made, Codec(), "JPEG").data
     assert not caplog.records
     first = Image.open(io.BytesIO(back)).info["xmp"]  # what readers of one segment see
     assert properties(first) == {"title": "One"}
