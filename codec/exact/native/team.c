@@ -1,5 +1,7 @@
 /* A team is a job, and which of its pieces are taken. Jobs are short, some of them ten microseconds, so helpers look for the
- * next one for a while before they sleep, and nobody waits for a helper that has not begun. */
+ * next one for a while before they sleep. Worker i makes piece i: what it reads is in its own caches, and where fetching it
+ * from another's is slow, a piece takes three times as long. So the caller makes only the pieces of helpers that sleep, and
+ * of those that have not begun after a while. */
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
@@ -7,20 +9,21 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { LOOKS = 2000, SHARES = 2 /* pieces of each thread */, PLACES_TOGETHER = 24 /* a multiple of every PLACES */ };
+enum { LOOKS = 2000, PATIENCE = 1000, PLACES_TOGETHER = 24 /* a multiple of every PLACES */ };
 
+static const u64 ALL_PIECES = ((u64)1 << MOST_PIECES) - 1;
 static const struct timespec NAP = {0, 50000};
 
 struct Team {
   int threads;
   atomic_int helpers, leaving;
+  _Atomic u32 awake; /* bit i: worker i looks for work */
   /* The number of the job, and in the low MOST_PIECES bits those pieces that nobody has taken. Who takes one has seen the
    * job that it belongs to: a job is put here when nothing is left of the one before. */
   _Atomic u64 ticket;
   _Atomic(Work) work;
   _Atomic(const void *) job;
   _Atomic i64 done;
-  atomic_int pieces;
 };
 
 int team_size(const Team *team) { return team ? team->threads : 1; }
@@ -38,22 +41,13 @@ static inline void wait(int looks) {
 #endif
 }
 
-/* The piece that a worker takes next, of those that are left, not none: of its own share, or the one that another will take
- * last. */
-static inline int choose(const Team *team, u64 left, int worker) {
-  const int pieces = atomic_load_explicit(&team->pieces, memory_order_relaxed);
-  const u64 own = left >> (pieces * worker / team->threads);
-  const int next = own ? pieces * worker / team->threads + __builtin_ctzll(own) : -1;
-  return next >= 0 && next < pieces * (worker + 1) / team->threads ? next : 63 - __builtin_clzll(left);
-}
-
-/* Does a piece of the job there is; 0 where none is left. */
-static int take_piece(Team *team, int worker) {
+/* Does one of the pieces `mine` of the job there is; 0 where none of them is left. */
+static int take_piece(Team *team, u64 mine, int worker) {
   u64 ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
   for (;;) {
-    const u64 left = ticket & (((u64)1 << MOST_PIECES) - 1);
+    const u64 left = ticket & mine;
     if (!left) return 0;
-    const int piece = choose(team, left, worker);
+    const int piece = __builtin_ctzll(left);
     const Work work = atomic_load_explicit(&team->work, memory_order_relaxed);
     const void *job = atomic_load_explicit(&team->job, memory_order_relaxed);
     if (atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket & ~((u64)1 << piece), memory_order_acq_rel,
@@ -73,16 +67,18 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   const u64 number = (atomic_load_explicit(&team->ticket, memory_order_relaxed) >> MOST_PIECES) + 1;
   atomic_store_explicit(&team->work, work, memory_order_relaxed);
   atomic_store_explicit(&team->job, job, memory_order_relaxed);
-  atomic_store_explicit(&team->pieces, (int)pieces, memory_order_relaxed);
   atomic_store_explicit(&team->done, 0, memory_order_relaxed);
   atomic_store_explicit(&team->ticket, number << MOST_PIECES | (((u64)1 << pieces) - 1), memory_order_release);
-  while (take_piece(team, 0)) {}
-  for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) wait(looks);
+  take_piece(team, 1, 0);
+  for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
+    const u32 awake = looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
+    if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait(looks);
+  }
 }
 
 i64 pieces_of(const Team *team, i64 most) {
-  const i64 wanted = team ? SHARES * team->threads : 1;
-  return most < 1 ? 1 : most < wanted ? most : wanted;
+  const i64 threads = team_size(team);
+  return most < 1 ? 1 : most < threads ? most : threads;
 }
 
 /* -- kernels -- */
@@ -137,11 +133,11 @@ AEI_API Team *aei_open_team(int threads) {
   team->threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
   atomic_init(&team->helpers, 0);
   atomic_init(&team->leaving, 0);
+  atomic_init(&team->awake, 0);
   atomic_init(&team->ticket, 0);
   atomic_init(&team->work, NULL);
   atomic_init(&team->job, NULL);
   atomic_init(&team->done, 0);
-  atomic_init(&team->pieces, 0);
   return team;
 }
 
@@ -149,9 +145,17 @@ AEI_API Team *aei_open_team(int threads) {
 AEI_API void aei_help(Team *team) {
   const int worker = atomic_fetch_add(&team->helpers, 1) + 1;
   if (worker >= team->threads) return;
+  const u32 me = (u32)1 << worker;
+  atomic_fetch_or_explicit(&team->awake, me, memory_order_relaxed);
   for (int looks = 0; !atomic_load_explicit(&team->leaving, memory_order_acquire);) {
-    looks = take_piece(team, worker) ? 0 : looks <= LOOKS ? looks + 1 : looks;
-    if (looks) wait(looks);
+    if (take_piece(team, me, worker)) {
+      if (looks > LOOKS) atomic_fetch_or_explicit(&team->awake, me, memory_order_relaxed);
+      looks = 0;
+      continue;
+    }
+    if (looks == LOOKS) atomic_fetch_and_explicit(&team->awake, ~me, memory_order_relaxed);
+    looks += looks <= LOOKS;
+    wait(looks);
   }
 }
 

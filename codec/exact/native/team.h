@@ -5,7 +5,7 @@
 
 #include "core.h"
 
-enum { MOST_THREADS = 16, MOST_PIECES = 32 };
+enum { MOST_THREADS = 16, MOST_PIECES = MOST_THREADS };
 
 /* One piece of a job; worker: 0 .. threads - 1, never two at a time with the same. */
 typedef void (*Work)(const void *job, i64 piece, int worker);
@@ -13,8 +13,7 @@ typedef void (*Work)(const void *job, i64 piece, int worker);
 /* How many threads a team has, 1 of NULL. */
 int team_size(const Team *team);
 
-/* All pieces of a job, at most MOST_PIECES, by the caller and by whichever helpers are free; returns when they are done.
- * Each worker begins with its own share of them, the same of each job: what it made before is in its caches. */
+/* All pieces of a job, no more than a team has threads, by the caller and the helpers; returns when they are done. */
 void share(Team *team, Work work, const void *job, i64 pieces);
 
 /* Into how many pieces a team cuts a job of at most so many. */
