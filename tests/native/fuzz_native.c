@@ -82,7 +82,7 @@ static void change(Block *b, int i) {
   i64 at_number = word() % header; /* of the header */
   if (kind & 1) {                  /* of a layer */
     const i64 layers = numbers[2] / 8, count = numbers[3];
-    if (layers > 0 && count > 0 && layers + count * FIELDS <= b->size / 8) at_number = layers + word() % (count * FIELDS);
+    if (layers > 0 && count > 0 && count < b->size && layers < b->size && layers + count * FIELDS <= b->size / 8) at_number = layers + word() % (count * FIELDS);
   }
   if ((kind & 3) == 2) at_number = word() % (b->size / 8); /* of anything */
   i64 value = numbers[at_number];
