@@ -52,6 +52,7 @@ def test_restore_writes_an_image_and_a_page(noisy, run_aei):
 
 
 def test_restore_through_streams_and_as_json(noisy, run_aei, monkeypatch):
+    pytest.importorskip("onnxruntime")
     path, _ = noisy
     result = run_aei("restore", path, path.with_name("o.webp"), "-k", "denoise", *WITH, "--json")
     facts = json.loads(result.out)

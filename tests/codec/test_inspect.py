@@ -259,6 +259,7 @@ def test_what_needs_torch_says_so(run_aei, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, codec):
     """The folder of a photograph with a name that has to be escaped, with a region."""
+    pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("inspect")
     image = synthetic_photo(112, 144, seed=3)
     found = look(codec, codec.encode(image, 60), image, channels=3)

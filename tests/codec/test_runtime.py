@@ -110,6 +110,7 @@ def test_a_forked_child_ends_and_can_code(tmp_path, threads, used):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
     """Another thread loads a model and codes with one thread of NumPy's while this one forks."""
+    pytest.importorskip("onnxruntime")
     code = """
     import os, sys, threading, time
     from functools import cached_property

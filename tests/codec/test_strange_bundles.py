@@ -19,7 +19,8 @@ from aei.codec.models.parts import add_hashes, hashes_of
 from aei.formats import AeiError, ModelError
 from aei.formats.tiles import Box
 from golden_files import FACTS, GOLDEN, read
-from safetensors.numpy import save_file
+
+save_file = pytest.importorskip("safetensors.numpy").save_file
 
 # What a model without integer transforms is read from, and one with.
 FLOAT = ["manifest.json", "prior.json", "prior.safetensors", "rows.safetensors", "g_a.onnx",

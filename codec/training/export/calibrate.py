@@ -17,7 +17,6 @@ from PIL import Image
 
 from ...api import Codec
 from ...pixels.ssimulacra2 import ssimulacra2
-from ..data.photographs import HOLD_OUT_EVERY, list_images
 from .bundle_folder import write_manifest
 
 INDEXES = (12, 32, 56, 80, 104, 128, 152, 176, 200, 220, 240, 252)
@@ -63,6 +62,8 @@ def calibrate(folder: Path, images: list[np.ndarray]) -> dict:
               help="So many of its photographs, evenly spread.")  # fmt: skip
 def main(bundle: Path, data: Path, limit: int) -> None:
     """Measure the quality scale of BUNDLE anew, in place."""
+    from ..data.photographs import HOLD_OUT_EVERY, list_images
+
     files = [f for i, f in enumerate(list_images(data)) if i % HOLD_OUT_EVERY]
     images = []
     for file in files[len(files) // (2 * limit) :: max(1, len(files) // limit)][:limit]:

@@ -8,7 +8,8 @@ import pytest
 from aei.codec.models.arrays import arrays_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save
+
+save = pytest.importorskip("safetensors.numpy").save
 
 KINDS = ("bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
 
