@@ -31,9 +31,8 @@ HAS_RUNTIME = importlib.util.find_spec("onnxruntime") is not None
 
 
 def _skip_without_runtime(error: Exception) -> None:
-    from aei.codec.models.runtime import MISSING
-
-    if not HAS_RUNTIME and MISSING in str(error):
+    # the rest of the sentence may be cut off in an assertion's text
+    if not HAS_RUNTIME and "[effort]" in str(error):
         pytest.skip("needs the [effort] extra")
 
 
