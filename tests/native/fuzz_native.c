@@ -1,8 +1,10 @@
 /* A libFuzzer target for the native core (tests/native/fuzz_native.py builds and runs it).
  *
- * An input names a block (of the folder AEI_FUZZ_BLOCKS: files with an "s" in front are syntheses, with an "a" analyses), a geometry, changes to
- * numbers of the block's header, layers and arrays, and holds a payload. What passes the check is run: decoded, quantised and
- * written, or synthesised and filtered, or analysed; by one thread or by several. Sanitizers look for what must not happen. */
+ * An input names a block (of the folder AEI_FUZZ_BLOCKS: files with an "s" in front are syntheses,
+ * with an "a" analyses), a geometry, changes to numbers of the block's header, layers and arrays,
+ * and holds a payload. What passes the check is run: decoded, quantised and written, or synthesised
+ * and filtered, or analysed; by one thread or by several. Sanitizers look for what must not happen.
+ */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,9 @@ typedef struct {
 static Block blocks[MOST_BLOCKS];
 static int block_count;
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int by_name(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc, (void)argv;
@@ -41,7 +45,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     b->kind = first;
     rewind(f);
     /* ends where the memory ends, so that reading past it is seen */
-    if (posix_memalign((void **)&b->bytes, 64, (size_t)b->size) || fread(b->bytes, 1, (size_t)b->size, f) != (size_t)b->size)
+    if (posix_memalign((void **)&b->bytes, 64, (size_t)b->size) ||
+        fread(b->bytes, 1, (size_t)b->size, f) != (size_t)b->size)
       abort();
     fclose(f);
   }
@@ -78,11 +83,16 @@ static i64 changed_from[MOST_CHANGES];
 
 static void change(Block *b, int i) {
   const u8 kind = byte();
-  const i64 header = b->kind == 's' ? 8 : b->kind == 'a' ? 7 : (i64)(sizeof(Header) / 8), *numbers = (i64 *)(void *)b->bytes;
+  const i64 header = b->kind == 's'   ? 8
+                     : b->kind == 'a' ? 7
+                                      : (i64)(sizeof(Header) / 8),
+            *numbers = (i64 *)(void *)b->bytes;
   i64 at_number = word() % header; /* of the header */
   if (kind & 1) {                  /* of a layer */
     const i64 layers = numbers[2] / 8, count = numbers[3];
-    if (layers > 0 && count > 0 && count < b->size && layers < b->size && layers + count * FIELDS <= b->size / 8) at_number = layers + word() % (count * FIELDS);
+    if (layers > 0 && count > 0 && count < b->size && layers < b->size &&
+        layers + count * FIELDS <= b->size / 8)
+      at_number = layers + word() % (count * FIELDS);
   }
   if ((kind & 3) == 2) at_number = word() % (b->size / 8); /* of anything */
   i64 value = numbers[at_number];
@@ -90,14 +100,30 @@ static void change(Block *b, int i) {
   changed_from[i] = value;
   const i64 few = (i64)byte() - 128;
   switch (kind >> 2 & 7) {
-    case 0: value = (i64)((u64)value + (u64)few); break;
-    case 1: value = few; break;
-    case 2: value ^= (i64)((u64)1 << (word() & 63)); break;
-    case 3: value = (i64)((u64)word() << 32 | word()); break;
-    case 4: value = numbers[word() % header]; break;
-    case 5: value = (i64)((u64)value + (u64)few * 64); break;
-    case 6: value = b->size + few; break;
-    default: value ^= (i64)((u64)word() << 32 | word()); break;
+  case 0:
+    value = (i64)((u64)value + (u64)few);
+    break;
+  case 1:
+    value = few;
+    break;
+  case 2:
+    value ^= (i64)((u64)1 << (word() & 63));
+    break;
+  case 3:
+    value = (i64)((u64)word() << 32 | word());
+    break;
+  case 4:
+    value = numbers[word() % header];
+    break;
+  case 5:
+    value = (i64)((u64)value + (u64)few * 64);
+    break;
+  case 6:
+    value = b->size + few;
+    break;
+  default:
+    value ^= (i64)((u64)word() << 32 | word());
+    break;
   }
   ((i64 *)(void *)b->bytes)[at_number] = value;
 }
@@ -109,7 +135,8 @@ static void take_back(Block *b, int changes) {
 /* -- what is run -- */
 
 static void run_prior(const Header *h, int isa, Team *team, Geometry *g, int code_all, int encode) {
-  const i64 s = h->hyper_stride, m = h->latents, n = g->h * g->w * m, quarter = g->h * g->w * (m / 4);
+  const i64 s = h->hyper_stride, m = h->latents, n = g->h * g->w * m,
+            quarter = g->h * g->w * (m / 4);
   g->hz = (g->h + s - 1) / s;
   g->wz = (g->w + s - 1) / s;
   const i64 hyper = g->hz * g->wz * h->hyper_latents;
@@ -121,20 +148,25 @@ static void run_prior(const Header *h, int isa, Team *team, Geometry *g, int cod
   const i64 size = (i64)left;
   if (size) memcpy(payload, data, left);
   const int status = aei_decode(h, isa, team, g, payload, size, code_all, z_hat, y_hat, &check);
-  if (status == BAD_CALL || status == BAD_PROGRAM) abort(); /* a block that passed, and a geometry that fits */
-  if (encode && (status == OK || status == TOO_LONG)) { /* z_hat is one that can be: encode with it */
+  if (status == BAD_CALL || status == BAD_PROGRAM)
+    abort(); /* a block that passed, and a geometry that fits */
+  if (encode &&
+      (status == OK || status == TOO_LONG)) { /* z_hat is one that can be: encode with it */
     for (i64 i = 0; i < n; i++) y[i] = (float)(int8_t)byte() * (byte() & 1 ? 0.05f : 40.0f);
     const int mode = byte() % 2;
     int all = 0;
     double bits;
     i64 made = 0;
-    if (h->steps && aei_quantise(h, isa, team, g, y, z_hat, mode, 9.0, NULL, values, index, tables, y_hat, &all)) abort();
+    if (h->steps && aei_quantise(h, isa, team, g, y, z_hat, mode, 9.0, NULL, values, index, tables,
+                                 y_hat, &all))
+      abort();
     const i32 *v[4] = {values, values + quarter, values + 2 * quarter, values + 3 * quarter};
     const u8 *k[4] = {index, index + quarter, index + 2 * quarter, index + 3 * quarter};
     const i16 *t[4] = {tables, tables + quarter, tables + 2 * quarter, tables + 3 * quarter};
     const i64 room = 64 + 8 * (n + hyper);
     u8 *out = malloc((size_t)room), small[8];
-    if (aei_write(h, isa, team, g, z_hat, all, v, k, t, 77, small, 8, &made, &bits) == BAD_CALL) abort();
+    if (aei_write(h, isa, team, g, z_hat, all, v, k, t, 77, small, 8, &made, &bits) == BAD_CALL)
+      abort();
     if (aei_write(h, isa, team, g, z_hat, all, v, k, t, 77, out, room, &made, &bits)) abort();
     i32 *again = malloc((size_t)n * 4);
     if (aei_decode(h, isa, team, g, out, made, all, z_hat, again, &check) || check != 77) abort();
@@ -152,7 +184,8 @@ static void run_prior(const Header *h, int isa, Team *team, Geometry *g, int cod
 }
 
 static void run_synthesis(const Block *b, int isa, Team *team, i64 gain_index, i64 h, i64 w) {
-  const i64 *numbers = (const i64 *)(const void *)b->bytes, channels = numbers[5], rate = numbers[6], depth = numbers[7];
+  const i64 *numbers = (const i64 *)(const void *)b->bytes, channels = numbers[5],
+            rate = numbers[6], depth = numbers[7];
   void *picture = aei_open_picture(b->bytes, isa, gain_index, h, w, team ? 1 + HELPERS : 1);
   const i64 pixels = h * w * rate * rate * depth;
   i32 *y = malloc((size_t)(h * w * channels) * 4), *filtered = malloc((size_t)pixels * 4);
@@ -162,7 +195,9 @@ static void run_synthesis(const Block *b, int isa, Team *team, i64 gain_index, i
   for (i64 i = 0; i < h * w * channels; i++) y[i] = byte() & 1 ? (i32)word() : (int8_t)byte() * 16;
   while (given < h) {
     const i64 n = 1 + byte() % (h - given);
-    if (aei_feed_picture(picture, team, y + given * w * channels, n, x + made * w * rate * depth, h * rate - made, &more)) abort();
+    if (aei_feed_picture(picture, team, y + given * w * channels, n, x + made * w * rate * depth,
+                         h * rate - made, &more))
+      abort();
     given += n;
     made += more;
   }
@@ -180,7 +215,8 @@ static void run_synthesis(const Block *b, int isa, Team *team, i64 gain_index, i
   PlaneFilter planes[3];
   for (int k = 0; k < 3; k++) {
     const u8 head = byte();
-    planes[k] = (PlaneFilter){head & 3 ? 1 << (head >> 6) : 0, head & 3, 5 + (head >> 2 & 15), weights[k]};
+    planes[k] =
+        (PlaneFilter){head & 3 ? 1 << (head >> 6) : 0, head & 3, 5 + (head >> 2 & 15), weights[k]};
   }
   if (aei_post_filter(isa, planes, x, h * rate, w * rate, filtered)) abort();
   free(y);
@@ -188,12 +224,15 @@ static void run_synthesis(const Block *b, int isa, Team *team, i64 gain_index, i
   free(filtered);
 }
 
-/* Images of h x w units, of levels 16 pixels on a side; a program of another stride refuses some. */
+/* Images of h x w units, of levels 16 pixels on a side; a program of another stride refuses some.
+ */
 static void run_analysis(const Block *b, int isa, Team *team, i64 gain_index, i64 h, i64 w) {
-  const i64 *numbers = (const i64 *)(const void *)b->bytes, *layer = numbers + numbers[2] / 8, depth = numbers[6];
+  const i64 *numbers = (const i64 *)(const void *)b->bytes, *layer = numbers + numbers[2] / 8,
+            depth = numbers[6];
   enum { LEVELS = 21, NEIGHBOURS = 19, UNSHUFFLE = 8 };
   i64 rows = h, columns = w, result_rows = h, result_columns = w, of_levels = 0;
-  for (i64 i = 0; i < numbers[3]; i++) of_levels |= layer[i * FIELDS] == LEVELS && layer[i * FIELDS + 1] == 0;
+  for (i64 i = 0; i < numbers[3]; i++)
+    of_levels |= layer[i * FIELDS] == LEVELS && layer[i * FIELDS + 1] == 0;
   if (of_levels) rows = 16 * h, columns = 16 * w;
   /* All ways from the input to the result have the same sides, or the call is refused. */
   result_rows = rows, result_columns = columns;
@@ -216,8 +255,10 @@ static void run_analysis(const Block *b, int isa, Team *team, i64 gain_index, i6
   i32 *latents = malloc((size_t)count * 4 + 4), *out = malloc((size_t)room * 4 + 4);
   u8 *levels = malloc((size_t)count + 1);
   for (i64 i = 0; i < count; i++) levels[i] = byte();
-  for (i64 i = 0; i < count && !of_levels; i++) latents[i] = byte() & 1 ? (i32)word() : (int8_t)byte() * 64;
-  aei_analyse(b->bytes, isa, team, gain_index, of_levels ? (const void *)levels : latents, rows, columns, out, room);
+  for (i64 i = 0; i < count && !of_levels; i++)
+    latents[i] = byte() & 1 ? (i32)word() : (int8_t)byte() * 64;
+  aei_analyse(b->bytes, isa, team, gain_index, of_levels ? (const void *)levels : latents, rows,
+              columns, out, room);
   free(latents);
   free(levels);
   free(out);

@@ -10,7 +10,8 @@ static void make_crc_table(void) {
     crc_table[0][i] = c;
   }
   for (u32 i = 0; i < 256; i++)
-    for (int k = 1; k < 4; k++) crc_table[k][i] = crc_table[k - 1][i] >> 8 ^ crc_table[0][crc_table[k - 1][i] & 255];
+    for (int k = 1; k < 4; k++)
+      crc_table[k][i] = crc_table[k - 1][i] >> 8 ^ crc_table[0][crc_table[k - 1][i] & 255];
 }
 
 u32 web_crc32(const u8 *p, u32 n) {
@@ -18,7 +19,8 @@ u32 web_crc32(const u8 *p, u32 n) {
   u32 c = ~(u32)0;
   for (; n >= 4; n -= 4, p += 4) {
     c ^= p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24;
-    c = crc_table[3][c & 255] ^ crc_table[2][c >> 8 & 255] ^ crc_table[1][c >> 16 & 255] ^ crc_table[0][c >> 24];
+    c = crc_table[3][c & 255] ^ crc_table[2][c >> 8 & 255] ^ crc_table[1][c >> 16 & 255] ^
+        crc_table[0][c >> 24];
   }
   for (; n; n--, p++) c = c >> 8 ^ crc_table[0][(c ^ *p) & 255];
   return ~c;
@@ -47,11 +49,14 @@ static const u32 round_constants[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-static inline u32 turned(u32 x, int n) { return x >> n | x << (32 - n); }
+static inline u32 turned(u32 x, int n) {
+  return x >> n | x << (32 - n);
+}
 
 static void sha256_block(u32 state[8], const u8 *p) {
   u32 w[64], s[8];
-  for (int i = 0; i < 16; i++, p += 4) w[i] = (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
+  for (int i = 0; i < 16; i++, p += 4)
+    w[i] = (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
   for (int i = 16; i < 64; i++) {
     const u32 a = turned(w[i - 15], 7) ^ turned(w[i - 15], 18) ^ w[i - 15] >> 3;
     const u32 b = turned(w[i - 2], 17) ^ turned(w[i - 2], 19) ^ w[i - 2] >> 10;
@@ -63,7 +68,8 @@ static void sha256_block(u32 state[8], const u8 *p) {
     const u32 t = s[7] + b + ((s[4] & s[5]) ^ (~s[4] & s[6])) + round_constants[i] + w[i];
     const u32 a = turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22);
     const u32 u = a + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-    s[7] = s[6], s[6] = s[5], s[5] = s[4], s[4] = s[3] + t, s[3] = s[2], s[2] = s[1], s[1] = s[0], s[0] = t + u;
+    s[7] = s[6], s[6] = s[5], s[5] = s[4], s[4] = s[3] + t, s[3] = s[2], s[2] = s[1], s[1] = s[0],
+    s[0] = t + u;
   }
   for (int i = 0; i < 8; i++) state[i] += s[i];
 }

@@ -1,4 +1,5 @@
-/* Prefix codes as deflate has them (RFC 1951, 3.2.2): canonical, at most 15 bits, read from the least significant bit. */
+/* Prefix codes as deflate has them (RFC 1951, 3.2.2): canonical, at most 15 bits, read from the
+ * least significant bit. */
 #ifndef AEI_WEB_CODES_H
 #define AEI_WEB_CODES_H
 
@@ -6,8 +7,9 @@
 
 enum { LONGEST = 15, FAST = 10, MOST_SYMBOLS = 288 };
 
-/* quick: of the next FAST bits, a symbol times 16 and its length, or 0 where codes are longer; the others are found among
- * `symbols`, which are sorted by their codes, by the number of codes of each length. */
+/* quick: of the next FAST bits, a symbol times 16 and its length, or 0 where codes are longer; the
+ * others are found among `symbols`, which are sorted by their codes, by the number of codes of each
+ * length. */
 typedef struct {
   u16 counts[LONGEST + 1], symbols[MOST_SYMBOLS], quick[1 << FAST];
 } Code;
@@ -37,10 +39,15 @@ static inline u32 take_bits(Bits *b, u32 n) { /* n <= 32 */
 }
 
 /* Bytes that were begun. */
-static inline u32 read_so_far(const Bits *b) { return b->at - b->have / 8; }
-static inline int over(const Bits *b) { return read_so_far(b) > b->size; }
+static inline u32 read_so_far(const Bits *b) {
+  return b->at - b->have / 8;
+}
+static inline int over(const Bits *b) {
+  return read_so_far(b) > b->size;
+}
 
-/* 0 where no code has these lengths. whole: a single code of one bit, whose other half is nothing, does not do. */
+/* 0 where no code has these lengths. whole: a single code of one bit, whose other half is nothing,
+ * does not do. */
 int make_code(Code *c, const u8 *lengths, u32 n, int whole);
 i32 slow_symbol(const Code *c, Bits *b);
 

@@ -1,4 +1,5 @@
-/* zlib streams (RFC 1950, 1951) as zlib judges them: what it refuses is refused here, and what it reads is read. */
+/* zlib streams (RFC 1950, 1951) as zlib judges them: what it refuses is refused here, and what it
+ * reads is read. */
 #include "codes.h"
 
 #include <stdlib.h>
@@ -59,9 +60,11 @@ typedef struct {
 
 static const u16 length_base[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                     31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-static const u8 length_bits[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const u16 distance_base[30] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                      193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+static const u8 length_bits[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                   2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+static const u16 distance_base[30] = {
+    1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
+    193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
 
 static int copy_match(Stream *s, u32 length, u32 distance) {
   if (distance > s->size + s->dictionary_size) return DAMAGED;
@@ -117,7 +120,8 @@ static int fixed_codes(Stream *s) {
 static int read_codes(Stream *s) {
   static const u8 order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
   u8 l[320] = {0};
-  const u32 many = take_bits(&s->b, 5) + 257, far = take_bits(&s->b, 5) + 1, few = take_bits(&s->b, 4) + 4;
+  const u32 many = take_bits(&s->b, 5) + 257, far = take_bits(&s->b, 5) + 1,
+            few = take_bits(&s->b, 4) + 4;
   if (many > 286 || far > 30) return 0;
   for (u32 i = 0; i < few; i++) l[order[i]] = (u8)take_bits(&s->b, 3);
   if (!make_code(&s->lengths, l, 19, 1)) return 0;
@@ -131,23 +135,28 @@ static int read_codes(Stream *s) {
     }
     if (symbol == 16 && !i) return 0;
     const u8 last = symbol == 16 ? l[i - 1] : 0;
-    u32 n = symbol == 16 ? 3 + take_bits(&s->b, 2) : symbol == 17 ? 3 + take_bits(&s->b, 3) : 11 + take_bits(&s->b, 7);
+    u32 n = symbol == 16   ? 3 + take_bits(&s->b, 2)
+            : symbol == 17 ? 3 + take_bits(&s->b, 3)
+                           : 11 + take_bits(&s->b, 7);
     if (i + n > many + far) return 0;
     while (n--) l[i++] = last;
   }
   return l[256] && make_code(&s->lengths, l, many, 0) && make_code(&s->distances, l + many, far, 0);
 }
 
-/* n bytes that are one zlib stream and nothing else -> `out`, their number to *size. dictionary: that streams may name,
- * by its Adler-32. Returns WHOLE, DAMAGED, or TOO_LARGE where there is more than `room`. */
-int web_inflate(const u8 *in, u32 n, const u8 *dictionary, u32 dictionary_size, u8 *out, u32 room, u32 *size) {
+/* n bytes that are one zlib stream and nothing else -> `out`, their number to *size. dictionary:
+ * that streams may name, by its Adler-32. Returns WHOLE, DAMAGED, or TOO_LARGE where there is more
+ * than `room`. */
+int web_inflate(const u8 *in, u32 n, const u8 *dictionary, u32 dictionary_size, u8 *out, u32 room,
+                u32 *size) {
   Stream *s = calloc(1, sizeof *s);
   if (!s) return TOO_LARGE;
   s->b = (Bits){in, n, 0, 0, 0};
   s->out = out;
   s->room = room;
   const u32 method = take_bits(&s->b, 8), flags = take_bits(&s->b, 8);
-  int status = (method << 8 | flags) % 31 || (method & 15) != 8 || method >> 4 > 7 ? DAMAGED : WHOLE;
+  int status =
+      (method << 8 | flags) % 31 || (method & 15) != 8 || method >> 4 > 7 ? DAMAGED : WHOLE;
   if (!status && flags & 32) {
     u32 named = 0;
     for (int i = 0; i < 4; i++) named = named << 8 | take_bits(&s->b, 8);
@@ -158,18 +167,16 @@ int web_inflate(const u8 *in, u32 n, const u8 *dictionary, u32 dictionary_size, 
   for (u32 last = 0; !last && !status;) {
     last = take_bits(&s->b, 1);
     const u32 kind = take_bits(&s->b, 2);
-    if (kind == 3 || over(&s->b))
-      status = DAMAGED;
-    else if (kind == 0)
-      status = stored_block(s);
-    else
-      status = (kind == 1 ? fixed_codes(s) : read_codes(s)) ? coded_block(s) : DAMAGED;
+    if (kind == 3 || over(&s->b)) status = DAMAGED;
+    else if (kind == 0) status = stored_block(s);
+    else status = (kind == 1 ? fixed_codes(s) : read_codes(s)) ? coded_block(s) : DAMAGED;
   }
   if (!status) {
     u32 sum = 0;
     take_bits(&s->b, s->b.have % 8);
     for (int i = 0; i < 4; i++) sum = sum << 8 | take_bits(&s->b, 8);
-    if (over(&s->b) || read_so_far(&s->b) != n || sum != web_adler32(out, s->size)) status = DAMAGED;
+    if (over(&s->b) || read_so_far(&s->b) != n || sum != web_adler32(out, s->size))
+      status = DAMAGED;
   }
   *size = s->size;
   free(s);

@@ -1,10 +1,12 @@
 /* Pixel units to what a canvas takes, alpha planes, and smaller pictures. */
 #include "web.h"
 
-static inline u8 level(i32 v) { return (u8)(v < 0 ? 0 : v > 255 ? 255 : v); }
+static inline u8 level(i32 v) {
+  return (u8)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
 
-/* n pixel units of three channels, int32 where wide is 1, else int16, to n times red, green, blue, alpha. alpha: (n), or
- * NULL where all is opaque. The specification's section 6. */
+/* n pixel units of three channels, int32 where wide is 1, else int16, to n times red, green, blue,
+ * alpha. alpha: (n), or NULL where all is opaque. The specification's section 6. */
 void web_rgba(const void *x, int wide, u32 n, int grey, const u8 *alpha, u8 *out) {
   const i16 *narrow = x;
   const i32 *broad = x;
@@ -33,12 +35,14 @@ int web_unfilter(const u8 *rows, u32 width, u32 height, u8 *out) {
   return 1;
 }
 
-/* (height, width) of `channels` bytes at 1/scale of its sides, rounded up: means, to the nearest, of what is there. With
- * four channels the colours weigh as much as their alpha. As Pillow's Image.reduce, after convert("RGBa"). */
+/* (height, width) of `channels` bytes at 1/scale of its sides, rounded up: means, to the nearest,
+ * of what is there. With four channels the colours weigh as much as their alpha. As Pillow's
+ * Image.reduce, after convert("RGBa"). */
 void web_reduce(const u8 *x, u32 width, u32 height, u32 channels, u32 scale, u8 *out) {
   for (u32 top = 0; top < height; top += scale)
     for (u32 left = 0; left < width; left += scale, out += channels) {
-      const u32 rows = height - top < scale ? height - top : scale, columns = width - left < scale ? width - left : scale;
+      const u32 rows = height - top < scale ? height - top : scale,
+                columns = width - left < scale ? width - left : scale;
       const u32 n = rows * columns, by = (u32)(((u64)1 << 24) / n);
       u32 sum[4] = {n / 2, n / 2, n / 2, n / 2};
       for (u32 i = 0; i < rows; i++)

@@ -1,8 +1,9 @@
 /* malloc, calloc and free in the module's one memory, which grows and never shrinks.
  *
- * Blocks lie one after the other, each behind a header that says how long it is and whether it is free; neighbours that
- * are free are made one when a search passes them. There are never more than a few hundred blocks, since the core
- * allocates before its loops, so that a search from the first one on costs nothing beside the work. */
+ * Blocks lie one after the other, each behind a header that says how long it is and whether it is
+ * free; neighbours that are free are made one when a search passes them. There are never more than
+ * a few hundred blocks, since the core allocates before its loops, so that a search from the first
+ * one on costs nothing beside the work. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -20,7 +21,9 @@ static uintptr_t first, end; /* of the blocks */
 static int grow(uint32_t size) {
   const uintptr_t memory = (uintptr_t)__builtin_wasm_memory_size(0) * PAGE;
   if (size > UINT32_MAX - PAGE - end) return 0;
-  if (end + size > memory && __builtin_wasm_memory_grow(0, (end + size - memory + PAGE - 1) / PAGE) == SIZE_MAX) return 0;
+  if (end + size > memory &&
+      __builtin_wasm_memory_grow(0, (end + size - memory + PAGE - 1) / PAGE) == SIZE_MAX)
+    return 0;
   return 1;
 }
 
@@ -31,7 +34,8 @@ void *malloc(size_t wanted) {
   for (uintptr_t at = first; at < end; at += ((Block *)at)->size) {
     Block *b = (Block *)at;
     if (b->taken) continue;
-    while (at + b->size < end && !((Block *)(at + b->size))->taken) b->size += ((Block *)(at + b->size))->size;
+    while (at + b->size < end && !((Block *)(at + b->size))->taken)
+      b->size += ((Block *)(at + b->size))->size;
     if (at + b->size == end) { /* the last one: as if it were not there */
       end = at;
       break;

@@ -40,19 +40,17 @@ void web_unpack_close(Unpacker *u) {
 }
 
 static inline void store(u8 *out, u64 i, i32 width, i64 v) {
-  if (width == 1)
-    out[i] = (u8)v;
-  else if (width == 2)
-    ((i16 *)out)[i] = (i16)v;
-  else if (width == 4)
-    ((i32 *)out)[i] = (i32)v;
-  else
-    ((i64 *)out)[i] = v;
+  if (width == 1) out[i] = (u8)v;
+  else if (width == 2) ((i16 *)out)[i] = (i16)v;
+  else if (width == 4) ((i32 *)out)[i] = (i32)v;
+  else ((i64 *)out)[i] = v;
 }
 
-/* One array of rows * columns numbers of `width` bytes. transposed: its columns are coded; differences: 0 to 2, how often
- * a number's predecessor was taken from it. Runs of RUN numbers of one row or of differences, else whole rows or columns, begin with their class. OK or not. */
-int web_unpack(Unpacker *u, i32 width, u32 rows, u32 columns, i32 transposed, i32 differences, u8 *out) {
+/* One array of rows * columns numbers of `width` bytes. transposed: its columns are coded;
+ * differences: 0 to 2, how often a number's predecessor was taken from it. Runs of RUN numbers of
+ * one row or of differences, else whole rows or columns, begin with their class. OK or not. */
+int web_unpack(Unpacker *u, i32 width, u32 rows, u32 columns, i32 transposed, i32 differences,
+               u8 *out) {
   const u32 lines = transposed ? columns : rows, n = transposed ? rows : columns;
   const u64 step = transposed ? columns : 1, line = transposed ? 1 : columns;
   const u32 run = rows == 1 || differences ? RUN : n;
@@ -75,7 +73,8 @@ int web_unpack(Unpacker *u, i32 width, u32 rows, u32 columns, i32 transposed, i3
         v = (i64)take_bits(&u->bits, 32);
         v |= (i64)((u64)take_bits(&u->bits, 32) << 32);
       } else
-        v = (i64)((u64)(i64)(symbol - MIDDLE) << shift) | (shift > 32 ? 0 : (i64)take_bits(&u->bits, shift));
+        v = (i64)((u64)(i64)(symbol - MIDDLE) << shift) |
+            (shift > 32 ? 0 : (i64)take_bits(&u->bits, shift));
       if (differences == 2) v = slope += v;
       if (differences) v = last += v;
       store(out, i * line + j * step, width, v);
@@ -86,4 +85,6 @@ int web_unpack(Unpacker *u, i32 width, u32 rows, u32 columns, i32 transposed, i3
 }
 
 /* Whether all was read and nothing more is there. */
-int web_unpack_ended(const Unpacker *u) { return read_so_far(&u->bits) == u->bits.size; }
+int web_unpack_ended(const Unpacker *u) {
+  return read_so_far(&u->bits) == u->bits.size;
+}

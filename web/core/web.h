@@ -1,4 +1,5 @@
-/* What the web's decoder has in C beside the native core: memory, checksums, zlib streams, packed weights, pixels. */
+/* What the web's decoder has in C beside the native core: memory, checksums, zlib streams, packed
+ * weights, pixels. */
 #ifndef AEI_WEB_H
 #define AEI_WEB_H
 

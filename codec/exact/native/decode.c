@@ -19,7 +19,9 @@ static int begin_coding(Coding *s, i64 n) {
   s->counts = take(32768, sizeof(i32));
   s->tables = take(n, sizeof(i16));
   s->state = take(n, sizeof(u16));
-  return s->values && s->order && s->escaped && s->slice && s->counts && s->tables && s->state ? OK : NO_MEMORY;
+  return s->values && s->order && s->escaped && s->slice && s->counts && s->tables && s->state
+             ? OK
+             : NO_MEMORY;
 }
 
 static void end_coding(Coding *s) {
@@ -38,17 +40,16 @@ static i64 below(const Header *h, const i16 *index, const i32 *order, i64 n) {
   if (!h->trellis) return n;
   while (low < high) {
     const i64 m = (low + high) / 2;
-    if (index[order[m]] < h->first)
-      low = m + 1;
-    else
-      high = m;
+    if (index[order[m]] < h->first) low = m + 1;
+    else high = m;
   }
   return low;
 }
 
-/* The places of a slice in the order of their tables: those of the plain quantiser, then those of the shifted one, whose
- * tables come behind; both ascend already. Their tables are noted. */
-static void order_slice(Coding *s, const Header *h, const i16 *index, const i32 *places, i64 n, const u8 *shifted) {
+/* The places of a slice in the order of their tables: those of the plain quantiser, then those of
+ * the shifted one, whose tables come behind; both ascend already. Their tables are noted. */
+static void order_slice(Coding *s, const Header *h, const i16 *index, const i32 *places, i64 n,
+                        const u8 *shifted) {
   i64 to = 0;
   for (i64 i = 0; i < n; i++)
     if (!shifted[s->state[i]]) s->slice[to++] = places[i];
@@ -94,8 +95,8 @@ static int read_step(Coding *s, Walk *walk, const Geometry *g, Decoder *d, i64 f
   return OK;
 }
 
-static int read_steps(const Header *h, const Kernels *kernels, Team *team, const Geometry *g, Decoder *d, int code_all,
-                      const i32 *z_hat, i32 *y_hat) {
+static int read_steps(const Header *h, const Kernels *kernels, Team *team, const Geometry *g,
+                      Decoder *d, int code_all, const i32 *z_hat, i32 *y_hat) {
   Walk walk;
   Coding s = {0};
   int status = begin_walk(&walk, h, kernels, team, g, z_hat);
@@ -110,10 +111,11 @@ static int read_steps(const Header *h, const Kernels *kernels, Team *team, const
   return status;
 }
 
-/* z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), both written; check: the payload's check of y_hat. Returns OK, or
- * what is wrong; TOO_LONG where all could be read but the payload is not what an encoder writes for it. */
-AEI_API int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, const u8 *payload, i64 size, int code_all,
-                       i32 *z_hat, i32 *y_hat, i32 *check) {
+/* z_hat: int32 (hz, wz, Z); y_hat: int32 (h, w, M), both written; check: the payload's check of
+ * y_hat. Returns OK, or what is wrong; TOO_LONG where all could be read but the payload is not what
+ * an encoder writes for it. */
+AEI_API int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, const u8 *payload,
+                       i64 size, int code_all, i32 *z_hat, i32 *y_hat, i32 *check) {
   if (!geometry_holds(h, g, isa) || size < 0) return BAD_CALL;
   const Kernels *kernels = kernels_of(isa);
   Decoder d;
@@ -121,8 +123,7 @@ AEI_API int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, 
   decoder_start(&d, payload, size);
   int status = code_hyper(h, kernels, g, &d, NULL, z_hat, &bits);
   if (status) return status;
-  if (h->steps)
-    status = read_steps(h, kernels, team, g, &d, code_all, z_hat, y_hat);
+  if (h->steps) status = read_steps(h, kernels, team, g, &d, code_all, z_hat, y_hat);
   else /* a factorized prior: z_hat is all there is */
     for (i64 i = 0; i < g->h * g->w * h->latents; i++) y_hat[i] = z_hat[i] * (1 << h->mean_bits);
   if (status) return status;
@@ -131,17 +132,18 @@ AEI_API int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, 
   return decoder_is_canonical(&d) ? OK : TOO_LONG;
 }
 
-static int step_holds(const Header *h, const i32 *values, const u8 *index, const i16 *tables, i64 n) {
+static int step_holds(const Header *h, const i32 *values, const u8 *index, const i16 *tables,
+                      i64 n) {
   for (i64 i = 0; i < n; i++)
-    if (values[i] < -MAX_SYMBOL || values[i] > MAX_SYMBOL || index[i] >= h->scales || tables[i] < 0 ||
-        tables[i] >= h->table_count)
+    if (values[i] < -MAX_SYMBOL || values[i] > MAX_SYMBOL || index[i] >= h->scales ||
+        tables[i] < 0 || tables[i] >= h->table_count)
       return 0;
   return 1;
 }
 
 /* Writes one step. index: uint8, scale indexes; tables: int16, of the symbols. */
-static void write_step(Coding *s, const Header *h, i64 n, const i32 *values, const u8 *index, const i16 *tables, i64 first,
-                       Encoder *e, double *bits) {
+static void write_step(Coding *s, const Header *h, i64 n, const i32 *values, const u8 *index,
+                       const i16 *tables, i64 first, Encoder *e, double *bits) {
   for (i64 i = 0; i < n; i++) s->tables[i] = index[i];
   const i64 coded = sort_places(s->tables, n, h->scales, first, s->counts, s->order);
   const i64 rest = below(h, s->tables, s->order, coded), steered = coded - rest;
@@ -159,11 +161,12 @@ static void write_step(Coding *s, const Header *h, i64 n, const i32 *values, con
   }
 }
 
-/* values, index, tables: of the four steps, (h * w * M / 4) each. Writes the payload to `out`, its length to `size`.
- * NO_ROOM: it needs more than `room` bytes. bits: its ideal length. */
-AEI_API int aei_write(const Header *h, int isa, Team *team, const Geometry *g, const i32 *z_hat, int code_all,
-                      const i32 *const *values, const u8 *const *index, const i16 *const *tables, int check, u8 *out,
-                      i64 room, i64 *size, double *bits) {
+/* values, index, tables: of the four steps, (h * w * M / 4) each. Writes the payload to `out`, its
+ * length to `size`. NO_ROOM: it needs more than `room` bytes. bits: its ideal length. */
+AEI_API int aei_write(const Header *h, int isa, Team *team, const Geometry *g, const i32 *z_hat,
+                      int code_all, const i32 *const *values, const u8 *const *index,
+                      const i16 *const *tables, int check, u8 *out, i64 room, i64 *size,
+                      double *bits) {
   if (!geometry_holds(h, g, isa) || room < 0 || !(check >= 0 && check < 256)) return BAD_CALL;
   const i64 n = g->h * g->w * (h->latents / 4), hyper = g->hz * g->wz * h->hyper_latents;
   for (i64 i = 0; i < hyper; i++)

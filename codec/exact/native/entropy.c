@@ -1,4 +1,5 @@
-/* The range coder of codec/exact/coder/plain_coder.py, bit for bit, and groups of symbols with their escapes. */
+/* The range coder of codec/exact/coder/plain_coder.py, bit for bit, and groups of symbols with
+ * their escapes. */
 #include "core.h"
 
 #include <math.h>
@@ -58,10 +59,8 @@ static inline u32 decode_one(Decoder *c, const Table *t) {
   u32 s = guess[0], e = guess[1]; /* the symbol is in s .. e */
   while (e - s > 8) {
     const u32 m = (s + e + 1) / 2;
-    if (sums[m] <= q)
-      s = m;
-    else
-      e = m - 1;
+    if (sums[m] <= q) s = m;
+    else e = m - 1;
   }
   while (sums[s + 1] <= q) s++;
   narrow_to(c, scale, sums[s], sums[s + 1] - sums[s]);
@@ -103,7 +102,8 @@ static i32 decode_escape(Decoder *c, i32 reach) {
   return v & 1 ? -magnitude : magnitude;
 }
 
-void decode_symbols(Decoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n, i32 *values, i32 *escaped) {
+void decode_symbols(Decoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n,
+                    i32 *values, i32 *escaped) {
   i64 escapes = 0, known = -1;
   i32 reach = 0;
   Table t = {0};
@@ -126,8 +126,9 @@ void decode_symbols(Decoder *c, const Header *h, const i32 *order, const i16 *ta
   }
 }
 
-/* How far above `low` an encoder puts the point that it writes: to where the most bytes at the end are zero
- * (plain_coder.shortest_bytes). Depends on the last 64 bits of `low` alone, for no unit is larger. */
+/* How far above `low` an encoder puts the point that it writes: to where the most bytes at the end
+ * are zero (plain_coder.shortest_bytes). Depends on the last 64 bits of `low` alone, for no unit is
+ * larger. */
 static u64 sealed_above(u64 low, u64 width) {
   u64 above = 0;
   for (int dropped = 1; dropped <= 8; dropped++) {
@@ -139,11 +140,12 @@ static u64 sealed_above(u64 low, u64 width) {
   return above;
 }
 
-/* An encoder that codes what was read has the decoder's `low` (modulo 2^64) and `width` after each symbol, since both
- * follow from the symbols alone. Let L be its `low` as a number of all the bytes so far, and P the data as a number of as
- * many bytes, zeros appended. 0 <= P - L < width holds at the start and after each symbol that is read, so point - low
- * is P - L itself, not only modulo 2^64. The encoder writes L + sealed_above without the zeros at its end: the data is
- * that if it has no zero at its end, is no longer, and P is that number. */
+/* An encoder that codes what was read has the decoder's `low` (modulo 2^64) and `width` after each
+ * symbol, since both follow from the symbols alone. Let L be its `low` as a number of all the bytes
+ * so far, and P the data as a number of as many bytes, zeros appended. 0 <= P - L < width holds at
+ * the start and after each symbol that is read, so point - low is P - L itself, not only modulo
+ * 2^64. The encoder writes L + sealed_above without the zeros at its end: the data is that if it
+ * has no zero at its end, is no longer, and P is that number. */
 int decoder_is_canonical(const Decoder *c) {
   if (c->size > c->at || (c->size && c->data[c->size - 1] == 0)) return 0;
   return c->point - c->low == sealed_above(c->low, c->width);
@@ -204,7 +206,8 @@ static int encode_escape(Encoder *c, i32 value, i32 reach) {
   return 2 * size - 1;
 }
 
-double encode_symbols(Encoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n, const i32 *values) {
+double encode_symbols(Encoder *c, const Header *h, const i32 *order, const i16 *tables, i64 n,
+                      const i32 *values) {
   i64 known = -1, escapes = 0;
   i32 reach = 0;
   double bits = 0;

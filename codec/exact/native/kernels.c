@@ -1,7 +1,8 @@
 /* The kernels, compiled once for each instruction set (setup.py), AEI_ISA naming it.
  *
- * A product of int16 pairs is added to int32 sums, which may wrap: the caller knows when they cannot. Few sums are kept at
- * once, by name, so that every compiler keeps them in registers (gcc 12 spills arrays of them). */
+ * A product of int16 pairs is added to int32 sums, which may wrap: the caller knows when they
+ * cannot. Few sums are kept at once, by name, so that every compiler keeps them in registers (gcc
+ * 12 spills arrays of them). */
 #include "core.h"
 
 #include <string.h>
@@ -93,8 +94,10 @@ enum { PLACES = 4, WIDTH = 0 };
 #define ADD_DOT(sum, a, b) (sum) = DOT(sum, a, b)
 #endif
 
-enum { TILES = 8 };       /* that one panel of weights serves while it is in the nearest cache */
-enum { CHUNK = 64 };      /* pairs of inputs whose split products cannot overflow: 128 * 2^15 * 255 < 2^31 */
+enum { TILES = 8 }; /* that one panel of weights serves while it is in the nearest cache */
+enum {
+  CHUNK = 64
+}; /* pairs of inputs whose split products cannot overflow: 128 * 2^15 * 255 < 2^31 */
 
 typedef i32 Sums[PLACES][PANEL];
 
@@ -104,25 +107,41 @@ static inline i32 pair_at(const i16 *x, i64 k) {
   return v;
 }
 
-/* sums[p][j] = the products of place p's inputs with output j's weights, modulo 2^32. weight: (pairs, PANEL, 2). */
+/* sums[p][j] = the products of place p's inputs with output j's weights, modulo 2^32. weight:
+ * (pairs, PANEL, 2). */
 #if defined(USE_AVX512)
 static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sums) {
-  const i16 *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3], *x4 = x[4], *x5 = x[5], *x6 = x[6], *x7 = x[7];
+  const i16 *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3], *x4 = x[4], *x5 = x[5], *x6 = x[6],
+            *x7 = x[7];
   Vector a0 = ZERO(), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
   Vector b0 = a0, b1 = a0, b2 = a0, b3 = a0, b4 = a0, b5 = a0, b6 = a0, b7 = a0;
   for (i64 k = 0; k < pairs; k++) {
     const Vector u = LOAD(weight + k * 2 * PANEL), v = LOAD(weight + k * 2 * PANEL + 2 * WIDTH);
-#define ONE(p)                                     \
-  do {                                             \
-    const Vector s = PAIR(pair_at(x##p, k));       \
-    a##p = DOT(a##p, u, s);                        \
-    b##p = DOT(b##p, v, s);                        \
+#define ONE(p)                                                                                     \
+  do {                                                                                             \
+    const Vector s = PAIR(pair_at(x##p, k));                                                       \
+    a##p = DOT(a##p, u, s);                                                                        \
+    b##p = DOT(b##p, v, s);                                                                        \
   } while (0)
-    ONE(0); ONE(1); ONE(2); ONE(3); ONE(4); ONE(5); ONE(6); ONE(7);
+    ONE(0);
+    ONE(1);
+    ONE(2);
+    ONE(3);
+    ONE(4);
+    ONE(5);
+    ONE(6);
+    ONE(7);
 #undef ONE
   }
 #define ONE(p) STORE(sums[p], a##p), STORE(sums[p] + WIDTH, b##p)
-  ONE(0); ONE(1); ONE(2); ONE(3); ONE(4); ONE(5); ONE(6); ONE(7);
+  ONE(0);
+  ONE(1);
+  ONE(2);
+  ONE(3);
+  ONE(4);
+  ONE(5);
+  ONE(6);
+  ONE(7);
 #undef ONE
 }
 #elif defined(USE_AVX2) || defined(USE_SSE2) || defined(USE_WASM)
@@ -135,12 +154,13 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
     EACH_PLACE(BEGIN)
 #undef BEGIN
     for (i64 k = 0; k < pairs; k++) {
-      const Vector u = LOAD(weight + (k * PANEL + d) * 2), v = LOAD(weight + (k * PANEL + d + WIDTH) * 2);
-#define ONE(p)                                     \
-  do {                                             \
-    const Vector s = PAIR(pair_at(x##p, k));       \
-    ADD_DOT(a##p, u, s);                           \
-    ADD_DOT(b##p, v, s);                           \
+      const Vector u = LOAD(weight + (k * PANEL + d) * 2),
+                   v = LOAD(weight + (k * PANEL + d + WIDTH) * 2);
+#define ONE(p)                                                                                     \
+  do {                                                                                             \
+    const Vector s = PAIR(pair_at(x##p, k));                                                       \
+    ADD_DOT(a##p, u, s);                                                                           \
+    ADD_DOT(b##p, v, s);                                                                           \
   } while (0);
       EACH_PLACE(ONE)
 #undef ONE
@@ -156,20 +176,27 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
   for (i64 d = 0; d < PANEL; d += 8) {
     int32x4_t a0 = vdupq_n_s32(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     for (i64 k = 0; k < pairs; k++) {
-      const int16x8x2_t w = vld2q_s16(weight + (k * PANEL + d) * 2); /* of first and of second inputs */
-#define ONE(p)                                                                          \
-  do {                                                                                  \
-    const int16x4_t s = vreinterpret_s16_s32(vdup_n_s32(pair_at(x##p, k)));             \
-    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[0]), s, 0);                          \
-    b##p = vmlal_high_lane_s16(b##p, w.val[0], s, 0);                                   \
-    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[1]), s, 1);                          \
-    b##p = vmlal_high_lane_s16(b##p, w.val[1], s, 1);                                   \
+      const int16x8x2_t w =
+          vld2q_s16(weight + (k * PANEL + d) * 2); /* of first and of second inputs */
+#define ONE(p)                                                                                     \
+  do {                                                                                             \
+    const int16x4_t s = vreinterpret_s16_s32(vdup_n_s32(pair_at(x##p, k)));                        \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[0]), s, 0);                                     \
+    b##p = vmlal_high_lane_s16(b##p, w.val[0], s, 0);                                              \
+    a##p = vmlal_lane_s16(a##p, vget_low_s16(w.val[1]), s, 1);                                     \
+    b##p = vmlal_high_lane_s16(b##p, w.val[1], s, 1);                                              \
   } while (0)
-      ONE(0); ONE(1); ONE(2); ONE(3);
+      ONE(0);
+      ONE(1);
+      ONE(2);
+      ONE(3);
 #undef ONE
     }
 #define ONE(p) vst1q_s32(sums[p] + d, a##p), vst1q_s32(sums[p] + d + 4, b##p)
-    ONE(0); ONE(1); ONE(2); ONE(3);
+    ONE(0);
+    ONE(1);
+    ONE(2);
+    ONE(3);
 #undef ONE
   }
 }
@@ -187,7 +214,8 @@ static void multiply(const i16 *const *x, i64 pairs, const i16 *weight, Sums sum
 }
 #endif
 
-/* Not less than the sum of squares, and hardly more: squares are added in pairs, 8 bits of each pair left out. */
+/* Not less than the sum of squares, and hardly more: squares are added in pairs, 8 bits of each
+ * pair left out. */
 static u64 energy(const i16 *x, i64 n) {
   u64 total = 0;
   i64 k = 0;
@@ -206,8 +234,10 @@ static u64 energy(const i16 *x, i64 n) {
   return total;
 }
 
-/* Sums that an int32 may not hold: the weights in two parts, w = 256 high + low, each multiplied by itself. */
-static void multiply_wide(const i16 *const *x, i64 pairs, const i16 *weight, i64 sums[PLACES][PANEL]) {
+/* Sums that an int32 may not hold: the weights in two parts, w = 256 high + low, each multiplied by
+ * itself. */
+static void multiply_wide(const i16 *const *x, i64 pairs, const i16 *weight,
+                          i64 sums[PLACES][PANEL]) {
   i16 high[CHUNK * 2 * PANEL], low[CHUNK * 2 * PANEL];
   Sums of_high, of_low;
   memset(sums, 0, sizeof(i64) * PLACES * PANEL);
@@ -236,18 +266,22 @@ static inline i32 leaked(i32 v, i32 slope) {
 /* (a * b + 2^14) >> 15, which later processors have an instruction for. */
 static inline __m128i scaled(__m128i a, __m128i b) {
   const __m128i high = _mm_mulhi_epi16(a, b), low = _mm_mullo_epi16(a, b);
-  const __m128i rounded = _mm_srli_epi16(_mm_add_epi16(_mm_srli_epi16(low, 14), _mm_set1_epi16(1)), 1);
+  const __m128i rounded =
+      _mm_srli_epi16(_mm_add_epi16(_mm_srli_epi16(low, 14), _mm_set1_epi16(1)), 1);
   return _mm_add_epi16(_mm_slli_epi16(high, 1), rounded);
 }
 #endif
 
-/* out[j] = clamp(sums[j] + bias[j] >> shift), then a leaky ReLU, then clamp(. + residual[j]), of 16. */
-static inline void finish16(const i32 *sums, const i32 *bias, int shift, int leaky, const i16 *residual, i16 *out) {
+/* out[j] = clamp(sums[j] + bias[j] >> shift), then a leaky ReLU, then clamp(. + residual[j]),
+ * of 16. */
+static inline void finish16(const i32 *sums, const i32 *bias, int shift, int leaky,
+                            const i16 *residual, i16 *out) {
 #if defined(USE_AVX512)
   const __m512i v = _mm512_add_epi32(LOAD(sums), LOAD(bias));
   __m256i r = _mm512_cvtsepi32_epi16(_mm512_sra_epi32(v, _mm_cvtsi32_si128(shift)));
   if (leaky) r = _mm256_max_epi16(r, _mm256_mulhrs_epi16(r, _mm256_set1_epi16((i16)leaky)));
-  if (residual) r = _mm256_adds_epi16(r, _mm256_loadu_si256((const __m256i *)(const void *)residual));
+  if (residual)
+    r = _mm256_adds_epi16(r, _mm256_loadu_si256((const __m256i *)(const void *)residual));
   _mm256_storeu_si256((__m256i *)(void *)out, r);
 #elif defined(USE_AVX2)
   const __m128i by = _mm_cvtsi32_si128(shift);
@@ -280,7 +314,8 @@ static inline void finish16(const i32 *sums, const i32 *bias, int shift, int lea
 #elif defined(USE_WASM)
   for (int j = 0; j < 16; j += 8) {
     const v128_t u = wasm_i32x4_shr(wasm_i32x4_add(LOAD(sums + j), LOAD(bias + j)), (u32)shift);
-    const v128_t v = wasm_i32x4_shr(wasm_i32x4_add(LOAD(sums + j + 4), LOAD(bias + j + 4)), (u32)shift);
+    const v128_t v =
+        wasm_i32x4_shr(wasm_i32x4_add(LOAD(sums + j + 4), LOAD(bias + j + 4)), (u32)shift);
     v128_t r = wasm_i16x8_narrow_i32x4(u, v);
     if (leaky) r = wasm_i16x8_max(r, wasm_i16x8_q15mulr_sat(r, wasm_i16x8_splat((i16)leaky)));
     if (residual) r = wasm_i16x8_add_sat(r, LOAD(residual + j));
@@ -304,8 +339,8 @@ static i16 finished(i64 sum, i64 shift, i64 leaky, const i16 *residual) {
 }
 
 /* Outputs d .. d + n of one tile of m places, which are at `places`. */
-static void finish_tile(Sums sums, int m, const i64 *places, const i32 *bias, const Layer *l, i64 d, const i16 *residual,
-                        i16 *out) {
+static void finish_tile(Sums sums, int m, const i64 *places, const i32 *bias, const Layer *l, i64 d,
+                        const i16 *residual, i16 *out) {
   const i64 n = l->cout - d < PANEL ? l->cout - d : PANEL;
   for (int p = 0; p < m; p++) {
     i16 *o = out + places[p] * l->cout + d;
@@ -318,19 +353,21 @@ static void finish_tile(Sums sums, int m, const i64 *places, const i32 *bias, co
     i16 some[PANEL], added[PANEL] = {0};
     if (r) memcpy(added, r, (size_t)n * sizeof(i16));
     finish16(sums[p], bias, (int)l->shift, (int)l->leaky, r ? added : NULL, some);
-    finish16(sums[p] + 16, bias + 16, (int)l->shift, (int)l->leaky, r ? added + 16 : NULL, some + 16);
+    finish16(sums[p] + 16, bias + 16, (int)l->shift, (int)l->leaky, r ? added + 16 : NULL,
+             some + 16);
     memcpy(o, some, (size_t)n * sizeof(i16));
   }
 }
 
-static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, Span span, const i16 *residual,
-                 i16 *out) {
+static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, Span span,
+                 const i16 *residual, i16 *out) {
   const i64 K = l->cin, D = l->cout, pairs = (K + 1) / 2, n = span.rows * span.columns;
   Sums sums;
   i64 wide[PLACES][PANEL], where[TILES * PLACES], row = 0, column = 0;
   for (i64 s = 0; s < n; s += TILES * PLACES) {
     u8 narrow[TILES];
-    const i64 places = n - s < TILES * PLACES ? n - s : TILES * PLACES, tiles = (places + PLACES - 1) / PLACES;
+    const i64 places = n - s < TILES * PLACES ? n - s : TILES * PLACES,
+              tiles = (places + PLACES - 1) / PLACES;
     for (i64 p = 0; p < places; p++) {
       where[p] = row * span.stride + column;
       if (++column == span.columns) {
@@ -345,7 +382,8 @@ static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *
     }
     for (i64 d = 0; d < D; d += PANEL) {
       i32 half[PANEL] = {0};
-      for (i64 j = 0; j < PANEL && d + j < D; j++) half[j] = wrapped(bias[d + j] + ((i64)1 << (l->shift - 1)));
+      for (i64 j = 0; j < PANEL && d + j < D; j++)
+        half[j] = wrapped(bias[d + j] + ((i64)1 << (l->shift - 1)));
       for (i64 t = 0; t < tiles; t++) {
         const i64 *of_tile = where + t * PLACES, rest = places - t * PLACES;
         const int m = rest < PLACES ? (int)rest : PLACES;
@@ -361,14 +399,16 @@ static void conv(const Layer *l, const i16 *weight, const i64 *bias, const i16 *
         for (int p = 0; p < m; p++)
           for (i64 j = 0; j < PANEL && d + j < D; j++) {
             const i64 o = of_tile[p] * D + d + j;
-            out[o] = finished(wide[p][j] + bias[d + j], l->shift, l->leaky, residual ? residual + o : NULL);
+            out[o] = finished(wide[p][j] + bias[d + j], l->shift, l->leaky,
+                              residual ? residual + o : NULL);
           }
       }
     }
   }
 }
 
-static void add_up(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n, i32 *out) {
+static void add_up(const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n,
+                   i32 *out) {
   const i64 K = l->cin, D = l->cout, pairs = (K + 1) / 2;
   Sums sums;
   for (i64 s = 0; s < n; s += TILES * PLACES) {
@@ -387,11 +427,12 @@ static void add_up(const Layer *l, const i16 *weight, const i64 *bias, const i16
 }
 
 /* Channels k .. of one place; around: three rows, from the place on the left on. */
-static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *around, i64 k,
-                                  i16 *out) {
+static inline void depthwise_rest(const Layer *l, const i16 *weight, const i64 *bias,
+                                  const i16 *const *around, i64 k, i16 *out) {
   for (; k < l->cin; k++) {
     i64 sum = bias[k];
-    for (int a = 0; a < 9; a++) sum += (i32)around[a / 3][a % 3 * l->cin + k] * weight[a * l->cin + k];
+    for (int a = 0; a < 9; a++)
+      sum += (i32)around[a / 3][a % 3 * l->cin + k] * weight[a * l->cin + k];
     out[k] = finished(sum, l->shift, l->leaky, NULL);
   }
 }
@@ -449,16 +490,18 @@ typedef v128_t Strip;
 #endif
 
 #if defined(STRIP_LOAD)
-/* One place of strips of channels; above, at, below: the place on the left, followed by the place and that on its right. */
-static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *half, const i16 *above, const i16 *middle,
-                                   const i16 *below, i64 strips, Amount by, i16 *out) {
+/* One place of strips of channels; above, at, below: the place on the left, followed by the place
+ * and that on its right. */
+static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *half,
+                                   const i16 *above, const i16 *middle, const i16 *below,
+                                   i64 strips, Amount by, i16 *out) {
   const i64 C = l->cin;
   const i16 slope = (i16)l->leaky;
   for (i64 k = 0; k < strips * STRIP; k += STRIP, pairs += 10 * STRIP) {
     Strip low = STRIP_LOAD(half + k), high = STRIP_LOAD(half + k + STRIP / 2), u, v;
-#define TWO(a, p, q)                                                    \
-  u = STRIP_LOAD(p), v = q;                                             \
-  low = STRIP_DOT(low, STRIP_LOW(u, v), STRIP_LOAD(pairs + a * STRIP)); \
+#define TWO(a, p, q)                                                                               \
+  u = STRIP_LOAD(p), v = q;                                                                        \
+  low = STRIP_DOT(low, STRIP_LOW(u, v), STRIP_LOAD(pairs + a * STRIP));                            \
   high = STRIP_DOT(high, STRIP_HIGH(u, v), STRIP_LOAD(pairs + (a + 1) * STRIP))
     TWO(0, above + k, STRIP_LOAD(above + C + k));
     TWO(2, above + 2 * C + k, STRIP_LOAD(middle + k));
@@ -475,14 +518,15 @@ static inline void depthwise_place(const Layer *l, const i16 *pairs, const i32 *
 
 #if defined(USE_NEON)
 enum { STRIP = 8 };
-static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 *half, const i16 *const *around, i64 strips,
-                                   i16 *out) {
+static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 *half,
+                                   const i16 *const *around, i64 strips, i16 *out) {
   const i64 C = l->cin;
   const int32x4_t by = vdupq_n_s32(-(i32)l->shift);
   for (i64 k = 0; k < strips * STRIP; k += STRIP) {
     int32x4_t low = vld1q_s32(half + k), high = vld1q_s32(half + k + 4);
     for (int a = 0; a < 9; a++) {
-      const int16x8_t u = vld1q_s16(around[a / 3] + a % 3 * C + k), w = vld1q_s16(weight + a * C + k);
+      const int16x8_t u = vld1q_s16(around[a / 3] + a % 3 * C + k),
+                      w = vld1q_s16(weight + a * C + k);
       low = vmlal_s16(low, vget_low_s16(u), vget_low_s16(w));
       high = vmlal_high_s16(high, u, w);
     }
@@ -493,8 +537,8 @@ static inline void depthwise_place(const Layer *l, const i16 *weight, const i32 
 }
 #endif
 
-static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows, i64 w, i64 left, int fits,
-                      Span span, i16 *out) {
+static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const i16 *const *rows,
+                      i64 w, i64 left, int fits, Span span, i16 *out) {
   const i64 C = l->cin;
   i16 edge[3][3 * MOST_CHANNELS]; /* what is around a place at a side */
 #if defined(STRIP_LOAD)
@@ -504,7 +548,8 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
   const i64 strips = fits ? C / STRIP : 0;
   for (i64 s = 0; s < strips; s++) {
     for (int a = 0; a < 5; a++) {
-      const Strip u = STRIP_LOAD(weight + 2 * a * C + s * STRIP), v = STRIP_LOAD(weight + (2 * a + 1) * C + s * STRIP);
+      const Strip u = STRIP_LOAD(weight + 2 * a * C + s * STRIP),
+                  v = STRIP_LOAD(weight + (2 * a + 1) * C + s * STRIP);
       STRIP_STORE(pairs + (s * 10 + 2 * a) * STRIP, STRIP_LOW(u, v));
       STRIP_STORE(pairs + (s * 10 + 2 * a + 1) * STRIP, STRIP_HIGH(u, v));
     }
@@ -534,10 +579,8 @@ static void depthwise(const Layer *l, const i16 *weight, const i64 *bias, const 
           continue;
         }
         for (int b = 0; b < 3; b++)
-          if (j + b - 1 < 0 || j + b - 1 >= w)
-            memset(edge[a] + b * C, 0, (size_t)C * sizeof(i16));
-          else
-            memcpy(edge[a] + b * C, rows[i + a] + (j + b - 1) * C, (size_t)C * sizeof(i16));
+          if (j + b - 1 < 0 || j + b - 1 >= w) memset(edge[a] + b * C, 0, (size_t)C * sizeof(i16));
+          else memcpy(edge[a] + b * C, rows[i + a] + (j + b - 1) * C, (size_t)C * sizeof(i16));
         around[a] = edge[a];
       }
       i16 *o = out + (i * span.stride + j - left) * C;
@@ -560,7 +603,8 @@ static void gain(const Layer *l, const i16 *multiplier, int shift, const i16 *x,
     }
 }
 
-static void dequantise(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n, i16 *out) {
+static void dequantise(const Layer *l, const i16 *multiplier, const u8 *shifts, const i32 *y, i64 n,
+                       i16 *out) {
   const i64 C = l->cin;
   /* Products of what int16 holds fit int32; what is shifted by more than they have bits is 0. */
   i32 by[MOST_CHANNELS], shift[MOST_CHANNELS], half[MOST_CHANNELS];
@@ -605,23 +649,25 @@ static inline float price_of(const Pricing *of, float size, float worth, i32 mag
   return error * error * worth + of->bits[magnitude < of->reach ? magnitude : of->reach];
 }
 
-static void price(const Pricing *of, const float *restrict size, const float *restrict worth, i64 n, float *restrict cost,
-                  u16 *restrict magnitude) {
+static void price(const Pricing *of, const float *restrict size, const float *restrict worth, i64 n,
+                  float *restrict cost, u16 *restrict magnitude) {
   const Pricing own = *of; /* which no store can change */
-  const float parity = (float)own.parity, to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds, ties to even */
+  const float parity = (float)own.parity,
+              to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds, ties to even */
   for (i64 i = 0; i < n; i++) {
     const float place = (size[i] + own.shift) / own.step;
     const i32 half = (i32)(((place - parity) * 0.5f + to_integer) - to_integer);
     const i32 nearest = 2 * (half > 0 ? half : 0) + own.parity;
     const i32 closer = nearest - 2 > own.parity ? nearest - 2 : own.parity;
-    const float least = price_of(&own, size[i], worth[i], nearest), other = price_of(&own, size[i], worth[i], closer);
+    const float least = price_of(&own, size[i], worth[i], nearest),
+                other = price_of(&own, size[i], worth[i], closer);
     cost[i] = other < least ? other : least;
     magnitude[i] = (u16)(other < least ? closer : nearest);
   }
 }
 
-static float *viterbi(float *total, float *other, i64 states, i64 length, const float *cost, i64 plane, i64 stride,
-                      const u16 *from, const u8 *row, u16 *second) {
+static float *viterbi(float *total, float *other, i64 states, i64 length, const float *cost,
+                      i64 plane, i64 stride, const u16 *from, const u8 *row, u16 *second) {
   for (i64 i = 0; i < length; i++, second += states) {
     float c[4][LANES];
     for (int q = 0; q < 4; q++) memcpy(c[q], cost + q * plane + i * stride, sizeof c[q]);
@@ -665,4 +711,5 @@ static float *viterbi(float *total, float *other, i64 states, i64 length, const 
 #define viterbi NULL
 #endif
 
-const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain, dequantise, leaky, add, price, viterbi, add_up};
+const Kernels JOIN(aei_kernels_, AEI_ISA) = {conv, depthwise, gain,    dequantise, leaky,
+                                             add,  price,     viterbi, add_up};

@@ -1,4 +1,5 @@
-/* What loading a model takes: the bounds of its sums, and weights in the order that kernels read. */
+/* What loading a model takes: the bounds of its sums, and weights in the order that kernels read.
+ */
 #include "core.h"
 
 #include <string.h>

@@ -4,22 +4,29 @@
 static const PixelKernels *pixels_of(int isa) {
   switch (isa) {
 #if defined(AEI_HAVE_SSE2)
-    case SSE2: return &aei_pixels_sse2;
+  case SSE2:
+    return &aei_pixels_sse2;
 #endif
 #if defined(AEI_HAVE_AVX2)
-    case AVX2: return &aei_pixels_avx2;
+  case AVX2:
+    return &aei_pixels_avx2;
 #endif
 #if defined(AEI_HAVE_AVX512)
-    case AVX512: return &aei_pixels_avx512;
+  case AVX512:
+    return &aei_pixels_avx512;
 #endif
 #if defined(AEI_HAVE_AVXVNNI)
-    case AVXVNNI: return &aei_pixels_avxvnni;
+  case AVXVNNI:
+    return &aei_pixels_avxvnni;
 #endif
 #if defined(AEI_HAVE_NEON)
-    case NEON: return &aei_pixels_neon;
+  case NEON:
+    return &aei_pixels_neon;
 #endif
-    case PLAIN: return &aei_pixels_plain;
-    default: return NULL;
+  case PLAIN:
+    return &aei_pixels_plain;
+  default:
+    return NULL;
   }
 }
 
@@ -28,7 +35,8 @@ static int sides_hold(i64 h, i64 w) {
 }
 
 /* x: pixel units, int16 (h, w, 3); planes: see PlaneFilter. out: int32, like x. */
-AEI_API int aei_post_filter(int isa, const PlaneFilter planes[3], const i16 *x, i64 h, i64 w, i32 *out) {
+AEI_API int aei_post_filter(int isa, const PlaneFilter planes[3], const i16 *x, i64 h, i64 w,
+                            i32 *out) {
   const PixelKernels *kernels = pixels_of(isa);
   if (!kernels || !sides_hold(h, w)) return BAD_CALL;
   for (int k = 0; k < 3; k++) {
@@ -44,9 +52,7 @@ AEI_API int aei_post_filter(int isa, const PlaneFilter planes[3], const i16 *x, 
 AEI_API int aei_levels(int isa, const void *x, i64 n, int wide, u8 *out) {
   const PixelKernels *kernels = pixels_of(isa);
   if (!kernels || n < 0) return BAD_CALL;
-  if (wide)
-    kernels->levels32(x, n, out);
-  else
-    kernels->levels16(x, n, out);
+  if (wide) kernels->levels32(x, n, out);
+  else kernels->levels16(x, n, out);
   return OK;
 }

@@ -1,6 +1,8 @@
-/* Post-filter and levels, in plain C that compilers vectorise, compiled once for each instruction set.
+/* Post-filter and levels, in plain C that compilers vectorise, compiled once for each instruction
+ * set.
  *
- * Rows of the three planes are made as they are needed and kept in rings. All sums fit int32 (the format says why). */
+ * Rows of the three planes are made as they are needed and kept in rings. All sums fit int32 (the
+ * format says why). */
 #include "pixels.h"
 
 #include <stdlib.h>
@@ -21,7 +23,9 @@ typedef struct {
   i32 *changes;     /* (3, w) */
 } Work;
 
-static inline i64 clamped(i64 v, i64 most) { return v < 0 ? 0 : v > most ? most : v; }
+static inline i64 clamped(i64 v, i64 most) {
+  return v < 0 ? 0 : v > most ? most : v;
+}
 
 /* Row r of a plane, whose sides repeat: its first pixel. */
 static const i16 *plane_row(const Work *s, int plane, i64 r) {
@@ -45,23 +49,27 @@ static void make_planes(Work *s, const i16 *x) {
   s->made++;
 }
 
-static inline i32 size_of(i32 v) { return v < 0 ? -v : v; }
+static inline i32 size_of(i32 v) {
+  return v < 0 ? -v : v;
+}
 
 /* Sums of second differences of the plane of sums around row `summed` - 1, from column -1 to w. */
 static void sum_sizes(Work *s) {
   const i64 r = s->summed - 1;
-  const i16 *u = plane_row(s, 0, r - 1) - 1, *p = plane_row(s, 0, r) - 1, *d = plane_row(s, 0, r + 1) - 1;
+  const i16 *u = plane_row(s, 0, r - 1) - 1, *p = plane_row(s, 0, r) - 1,
+            *d = plane_row(s, 0, r + 1) - 1;
   i32 *o = s->sizes + s->summed % 4 * s->stride;
   for (i64 j = 0; j < s->w + 2; j++) {
     const i32 twice = 2 * p[j];
-    o[j] = size_of(p[j + 1] + p[j - 1] - twice) + size_of(d[j - 1] + u[j + 1] - twice) + size_of(d[j] + u[j] - twice) +
-           size_of(d[j + 1] + u[j - 1] - twice);
+    o[j] = size_of(p[j + 1] + p[j - 1] - twice) + size_of(d[j - 1] + u[j + 1] - twice) +
+           size_of(d[j] + u[j] - twice) + size_of(d[j + 1] + u[j - 1] - twice);
   }
   s->summed++;
 }
 
-/* Of row i: about 32 log2(1 + a mean second difference), 0 to 192. Sums stay below 2^24, so that a float holds them: its
- * exponent is the place of the top bit, its mantissa begins with the bits below. */
+/* Of row i: about 32 log2(1 + a mean second difference), 0 to 192. Sums stay below 2^24, so that a
+ * float holds them: its exponent is the place of the top bit, its mantissa begins with the bits
+ * below. */
 static void make_activity(Work *s, i64 i) {
   const i32 *a = s->sizes + i % 4 * s->stride, *b = s->sizes + (i + 1) % 4 * s->stride,
             *c = s->sizes + (i + 2) % 4 * s->stride;
@@ -70,7 +78,8 @@ static void make_activity(Work *s, i64 i) {
     i32 column[STRIP + 2], bits[STRIP];
     float sum[STRIP] = {0};
     for (i64 j = 0; j < n + 2; j++) column[j] = a[from + j] + b[from + j] + c[from + j];
-    for (i64 j = 0; j < n; j++) sum[j] = (float)(column[j] + column[j + 1] + column[j + 2] + (1 << REST));
+    for (i64 j = 0; j < n; j++)
+      sum[j] = (float)(column[j] + column[j + 1] + column[j + 2] + (1 << REST));
     memcpy(bits, sum, sizeof bits);
     for (i64 j = 0; j < n; j++) {
       const i32 v = (bits[j] >> (23 - FINE)) - ((127 + REST) << FINE);
@@ -79,7 +88,9 @@ static void make_activity(Work *s, i64 i) {
   }
 }
 
-static inline i32 rounded(i32 v, i64 shift) { return (v + (1 << (shift - 1))) >> shift; }
+static inline i32 rounded(i32 v, i64 shift) {
+  return (v + (1 << (shift - 1))) >> shift;
+}
 
 /* A plane's changes of row i. */
 static void change_plane(Work *s, const PlaneFilter *f, int plane, i64 i) {
@@ -91,7 +102,8 @@ static void change_plane(Work *s, const PlaneFilter *f, int plane, i64 i) {
     i32 sums[8][STRIP] = {{0}}, difference[STRIP];
     i64 tap = 0;
     for (i64 a = 0; a <= radius; a++) {
-      const i16 *below = plane_row(s, plane, i + a) + from, *above = plane_row(s, plane, i - a) + from;
+      const i16 *below = plane_row(s, plane, i + a) + from,
+                *above = plane_row(s, plane, i - a) + from;
       for (i64 b = a ? -radius : 1; b <= radius; b++, tap++) {
         for (i64 j = 0; j < n; j++) difference[j] = below[j + b] + above[j - b] - 2 * p[from + j];
         for (i64 k = 0; k < knots; k++) {
@@ -115,7 +127,8 @@ static void change_plane(Work *s, const PlaneFilter *f, int plane, i64 i) {
 
 static void change_row(const Work *s, const PlaneFilter planes[3], const i16 *x, i32 *out) {
   for (i64 j = 0; j < s->w; j++) {
-    const i32 m = planes[0].knots ? s->changes[j] : 0, c = planes[1].knots ? s->changes[s->w + j] : 0;
+    const i32 m = planes[0].knots ? s->changes[j] : 0,
+              c = planes[1].knots ? s->changes[s->w + j] : 0;
     const i32 u = planes[2].knots ? s->changes[2 * s->w + j] : 0;
     const i32 by[3] = {m + c - u, m + 2 * u, m - c - u};
     for (int k = 0; k < 3; k++) {

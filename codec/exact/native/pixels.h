@@ -1,4 +1,5 @@
-/* What happens to pixel units: the post-filter, and levels (docs/format/specification.md, section 6). */
+/* What happens to pixel units: the post-filter, and levels (docs/format/specification.md, section
+ * 6). */
 #ifndef AEI_PIXELS_H
 #define AEI_PIXELS_H
 

@@ -1,12 +1,17 @@
-/* What an encoder chooses: codec/latents.py, quantise, and codec/trellis.py, choose; the same decisions, in the same float
- * arithmetic. Compiled without contraction to fused products, which would round otherwise. */
+/* What an encoder chooses: codec/latents.py, quantise, and codec/trellis.py, choose; the same
+ * decisions, in the same float arithmetic. Compiled without contraction to fused products, which
+ * would round otherwise. */
 #include "walk.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEAREST, ONE_WORTH, MANY_WORTHS }; /* what a squared error is worth: nothing else counts; all the same; of each cell */
+enum {
+  NEAREST,
+  ONE_WORTH,
+  MANY_WORTHS
+}; /* what a squared error is worth: nothing else counts; all the same; of each cell */
 
 static const float ERROR_SHARE_OF_MANY = 0.9f; /* trellis.py, ERROR_SHARE */
 static const double ERROR_SHARE = 0.9;
@@ -22,8 +27,8 @@ typedef struct {
 } Request;
 
 typedef struct {
-  double *exact;  /* (n), residuals in steps */
-  float *worth;   /* (n) */
+  double *exact; /* (n), residuals in steps */
+  float *worth;  /* (n) */
   i32 *order, *counts;
   float *size, *weight; /* of the places of the trellis, sorted */
   u8 *negative;
@@ -51,15 +56,17 @@ static inline i32 rounded(const Header *h, double exact, i64 index, int mode, do
   if (size > reach) return v;
   const i32 closer = v < 0 ? v + 1 : v - 1;
   const double one = (double)(1 << h->mean_bits);
-  const double far = exact - point_of(h, closer, index) / one, near = exact - point_of(h, v, index) / one;
+  const double far = exact - point_of(h, closer, index) / one,
+               near = exact - point_of(h, v, index) / one;
   const double distortion = worth * (far * far - near * near);
   const float saved = t.bits[reach + v] - t.bits[reach + closer];
   return (double)saved > distortion ? closer : v;
 }
 
-/* Trellis._best of n places with one scale index, from place `first` of the sorted ones on, under all quantisers and
- * parities. */
-static void price_run(const Header *h, const Kernels *kernels, Scratch *s, i64 first, i64 n, i64 index, int mode, i64 plane) {
+/* Trellis._best of n places with one scale index, from place `first` of the sorted ones on, under
+ * all quantisers and parities. */
+static void price_run(const Header *h, const Kernels *kernels, Scratch *s, i64 first, i64 n,
+                      i64 index, int mode, i64 plane) {
   const double one = (double)(1 << h->mean_bits);
   const float nothing = 0;
   Pricing of = {0};
@@ -104,7 +111,8 @@ static void find_paths(const Header *h, const Kernels *kernels, Scratch *s, i64 
   for (i64 left = 0; left < lanes; left += LANES) {
     float *total = s->totals, *other = s->totals + states * LANES;
     for (i64 i = 0; i < states * LANES; i++) total[i] = i < LANES ? 0 : INFINITY;
-    total = kernels->viterbi(total, other, states, length, s->cost + left, plane, lanes, s->from, s->row, s->second);
+    total = kernels->viterbi(total, other, states, length, s->cost + left, plane, lanes, s->from,
+                             s->row, s->second);
     /* All lanes side by side, so that none waits for what another one looks up. */
     const i64 n = lanes - left < LANES ? lanes - left : LANES;
     i64 state[LANES] = {0};
@@ -121,10 +129,11 @@ static void find_paths(const Header *h, const Kernels *kernels, Scratch *s, i64 
 }
 
 /* Trellis.choose: values and tables of the n places that take part, sorted. */
-static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, const Request *r, const i16 *index,
-                       const i32 *places, i64 n, i32 *values, i16 *tables) {
+static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, const Request *r,
+                       const i16 *index, const i32 *places, i64 n, i32 *values, i16 *tables) {
   const i64 lanes = (n + h->length - 1) / h->length, plane = lanes * h->length + LANES;
-  s->cost = calloc((size_t)(4 * plane), sizeof(float)); /* what fills up the last slice costs nothing */
+  s->cost =
+      calloc((size_t)(4 * plane), sizeof(float)); /* what fills up the last slice costs nothing */
   s->magnitude = take(4 * plane, sizeof(u16));
   s->size = take(n, sizeof(float));
   s->negative = take(n, sizeof(u8));
@@ -135,7 +144,8 @@ static int choose_path(const Header *h, const Kernels *kernels, Scratch *s, cons
   s->from = take(2 * h->states, sizeof(u16));
   s->row = take(2 * h->states, sizeof(u8));
   int status = NO_MEMORY;
-  if (s->size && s->weight && s->negative && s->cost && s->magnitude && s->path && s->totals && s->second && s->from && s->row) {
+  if (s->size && s->weight && s->negative && s->cost && s->magnitude && s->path && s->totals &&
+      s->second && s->from && s->row) {
     const double most = MAX_SYMBOL - 4.0;
     const float worth = r->mode == ONE_WORTH ? (float)(r->worth * ERROR_SHARE) : 1;
     for (i64 i = 0; i < n; i++) {
@@ -193,7 +203,8 @@ static int choose_step(Walk *walk, Scratch *s, const Request *r, int k) {
           tables[e] = walk->index[e];
           s->exact[e] = exact;
           s->worth[e] = many;
-          values[e] = walk->index[e] < first ? rounded(h, exact, walk->index[e], r->mode, worth) : 0;
+          values[e] =
+              walk->index[e] < first ? rounded(h, exact, walk->index[e], r->mode, worth) : 0;
         }
       }
   }
@@ -202,7 +213,8 @@ static int choose_step(Walk *walk, Scratch *s, const Request *r, int k) {
   return n ? choose_path(h, walk->m.kernels, s, r, walk->index, s->order, n, values, tables) : OK;
 }
 
-/* Sets the values that are not coded to zero: 0 where they were already, 1 where not, 2 where one is beyond 1. */
+/* Sets the values that are not coded to zero: 0 where they were already, 1 where not, 2 where one
+ * is beyond 1. */
 static int leave_out(const Walk *walk, i32 *values) {
   int found = 0;
   for (i64 i = 0; i < walk->n; i++)
@@ -222,16 +234,17 @@ static void reconstruct(Walk *walk, const Request *r, int k) {
   for (i64 i = 0; i < walk->n; i++)
     if (h->trellis && walk->index[i] >= h->first)
       walk->points[i] = trellis_point(h, values[i], walk->index[i], tables[i] != walk->index[i]);
-    else
-      walk->points[i] = point_of(h, values[i], walk->index[i]);
+    else walk->points[i] = point_of(h, values[i], walk->index[i]);
 }
 
-/* y: float (h, w, M); z_hat: int32 (hz, wz, Z); mode, worth, worths: see above. Writes what was chosen in the four steps,
- * (4, h * w * M / 4) each, y_hat, and whether the surest symbols are coded too. */
-AEI_API int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g, const float *y, const i32 *z_hat, int mode,
-                         double worth, const float *worths, i32 *values, u8 *index, i16 *tables, i32 *y_hat,
-                         int *code_all) {
-  if (!geometry_holds(h, g, isa) || mode < NEAREST || mode > MANY_WORTHS || !h->steps) return BAD_CALL;
+/* y: float (h, w, M); z_hat: int32 (hz, wz, Z); mode, worth, worths: see above. Writes what was
+ * chosen in the four steps, (4, h * w * M / 4) each, y_hat, and whether the surest symbols are
+ * coded too. */
+AEI_API int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g, const float *y,
+                         const i32 *z_hat, int mode, double worth, const float *worths, i32 *values,
+                         u8 *index, i16 *tables, i32 *y_hat, int *code_all) {
+  if (!geometry_holds(h, g, isa) || mode < NEAREST || mode > MANY_WORTHS || !h->steps)
+    return BAD_CALL;
   const Request r = {y, mode, worth, worths, values, index, tables};
   Walk walk;
   Scratch s = {0};
@@ -257,8 +270,7 @@ AEI_API int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g
           k = changed;
           continue;
         }
-      } else if (left && changed == STEPS)
-        changed = k;
+      } else if (left && changed == STEPS) changed = k;
     }
     reconstruct(&walk, &r, k);
     place_step(&walk, k, y_hat);

@@ -1,8 +1,10 @@
-/* The integer synthesis: y_hat to pixel units (docs/format/specification.md, section 6; codec/exact/synthesis.py).
+/* The integer synthesis: y_hat to pixel units (docs/format/specification.md, section 6;
+ * codec/exact/synthesis.py).
  *
- * A picture runs through the program from its top to its bottom. Each register keeps the rows that are still wanted, in a
- * ring; a layer works as soon as there is a chunk for it to work on, and those that read it go on at once, while what
- * it wrote is in the caches. So no pixel is worked out twice, and memory does not grow with the picture's height. */
+ * A picture runs through the program from its top to its bottom. Each register keeps the rows that
+ * are still wanted, in a ring; a layer works as soon as there is a chunk for it to work on, and
+ * those that read it go on at once, while what it wrote is in the caches. So no pixel is worked out
+ * twice, and memory does not grow with the picture's height. */
 #include "team.h"
 
 #include <stdlib.h>
@@ -43,7 +45,9 @@ typedef struct {
   int status;
 } Picture;
 
-static inline i64 divided(i64 a, i64 b) { return (a + b - 1) / b; }
+static inline i64 divided(i64 a, i64 b) {
+  return (a + b - 1) / b;
+}
 
 /* -- checks -- */
 
@@ -51,13 +55,18 @@ typedef struct {
   i64 channels, rate; /* channels 0: not written yet */
 } Shape;
 
-static int is_within(i64 v, i64 least, i64 most) { return v >= least && v <= most; }
-
-static int is_held(const SynthesisHeader *h, i64 offset, i64 count, i64 size) {
-  return offset >= (i64)sizeof(SynthesisHeader) && offset % 8 == 0 && offset <= h->size && count <= (h->size - offset) / size;
+static int is_within(i64 v, i64 least, i64 most) {
+  return v >= least && v <= most;
 }
 
-static const void *part(const SynthesisHeader *h, i64 offset) { return (const char *)h + offset; }
+static int is_held(const SynthesisHeader *h, i64 offset, i64 count, i64 size) {
+  return offset >= (i64)sizeof(SynthesisHeader) && offset % 8 == 0 && offset <= h->size &&
+         count <= (h->size - offset) / size;
+}
+
+static const void *part(const SynthesisHeader *h, i64 offset) {
+  return (const char *)h + offset;
+}
 
 static int shifts_hold(const u8 *shifts, i64 n, int most) {
   for (i64 i = 0; i < n; i++)
@@ -69,7 +78,8 @@ static int arrays_hold(const SynthesisHeader *h, const Layer *l) {
   if (l->kind == CONV || l->kind == DEPTHWISE) {
     const i64 panels = divided(l->cout, PANEL), pairs = divided(l->cin, 2);
     const i64 weights = l->kind == CONV ? panels * pairs * 2 * PANEL : 10 * l->cin + PAD;
-    if (!is_within(l->shift, 1, 30) || l->safe != 1 || !is_held(h, l->bias, l->cout, sizeof(i64))) return 0;
+    if (!is_within(l->shift, 1, 30) || l->safe != 1 || !is_held(h, l->bias, l->cout, sizeof(i64)))
+      return 0;
     const i64 *bias = part(h, l->bias);
     for (i64 i = 0; i < l->cout; i++)
       if (!is_within(bias[i], -((i64)1 << 31), (i64)1 << 31)) return 0;
@@ -77,7 +87,8 @@ static int arrays_hold(const SynthesisHeader *h, const Layer *l) {
   }
   if (l->kind == GAIN || l->kind == DEQUANTISE) {
     const i64 n = LEVELS_OF_GAIN * (l->kind == GAIN ? 1 : l->cin);
-    return is_held(h, l->multiplier, LEVELS_OF_GAIN * l->cin, sizeof(i16)) && is_held(h, l->weight, n, 1) &&
+    return is_held(h, l->multiplier, LEVELS_OF_GAIN * l->cin, sizeof(i16)) &&
+           is_held(h, l->weight, n, 1) &&
            shifts_hold(part(h, l->weight), n, l->kind == GAIN ? 30 : 46);
   }
   return 1;
@@ -89,7 +100,8 @@ static Shape shape_of(const Layer *l, Shape x, Shape second) {
   const i64 r = l->shift;
   Shape out = {l->cout, x.rate};
   if (x.channels != l->cin || (l->in == 0) != (l->kind == DEQUANTISE)) return bad;
-  if (l->in2 >= 0 && (second.channels != l->cout || second.rate != x.rate || !(l->kind == CONV || l->kind == ADD)))
+  if (l->in2 >= 0 &&
+      (second.channels != l->cout || second.rate != x.rate || !(l->kind == CONV || l->kind == ADD)))
     return bad;
   if (l->kind == SHUFFLE) {
     out.rate *= r;
@@ -103,14 +115,20 @@ static Shape shape_of(const Layer *l, Shape x, Shape second) {
   return l->kind == CONV || l->cin == l->cout ? out : bad;
 }
 
-AEI_API int aei_synthesis_fields(void) { return (int)(sizeof(SynthesisHeader) / sizeof(i64)); }
+AEI_API int aei_synthesis_fields(void) {
+  return (int)(sizeof(SynthesisHeader) / sizeof(i64));
+}
 
 /* Whether `size` bytes, aligned to 64, are a synthesis that may be run: OK or BAD_PROGRAM. */
 AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
   Shape *shapes;
-  if (size < (i64)sizeof(SynthesisHeader) || h->magic != MAGIC + 1 || h->size != size) return BAD_PROGRAM;
-  if (!is_within(h->layer_count, 1, MOST_LAYERS) || !is_held(h, h->layers, h->layer_count, sizeof(Layer))) return BAD_PROGRAM;
-  if (!is_within(h->registers, 2, MOST_LAYERS + 1) || !is_within(h->channels, 1, MOST_CHANNELS)) return BAD_PROGRAM;
+  if (size < (i64)sizeof(SynthesisHeader) || h->magic != MAGIC + 1 || h->size != size)
+    return BAD_PROGRAM;
+  if (!is_within(h->layer_count, 1, MOST_LAYERS) ||
+      !is_held(h, h->layers, h->layer_count, sizeof(Layer)))
+    return BAD_PROGRAM;
+  if (!is_within(h->registers, 2, MOST_LAYERS + 1) || !is_within(h->channels, 1, MOST_CHANNELS))
+    return BAD_PROGRAM;
   shapes = calloc((size_t)h->registers, sizeof *shapes);
   if (!shapes) return NO_MEMORY;
   shapes[0].channels = h->channels;
@@ -120,7 +138,9 @@ AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
     const Layer *l = (const Layer *)part(h, h->layers) + i;
     status = BAD_PROGRAM;
     if (!is_within(l->kind, CONV, UNSHUFFLE) || !is_within(l->in, 0, h->registers - 1)) break;
-    if (!is_within(l->in2, -1, h->registers - 1) || l->in2 == 0 || !is_within(l->out, 1, h->registers - 1)) break;
+    if (!is_within(l->in2, -1, h->registers - 1) || l->in2 == 0 ||
+        !is_within(l->out, 1, h->registers - 1))
+      break;
     if (!is_within(l->cin, 1, MOST_CHANNELS) || !is_within(l->cout, 1, MOST_CHANNELS)) break;
     if (!is_within(l->leaky, 0, 16384) || shapes[l->out].channels || !shapes[l->in].channels) break;
     if ((l->in2 > 0 && !shapes[l->in2].channels) || !arrays_hold(h, l)) break;
@@ -128,7 +148,9 @@ AEI_API int aei_check_synthesis(const SynthesisHeader *h, i64 size) {
     if (shapes[l->out].channels) status = OK;
   }
   const Layer *last = (const Layer *)part(h, h->layers) + h->layer_count - 1;
-  if (status == OK && (shapes[last->out].channels != h->result_channels || shapes[last->out].rate != h->rate)) status = BAD_PROGRAM;
+  if (status == OK &&
+      (shapes[last->out].channels != h->result_channels || shapes[last->out].rate != h->rate))
+    status = BAD_PROGRAM;
   /* nothing reads the result */
   for (i64 i = 0; i < h->layer_count && status == OK; i++) {
     const Layer *l = (const Layer *)part(h, h->layers) + i;
@@ -186,7 +208,9 @@ static int extend(Picture *s, i64 at_register, i64 n) {
   return OK;
 }
 
-static i16 *row_of(const Ring *ring, i64 r) { return ring->p + r % ring->room * ring->width * ring->channels; }
+static i16 *row_of(const Ring *ring, i64 r) {
+  return ring->p + r % ring->room * ring->width * ring->channels;
+}
 
 /* Rows from r on that lie together, at most n. */
 static i64 together(const Ring *ring, i64 r, i64 n) {
@@ -198,22 +222,17 @@ static i64 together(const Ring *ring, i64 r, i64 n) {
 
 /* memcpy, without a call for the few numbers that pixels are. */
 static inline void move(i16 *to, const i16 *from, i64 n) {
-  if (n == 6)
-    memcpy(to, from, 6 * sizeof(i16));
-  else if (n == 24)
-    memcpy(to, from, 24 * sizeof(i16));
-  else if (n == 48)
-    memcpy(to, from, 48 * sizeof(i16));
-  else
-    memcpy(to, from, (size_t)n * sizeof(i16));
+  if (n == 6) memcpy(to, from, 6 * sizeof(i16));
+  else if (n == 24) memcpy(to, from, 24 * sizeof(i16));
+  else if (n == 48) memcpy(to, from, 48 * sizeof(i16));
+  else memcpy(to, from, (size_t)n * sizeof(i16));
 }
 
 /* Output row `row` of a shuffle, of its source's row. */
 static void shuffle_row(const Layer *l, const i16 *x, i64 width, i64 row, i16 *out) {
   const i64 r = l->shift, C = l->cout, i = row % r;
   for (i64 j = 0; j < width; j++, x += l->cin, out += r * C)
-    if (l->safe)
-      move(out, x + i * r * C, r * C);
+    if (l->safe) move(out, x + i * r * C, r * C);
     else
       for (i64 k = 0; k < r; k++)
         for (i64 c = 0; c < C; c++) out[k * C + c] = x[r * r * c + r * i + k];
@@ -223,15 +242,15 @@ static void shuffle_row(const Layer *l, const i16 *x, i64 width, i64 row, i16 *o
 static void unshuffle_row(const Layer *l, const i16 *x, i64 width, i64 i, i16 *out) {
   const i64 r = l->shift, C = l->cin;
   for (i64 j = 0; j < width; j++, x += r * C, out += l->cout)
-    if (l->safe)
-      move(out + i * r * C, x, r * C);
+    if (l->safe) move(out + i * r * C, x, r * C);
     else
       for (i64 k = 0; k < r; k++)
         for (i64 c = 0; c < C; c++) out[r * r * c + r * i + k] = x[k * C + c];
 }
 
-/* Rows of a layer's output, which lie together at `out`, as do those of what they are made of, row by row. Each piece is a
- * part of their columns, the same of all layers: what a thread reads it has made itself, but for what is at its sides. */
+/* Rows of a layer's output, which lie together at `out`, as do those of what they are made of, row
+ * by row. Each piece is a part of their columns, the same of all layers: what a thread reads it has
+ * made itself, but for what is at its sides. */
 typedef struct {
   const Picture *s;
   const Layer *l;
@@ -244,22 +263,23 @@ static void make_row(const Picture *s, const Layer *l, i64 row, i64 from, i64 n,
   const Ring *x = s->rings + l->in;
   const void *weight = part(s->header, l->weight < 0 ? 0 : l->weight);
   const i64 r = l->shift;
-  if (l->kind == SHUFFLE)
-    shuffle_row(l, row_of(x, row / r) + from / r * l->cin, n / r, row, out);
+  if (l->kind == SHUFFLE) shuffle_row(l, row_of(x, row / r) + from / r * l->cin, n / r, row, out);
   else if (l->kind == UNSHUFFLE)
-    for (i64 i = 0; i < r; i++) unshuffle_row(l, row_of(x, row * r + i) + from * r * l->cin, n, i, out);
+    for (i64 i = 0; i < r; i++)
+      unshuffle_row(l, row_of(x, row * r + i) + from * r * l->cin, n, i, out);
   else if (l->kind == DEQUANTISE) {
     const i64 gains = s->gain_index * l->cin;
-    s->kernels->dequantise(l, (const i16 *)part(s->header, l->multiplier) + gains, (const u8 *)weight + gains,
+    s->kernels->dequantise(l, (const i16 *)part(s->header, l->multiplier) + gains,
+                           (const u8 *)weight + gains,
                            s->y + ((row - s->y_start) * x->width + from) * l->cin, n, out);
   } else if (l->kind == GAIN) {
     const int shift = ((const u8 *)weight)[s->gain_index];
     s->kernels->gain(l, (const i16 *)part(s->header, l->multiplier) + s->gain_index * l->cin, shift,
                      row_of(x, row) + from * l->cin, n, out);
   } else if (l->kind == ADD)
-    s->kernels->add(row_of(x, row) + from * l->cin, row_of(s->rings + l->in2, row) + from * l->cin, n * l->cin, out);
-  else
-    s->kernels->leaky(l->leaky, row_of(x, row) + from * l->cin, n * l->cin, out);
+    s->kernels->add(row_of(x, row) + from * l->cin, row_of(s->rings + l->in2, row) + from * l->cin,
+                    n * l->cin, out);
+  else s->kernels->leaky(l->leaky, row_of(x, row) + from * l->cin, n * l->cin, out);
 }
 
 static void make_part(const void *job, i64 piece, int worker) {
@@ -268,18 +288,22 @@ static void make_part(const void *job, i64 piece, int worker) {
   const Layer *l = of->l;
   const Ring *x = s->rings + l->in, *o = s->rings + l->out;
   const i64 cells = s->rings->width, rate = o->width / cells;
-  const i64 from = rate * cut(cells, of->pieces, 1, piece), to = rate * cut(cells, of->pieces, 1, piece + 1);
+  const i64 from = rate * cut(cells, of->pieces, 1, piece),
+            to = rate * cut(cells, of->pieces, 1, piece + 1);
   const Span span = {of->n, to - from, o->width};
   const void *weight = part(s->header, l->weight < 0 ? 0 : l->weight);
   i16 *out = of->out + from * o->channels;
   (void)worker;
   if (l->kind == CONV) {
     const i16 *residual = l->in2 > 0 ? row_of(s->rings + l->in2, of->first) + from * l->cout : NULL;
-    s->kernels->conv(l, weight, part(s->header, l->bias), row_of(x, of->first) + from * l->cin, span, residual, out);
+    s->kernels->conv(l, weight, part(s->header, l->bias), row_of(x, of->first) + from * l->cin,
+                     span, residual, out);
   } else if (l->kind == DEPTHWISE)
-    s->kernels->depthwise(l, weight, part(s->header, l->bias), s->rows, x->width, from, 1, span, out);
+    s->kernels->depthwise(l, weight, part(s->header, l->bias), s->rows, x->width, from, 1, span,
+                          out);
   else
-    for (i64 i = 0; i < of->n; i++) make_row(s, l, of->first + i, from, to - from, out + i * o->width * o->channels);
+    for (i64 i = 0; i < of->n; i++)
+      make_row(s, l, of->first + i, from, to - from, out + i * o->width * o->channels);
 }
 
 static void make_rows(Picture *s, const Layer *l, i64 first, i64 n, i16 *out) {
@@ -299,13 +323,14 @@ static int make_chunk(Picture *s, const Layer *l, i64 n) {
   const int by_place = l->kind == CONV || l->kind == GAIN || l->kind == ADD || l->kind == LEAKY;
   if (result) {
     if (o->end + n - s->out_start > s->out_room) return NO_ROOM;
-  } else if (extend(s, l->out, n))
-    return NO_MEMORY;
+  } else if (extend(s, l->out, n)) return NO_MEMORY;
   while (n > 0) {
     i64 some = result ? n : together(o, o->end, n);
     if (by_place) some = together(s->rings + l->in, o->end, some);
     if (by_place && l->in2 > 0) some = together(s->rings + l->in2, o->end, some);
-    make_rows(s, l, o->end, some, result ? s->out + (o->end - s->out_start) * o->width * o->channels : row_of(o, o->end));
+    make_rows(s, l, o->end, some,
+              result ? s->out + (o->end - s->out_start) * o->width * o->channels
+                     : row_of(o, o->end));
     o->end += some;
     n -= some;
   }
@@ -319,7 +344,9 @@ static void pump(Picture *s, i64 layer) {
   for (;;) {
     const i64 more = possible(s, l) - o->end, n = more < s->chunk[layer] ? more : s->chunk[layer];
     /* the last rows make a smaller chunk, and nothing of y is left lying */
-    if (n <= 0 || s->status || (n < s->chunk[layer] && o->end + n < o->total && l->kind != DEQUANTISE)) return;
+    if (n <= 0 || s->status ||
+        (n < s->chunk[layer] && o->end + n < o->total && l->kind != DEQUANTISE))
+      return;
     s->status = make_chunk(s, l, n);
     for (i64 i = 0; i < s->readers[l->out][1]; i++) pump(s, s->links[s->readers[l->out][0] + i]);
   }
@@ -349,7 +376,8 @@ static void link_layers(Picture *s) {
   }
 }
 
-/* Sides of all registers, and chunks, for so many threads; gives the longest row, in numbers, and the largest chunk. */
+/* Sides of all registers, and chunks, for so many threads; gives the longest row, in numbers, and
+ * the largest chunk. */
 static void measure(Picture *s, i64 rows, i64 width, i64 threads, i64 *longest, i64 *most) {
   s->rings[0] = (Ring){NULL, s->header->channels, width, rows, 0, 0, 0};
   *longest = *most = 1;
@@ -358,8 +386,12 @@ static void measure(Picture *s, i64 rows, i64 width, i64 threads, i64 *longest, 
     const Ring *x = s->rings + l->in;
     Ring *o = s->rings + l->out;
     o->channels = l->cout;
-    o->width = l->kind == SHUFFLE ? x->width * l->shift : l->kind == UNSHUFFLE ? x->width / l->shift : x->width;
-    o->total = l->kind == SHUFFLE ? x->total * l->shift : l->kind == UNSHUFFLE ? x->total / l->shift : x->total;
+    o->width = l->kind == SHUFFLE     ? x->width * l->shift
+               : l->kind == UNSHUFFLE ? x->width / l->shift
+                                      : x->width;
+    o->total = l->kind == SHUFFLE     ? x->total * l->shift
+               : l->kind == UNSHUFFLE ? x->total / l->shift
+                                      : x->total;
     const i64 in = x->width * l->cin, out = o->width * l->cout, larger = in > out ? in : out;
     s->chunk[i] = divided(CHUNK_BYTES, larger * (i64)sizeof(i16)) * threads;
     *longest = larger > *longest ? larger : *longest;
@@ -367,11 +399,14 @@ static void measure(Picture *s, i64 rows, i64 width, i64 threads, i64 *longest, 
   }
 }
 
-/* A picture to be made of `rows` rows of y, (width, channels) each, by about so many threads; NULL where there is no memory, or what is given does
- * not hold. The block must stay. */
-AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_index, i64 rows, i64 width, i64 threads) {
+/* A picture to be made of `rows` rows of y, (width, channels) each, by about so many threads; NULL
+ * where there is no memory, or what is given does not hold. The block must stay. */
+AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_index, i64 rows,
+                                  i64 width, i64 threads) {
   if (!kernels_of(isa) || !is_within(gain_index, 0, LEVELS_OF_GAIN - 1)) return NULL;
-  if (!is_within(rows, 1, 1 << 20) || !is_within(width, 1, 1 << 16) || !is_within(threads, 1, MOST_THREADS)) return NULL;
+  if (!is_within(rows, 1, 1 << 20) || !is_within(width, 1, 1 << 16) ||
+      !is_within(threads, 1, MOST_THREADS))
+    return NULL;
   Picture *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   const i64 n = h->layer_count;
@@ -397,9 +432,11 @@ AEI_API Picture *aei_open_picture(const SynthesisHeader *h, int isa, i64 gain_in
   return s;
 }
 
-/* The next n rows of y, int32 (n, width, channels). Writes the rows of the result, int16, that follow from all rows so far
- * to `out`, which has room for so many, and their number to `made`. After an error a picture can only be closed. */
-AEI_API int aei_feed_picture(Picture *s, Team *team, const i32 *y, i64 n, i16 *out, i64 room, i64 *made) {
+/* The next n rows of y, int32 (n, width, channels). Writes the rows of the result, int16, that
+ * follow from all rows so far to `out`, which has room for so many, and their number to `made`.
+ * After an error a picture can only be closed. */
+AEI_API int aei_feed_picture(Picture *s, Team *team, const i32 *y, i64 n, i16 *out, i64 room,
+                             i64 *made) {
   Ring *source = s->rings;
   Ring *result = s->rings + s->layers[s->header->layer_count - 1].out;
   if (s->status || n < 0 || n > source->total - source->end || room < 0) return BAD_CALL;

@@ -1,6 +1,7 @@
-/* A team is a job, and which of its pieces are taken. Jobs are short, some of them ten microseconds, so helpers look for the
- * next one for a while before they sleep. Worker i makes piece i: what it reads is in its own caches, and where fetching it
- * from another's is slow, a piece takes three times as long. So the caller makes only the pieces of helpers that sleep, and
+/* A team is a job, and which of its pieces are taken. Jobs are short, some of them ten
+ * microseconds, so helpers look for the next one for a while before they sleep. Worker i makes
+ * piece i: what it reads is in its own caches, and where fetching it from another's is slow, a
+ * piece takes three times as long. So the caller makes only the pieces of helpers that sleep, and
  * of those that have not begun after a while. */
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
@@ -18,15 +19,18 @@ struct Team {
   int threads;
   atomic_int helpers, leaving;
   _Atomic u32 awake; /* bit i: worker i looks for work */
-  /* The number of the job, and in the low MOST_PIECES bits those pieces that nobody has taken. Who takes one has seen the
-   * job that it belongs to: a job is put here when nothing is left of the one before. */
+  /* The number of the job, and in the low MOST_PIECES bits those pieces that nobody has taken. Who
+   * takes one has seen the job that it belongs to: a job is put here when nothing is left of the
+   * one before. */
   _Atomic u64 ticket;
   _Atomic(Work) work;
   _Atomic(const void *) job;
   _Atomic i64 done;
 };
 
-int team_size(const Team *team) { return team ? team->threads : 1; }
+int team_size(const Team *team) {
+  return team ? team->threads : 1;
+}
 
 /* Waits a little, the longer the more often. */
 static inline void wait(int looks) {
@@ -50,8 +54,8 @@ static int take_piece(Team *team, u64 mine, int worker) {
     const int piece = __builtin_ctzll(left);
     const Work work = atomic_load_explicit(&team->work, memory_order_relaxed);
     const void *job = atomic_load_explicit(&team->job, memory_order_relaxed);
-    if (atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket & ~((u64)1 << piece), memory_order_acq_rel,
-                                              memory_order_acquire)) {
+    if (atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket & ~((u64)1 << piece),
+                                              memory_order_acq_rel, memory_order_acquire)) {
       work(job, piece, worker);
       atomic_fetch_add_explicit(&team->done, 1, memory_order_release);
       return 1;
@@ -68,10 +72,12 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   atomic_store_explicit(&team->work, work, memory_order_relaxed);
   atomic_store_explicit(&team->job, job, memory_order_relaxed);
   atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-  atomic_store_explicit(&team->ticket, number << MOST_PIECES | (((u64)1 << pieces) - 1), memory_order_release);
+  atomic_store_explicit(&team->ticket, number << MOST_PIECES | (((u64)1 << pieces) - 1),
+                        memory_order_release);
   take_piece(team, 1, 0);
   for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
-    const u32 awake = looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
+    const u32 awake =
+        looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
     if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait(looks);
   }
 }
@@ -97,16 +103,19 @@ typedef struct {
 
 static void conv_piece(const void *job, i64 piece, int worker) {
   const Part *p = job;
-  const i64 from = cut(p->n, p->pieces, PLACES_TOGETHER, piece), to = cut(p->n, p->pieces, PLACES_TOGETHER, piece + 1);
+  const i64 from = cut(p->n, p->pieces, PLACES_TOGETHER, piece),
+            to = cut(p->n, p->pieces, PLACES_TOGETHER, piece + 1);
   const i16 *residual = p->residual ? p->residual + from * p->l->cout : NULL;
   (void)worker;
-  p->kernels->conv(p->l, p->weight, p->bias, p->x + from * p->l->cin, (Span){1, to - from, 0}, residual,
-                   p->out + from * p->l->cout);
+  p->kernels->conv(p->l, p->weight, p->bias, p->x + from * p->l->cin, (Span){1, to - from, 0},
+                   residual, p->out + from * p->l->cout);
 }
 
-void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n,
-                const i16 *residual, i16 *out) {
-  const Part p = {kernels, l, weight, bias, x, residual, NULL, n, 0, pieces_of(team, n / PLACES_TOGETHER), 0, out};
+void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight,
+                const i64 *bias, const i16 *x, i64 n, const i16 *residual, i16 *out) {
+  const Part p = {kernels,  l,    weight, bias, x,
+                  residual, NULL, n,      0,    pieces_of(team, n / PLACES_TOGETHER),
+                  0,        out};
   share(team, conv_piece, &p, p.pieces);
 }
 
@@ -114,19 +123,20 @@ static void depthwise_piece(const void *job, i64 piece, int worker) {
   const Part *p = job;
   const i64 from = cut(p->n, p->pieces, 1, piece), to = cut(p->n, p->pieces, 1, piece + 1);
   (void)worker;
-  p->kernels->depthwise(p->l, p->weight, p->bias, p->rows + from, p->w, 0, p->fits, (Span){to - from, p->w, p->w},
-                        p->out + from * p->w * p->l->cin);
+  p->kernels->depthwise(p->l, p->weight, p->bias, p->rows + from, p->w, 0, p->fits,
+                        (Span){to - from, p->w, p->w}, p->out + from * p->w * p->l->cin);
 }
 
-void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias,
-                     const i16 *const *rows, i64 n, i64 w, int fits, i16 *out) {
+void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight,
+                     const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits, i16 *out) {
   const Part p = {kernels, l, weight, bias, NULL, NULL, rows, n, w, pieces_of(team, n), fits, out};
   share(team, depthwise_piece, &p, p.pieces);
 }
 
 /* -- the calls -- */
 
-/* A team of so many threads, the caller of what is given it and helpers; NULL where there is no memory. */
+/* A team of so many threads, the caller of what is given it and helpers; NULL where there is no
+ * memory. */
 AEI_API Team *aei_open_team(int threads) {
   Team *team = malloc(sizeof *team);
   if (!team) return NULL;
@@ -160,6 +170,10 @@ AEI_API void aei_help(Team *team) {
 }
 
 /* Helpers leave; when all have, the team may be closed. */
-AEI_API void aei_dismiss_team(Team *team) { atomic_store_explicit(&team->leaving, 1, memory_order_release); }
+AEI_API void aei_dismiss_team(Team *team) {
+  atomic_store_explicit(&team->leaving, 1, memory_order_release);
+}
 
-AEI_API void aei_close_team(Team *team) { free(team); }
+AEI_API void aei_close_team(Team *team) {
+  free(team);
+}

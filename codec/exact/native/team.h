@@ -1,5 +1,5 @@
-/* Work that several threads share. The core starts none: whoever calls it brings helpers, which are given back when the
- * call is over. */
+/* Work that several threads share. The core starts none: whoever calls it brings helpers, which are
+ * given back when the call is over. */
 #ifndef AEI_TEAM_H
 #define AEI_TEAM_H
 
@@ -13,7 +13,8 @@ typedef void (*Work)(const void *job, i64 piece, int worker);
 /* How many threads a team has, 1 of NULL. */
 int team_size(const Team *team);
 
-/* All pieces of a job, no more than a team has threads, by the caller and the helpers; returns when they are done. */
+/* All pieces of a job, no more than a team has threads, by the caller and the helpers; returns when
+ * they are done. */
 void share(Team *team, Work work, const void *job, i64 pieces);
 
 /* Into how many pieces a team cuts a job of at most so many. */
@@ -26,9 +27,9 @@ static inline i64 cut(i64 n, i64 pieces, i64 unit, i64 i) {
 }
 
 /* Kernels, shared: places, and rows, one part each. */
-void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias, const i16 *x, i64 n,
-                const i16 *residual, i16 *out);
-void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight, const i64 *bias,
-                     const i16 *const *rows, i64 n, i64 w, int fits, i16 *out);
+void share_conv(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight,
+                const i64 *bias, const i16 *x, i64 n, const i16 *residual, i16 *out);
+void share_depthwise(Team *team, const Kernels *kernels, const Layer *l, const i16 *weight,
+                     const i64 *bias, const i16 *const *rows, i64 n, i64 w, int fits, i16 *out);
 
 #endif

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *take(i64 count, i64 size) { return malloc((size_t)(count + PAD) * (size_t)size); }
+void *take(i64 count, i64 size) {
+  return malloc((size_t)(count + PAD) * (size_t)size);
+}
 
 int geometry_holds(const Header *h, const Geometry *g, int isa) {
   const i64 s = h->hyper_stride, most = 1 << 15;
@@ -22,7 +24,8 @@ static const int KNOWN_ROW[4] = {-1, 0, -1, -1}, KNOWN_COLUMN[4] = {0, -1, -1, 1
 
 typedef struct {
   Machine m;
-  i16 *known; /* (hz + 1, wz + 2, Z): a row above, a column on the left and one on the right, of zeros */
+  i16 *known; /* (hz + 1, wz + 2, Z): a row above, a column on the left and one on the right, of
+                 zeros */
   i32 *base, *values, *order, *escaped, *counts, *places;
   i16 *tables, *mean, *scale;
   i64 *bias;
@@ -44,12 +47,15 @@ static int expect(Hyper *y, const Header *h, i64 n) {
   const i64 z = h->hyper_latents, phases = (i64)1 << h->phase_bits;
   const Layer *mean = layer_of(h, h->context_mean), *scale = layer_of(h, h->context_scale);
   if (run_program(&y->m, &h->context_features)) return NO_MEMORY;
-  const i16 *x = y->m.r[layer_of(h, h->context_features.first + h->context_features.count - 1)->out].p;
-  y->m.kernels->conv(mean, at(h, mean->weight), at(h, mean->bias), x, (Span){1, n, n}, NULL, y->mean);
+  const i16 *x =
+      y->m.r[layer_of(h, h->context_features.first + h->context_features.count - 1)->out].p;
+  y->m.kernels->conv(mean, at(h, mean->weight), at(h, mean->bias), x, (Span){1, n, n}, NULL,
+                     y->mean);
   y->m.kernels->conv(scale, at(h, scale->weight), y->bias, x, (Span){1, n, n}, NULL, y->scale);
   for (i64 i = 0; i < n * z; i++) {
     const i64 level = y->scale[i] < 0 ? 0 : y->scale[i] >= h->levels ? h->levels - 1 : y->scale[i];
-    const i64 base = rescaled(y->mean[i], h->phase_bits), phase = y->mean[i] - base * phases + phases / 2;
+    const i64 base = rescaled(y->mean[i], h->phase_bits),
+              phase = y->mean[i] - base * phases + phases / 2;
     y->base[i] = (i32)base;
     y->tables[i] = (i16)(h->first_context_table + phase * h->levels + level);
   }
@@ -57,8 +63,8 @@ static int expect(Hyper *y, const Header *h, i64 n) {
 }
 
 /* The places with 2 row + column = turn, whose neighbours are all known. */
-static int code_turn(Hyper *y, const Header *h, const Geometry *g, i64 turn, Decoder *d, Encoder *e, i32 *z_hat,
-                     double *bits) {
+static int code_turn(Hyper *y, const Header *h, const Geometry *g, i64 turn, Decoder *d, Encoder *e,
+                     i32 *z_hat, double *bits) {
   const i64 z = h->hyper_latents;
   i64 n = 0;
   for (i64 i = 0; i < g->hz; i++)
@@ -68,8 +74,10 @@ static int code_turn(Hyper *y, const Header *h, const Geometry *g, i64 turn, Dec
   if (resize(view, n, 1, 4 * z)) return NO_MEMORY;
   for (i64 p = 0; p < n; p++)
     for (int a = 0; a < 4; a++) {
-      const i64 i = y->places[p] + 1 + KNOWN_ROW[a], j = turn - 2 * y->places[p] + 1 + KNOWN_COLUMN[a];
-      memcpy(view->p + (4 * p + a) * z, y->known + (i * (g->wz + 2) + j) * z, (size_t)z * sizeof(i16));
+      const i64 i = y->places[p] + 1 + KNOWN_ROW[a],
+                j = turn - 2 * y->places[p] + 1 + KNOWN_COLUMN[a];
+      memcpy(view->p + (4 * p + a) * z, y->known + (i * (g->wz + 2) + j) * z,
+             (size_t)z * sizeof(i16));
     }
   if (expect(y, h, n)) return NO_MEMORY;
   for (i64 p = 0; p < n && e; p++) {
@@ -94,7 +102,8 @@ static int code_turn(Hyper *y, const Header *h, const Geometry *g, i64 turn, Dec
 }
 
 /* Without a context: all at once, with a table per channel. */
-static int code_plain(Hyper *y, const Header *h, const Geometry *g, Decoder *d, Encoder *e, i32 *z_hat, double *bits) {
+static int code_plain(Hyper *y, const Header *h, const Geometry *g, Decoder *d, Encoder *e,
+                      i32 *z_hat, double *bits) {
   const i64 z = h->hyper_latents, n = g->hz * g->wz * z;
   const u8 *tables = (const u8 *)at(h, h->z_table) + g->row * z;
   for (i64 i = 0; i < n; i++) y->tables[i] = tables[i % z];
@@ -104,15 +113,16 @@ static int code_plain(Hyper *y, const Header *h, const Geometry *g, Decoder *d, 
   return status;
 }
 
-int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decoder *d, Encoder *e, i32 *z_hat,
-               double *bits) {
+int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decoder *d, Encoder *e,
+               i32 *z_hat, double *bits) {
   const i64 z = h->hyper_latents, places = h->context ? g->hz : g->hz * g->wz, n = places * z;
   Hyper y = {0};
   int status = OK;
   y.m.header = h;
   y.m.kernels = kernels;
   y.m.row = g->row;
-  y.known = h->context ? calloc((size_t)((g->hz + 1) * (g->wz + 2) * z + PAD), sizeof(i16)) : take(0, 1);
+  y.known =
+      h->context ? calloc((size_t)((g->hz + 1) * (g->wz + 2) * z + PAD), sizeof(i16)) : take(0, 1);
   y.base = take(n, sizeof(i32));
   y.values = take(n, sizeof(i32));
   y.order = take(n, sizeof(i32));
@@ -123,11 +133,10 @@ int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decod
   y.mean = take(n, sizeof(i16));
   y.scale = take(n, sizeof(i16));
   y.bias = take(z, sizeof(i64));
-  if (!y.known || !y.base || !y.values || !y.order || !y.escaped || !y.places || !y.counts || !y.tables || !y.mean ||
-      !y.scale || !y.bias)
+  if (!y.known || !y.base || !y.values || !y.order || !y.escaped || !y.places || !y.counts ||
+      !y.tables || !y.mean || !y.scale || !y.bias)
     status = NO_MEMORY;
-  else if (!h->context)
-    status = code_plain(&y, h, g, d, e, z_hat, bits);
+  else if (!h->context) status = code_plain(&y, h, g, d, e, z_hat, bits);
   else {
     const i64 *bias = at(h, layer_of(h, h->context_scale)->bias);
     const i32 *more = (const i32 *)at(h, h->context_scale_bias) + g->row * z;
@@ -152,7 +161,8 @@ int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decod
 
 /* -- the four steps -- */
 
-int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g, const i32 *z_hat) {
+int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g,
+               const i32 *z_hat) {
   memset(walk, 0, sizeof *walk);
   walk->m.header = h;
   walk->m.kernels = kernels;
@@ -166,7 +176,8 @@ int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, 
   walk->m.r[Z].w = g->wz;
   walk->m.r[Z].c = h->hyper_latents;
   for (int cell = 0; cell < CELLS; cell++)
-    walk->start[cell + 1] = walk->start[cell] + (g->h - cell / 2 + 1) / 2 * ((g->w - cell % 2 + 1) / 2) * walk->quarter;
+    walk->start[cell + 1] =
+        walk->start[cell] + (g->h - cell / 2 + 1) / 2 * ((g->w - cell % 2 + 1) / 2) * walk->quarter;
   walk->mean = take(walk->n, sizeof(i32));
   walk->index = take(walk->n, sizeof(i16));
   walk->points = take(walk->n, sizeof(i32));
@@ -178,7 +189,8 @@ int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, 
   Register *hidden = walk->m.r + HIDDEN, *view = walk->m.r + VIEW;
   if (resize(hidden, g->h, g->w, out->c) || resize(view, g->h, g->w, h->latents)) return NO_MEMORY;
   for (i64 i = 0; i < g->h; i++)
-    memcpy(hidden->p + i * g->w * out->c, out->p + i * out->w * out->c, (size_t)(g->w * out->c) * sizeof(i16));
+    memcpy(hidden->p + i * g->w * out->c, out->p + i * out->w * out->c,
+           (size_t)(g->w * out->c) * sizeof(i16));
   memset(view->p, 0, (size_t)(g->h * g->w * h->latents) * sizeof(i16));
   const i64 places = (g->h + 1) / 2 * ((g->w + 1) / 2);
   i64 most = 0;
@@ -208,24 +220,29 @@ int walk_step(Walk *walk, int k) {
   if (run_program(&walk->m, p)) return NO_MEMORY;
   const Register *x = walk->m.r + layer_of(h, p->first + p->count - 1)->out;
   for (int cell = 0; cell < CELLS; cell++) {
-    const Layer *of_mean = layer_of(h, h->mean[k][cell]), *of_scale = layer_of(h, h->scale[k][cell]);
-    const i64 start = walk->start[cell], n = (walk->start[cell + 1] - start) / Q, first = h->group[k][cell] * Q;
+    const Layer *of_mean = layer_of(h, h->mean[k][cell]),
+                *of_scale = layer_of(h, h->scale[k][cell]);
+    const i64 start = walk->start[cell], n = (walk->start[cell + 1] - start) / Q,
+              first = h->group[k][cell] * Q;
     i16 *to = walk->gathered;
     for (i64 i = cell / 2; i < walk->g.h; i += 2)
       for (i64 j = cell % 2; j < walk->g.w; j += 2, to += x->c)
         memcpy(to, x->p + (i * walk->g.w + j) * x->c, (size_t)x->c * sizeof(i16));
     memset(to, 0, PAD * sizeof(i16));
-    const i32 *multiplier = (const i32 *)at(h, h->mean_multiplier) + walk->g.row * h->latents + first;
-    share_conv(walk->m.team, walk->m.kernels, of_mean, at(h, of_mean->weight), at(h, of_mean->bias), walk->gathered, n, NULL,
-               walk->part);
+    const i32 *multiplier =
+        (const i32 *)at(h, h->mean_multiplier) + walk->g.row * h->latents + first;
+    share_conv(walk->m.team, walk->m.kernels, of_mean, at(h, of_mean->weight), at(h, of_mean->bias),
+               walk->gathered, n, NULL, walk->part);
     for (i64 i = 0; i < n; i++)
       for (i64 c = 0; c < Q; c++)
-        walk->mean[start + i * Q + c] = wrapped(rescaled((i64)walk->part[i * Q + c] * multiplier[c], h->mean_shift));
+        walk->mean[start + i * Q + c] =
+            wrapped(rescaled((i64)walk->part[i * Q + c] * multiplier[c], h->mean_shift));
     const i32 *more = (const i32 *)at(h, h->scale_bias) + walk->g.row * h->latents + first;
     const i64 *bias = at(h, of_scale->bias);
     for (i64 c = 0; c < Q; c++) walk->bias[c] = bias[c] + more[c];
     i16 *index = walk->index + start;
-    share_conv(walk->m.team, walk->m.kernels, of_scale, at(h, of_scale->weight), walk->bias, walk->gathered, n, NULL, index);
+    share_conv(walk->m.team, walk->m.kernels, of_scale, at(h, of_scale->weight), walk->bias,
+               walk->gathered, n, NULL, index);
     const i16 most = (i16)(h->scales - 1);
     for (i64 i = 0; i < n * Q; i++) index[i] = index[i] < 0 ? 0 : index[i] > most ? most : index[i];
   }
@@ -237,7 +254,8 @@ void place_step(Walk *walk, int k, i32 *y_hat) {
   const i64 Q = walk->quarter;
   for (int cell = 0; cell < CELLS; cell++) {
     const i64 first = h->group[k][cell] * Q;
-    const i32 *multiplier = (const i32 *)at(h, h->view_multiplier) + walk->g.row * h->latents + first;
+    const i32 *multiplier =
+        (const i32 *)at(h, h->view_multiplier) + walk->g.row * h->latents + first;
     i64 from = walk->start[cell];
     for (i64 i = cell / 2; i < walk->g.h; i += 2)
       for (i64 j = cell % 2; j < walk->g.w; j += 2, from += Q) {

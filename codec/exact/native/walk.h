@@ -12,9 +12,12 @@ typedef struct {
   i64 stop;   /* set by another thread: decoding is to end soon, with STOPPED */
 } Geometry;
 
-static inline int stopped(const Geometry *g) { return *(const volatile i64 *)&g->stop != 0; }
+static inline int stopped(const Geometry *g) {
+  return *(const volatile i64 *)&g->stop != 0;
+}
 
-/* One image on its way through the steps. n: latents of a step, h * w * M / 4, cell by cell, each in C order. */
+/* One image on its way through the steps. n: latents of a step, h * w * M / 4, cell by cell, each
+ * in C order. */
 typedef struct {
   Machine m;
   Geometry g;
@@ -30,16 +33,19 @@ typedef struct {
 int geometry_holds(const Header *h, const Geometry *g, int isa);
 void *take(i64 count, i64 size); /* malloc, PAD numbers more */
 
-/* Register Z is to be z_hat: runs the hyper program, or fails with NO_MEMORY. end_walk frees what was taken, always. */
-int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g, const i32 *z_hat);
-int walk_step(Walk *walk, int k);                   /* mean and index of step k */
-void place_step(Walk *walk, int k, i32 *y_hat);     /* y_hat, and the view of later steps, from mean and points */
-void clear_view(Walk *walk, int k);                 /* as it was before step k */
+/* Register Z is to be z_hat: runs the hyper program, or fails with NO_MEMORY. end_walk frees what
+ * was taken, always. */
+int begin_walk(Walk *walk, const Header *h, const Kernels *kernels, Team *team, const Geometry *g,
+               const i32 *z_hat);
+int walk_step(Walk *walk, int k); /* mean and index of step k */
+void place_step(Walk *walk, int k,
+                i32 *y_hat);        /* y_hat, and the view of later steps, from mean and points */
+void clear_view(Walk *walk, int k); /* as it was before step k */
 void end_walk(Walk *walk);
 
 /* Reads z_hat with a decoder, or writes it with an encoder; *bits grows. */
-int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decoder *d, Encoder *e, i32 *z_hat,
-               double *bits);
+int code_hyper(const Header *h, const Kernels *kernels, const Geometry *g, Decoder *d, Encoder *e,
+               i32 *z_hat, double *bits);
 
 /* What a value stands for, in fixed point. */
 static inline i32 point_of(const Header *h, i32 v, i64 index) {

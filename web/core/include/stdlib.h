@@ -1,4 +1,5 @@
-/* What the core asks of a C library, for a WebAssembly module that has none: memory.c has the rest. */
+/* What the core asks of a C library, for a WebAssembly module that has none: memory.c has the rest.
+ */
 #ifndef AEI_WEB_STDLIB_H
 #define AEI_WEB_STDLIB_H
 
