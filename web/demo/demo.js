@@ -3,10 +3,17 @@ import { addWeights, encodePng } from "../dist/aei-decode.js";
 import "../dist/element.js";
 
 const by = (id) => document.getElementById(id);
-const image = by("image"), other = by("other"), stage = by("stage"), frame = by("frame");
-let file = null, compared = null, zoom = 0, began = 0; // zoom 0: as large as there is room for
+const image = by("image"),
+  other = by("other"),
+  stage = by("stage"),
+  frame = by("frame");
+let file = null,
+  compared = null,
+  zoom = 0,
+  began = 0; // zoom 0: as large as there is room for
 
-const bytes = (n) => (n < 1e4 ? `${n} bytes` : n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(2)} MB`);
+const bytes = (n) =>
+  n < 1e4 ? `${n} bytes` : n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(2)} MB`;
 
 function say(text, bad = false) {
   by("message").textContent = text;
@@ -14,18 +21,22 @@ function say(text, bad = false) {
 }
 
 function tell(facts) {
-  by("facts").replaceChildren(...facts.flatMap(([name, value]) => {
-    const dt = document.createElement("dt"), dd = document.createElement("dd");
-    dt.textContent = name;
-    dd.textContent = value;
-    return [dt, dd];
-  }));
+  by("facts").replaceChildren(
+    ...facts.flatMap(([name, value]) => {
+      const dt = document.createElement("dt"),
+        dd = document.createElement("dd");
+      dt.textContent = name;
+      dd.textContent = value;
+      return [dt, dd];
+    }),
+  );
 }
 
 function layout() {
   const { naturalWidth: w, naturalHeight: h } = image;
   if (!w) return;
-  const style = getComputedStyle(stage), pad = parseFloat(style.paddingLeft) * 2;
+  const style = getComputedStyle(stage),
+    pad = parseFloat(style.paddingLeft) * 2;
   const fit = Math.min(1, (stage.clientWidth - pad) / w, (stage.clientHeight - pad) / h);
   const scale = zoom || fit;
   frame.style.width = `${Math.max(1, w * scale)}px`;
@@ -59,13 +70,16 @@ function showCompared() {
 
 function shown() {
   const { header, colours, orientation, icc, exif, xmp } = image.image;
-  const ms = performance.now() - began, pixels = header.width * header.height;
+  const ms = performance.now() - began,
+    pixels = header.width * header.height;
   tell([
-    ["file", file.name], ["size", `${header.width} × ${header.height} pixels`],
+    ["file", file.name],
+    ["size", `${header.width} × ${header.height} pixels`],
     ["bytes", `${bytes(file.size)}, ${((8 * file.size) / pixels).toFixed(3)} bits a pixel`],
     ["channels", (header.grey ? "grey" : "colour") + (header.alpha ? " and alpha" : "")],
     ["colours", colours + (icc ? `, ${icc.length} bytes of ICC` : "")],
-    ["model", header.model], ["gain index", String(header.gainIndex)],
+    ["model", header.model],
+    ["gain index", String(header.gainIndex)],
     ["tiles", header.tiled ? "yes" : "no"],
     ["metadata", [exif && "Exif", xmp && "XMP"].filter(Boolean).join(", ") || "none"],
     ["orientation", orientation === 1 ? "upright" : `${orientation}, applied`],
@@ -79,7 +93,10 @@ function shown() {
 image.addEventListener("load", shown);
 image.addEventListener("error", ({ error }) => {
   tell([]);
-  const more = error.name === "UnknownModelError" ? " Drop its .aeiw file here (made by: aei model web -o FOLDER)." : "";
+  const more =
+    error.name === "UnknownModelError"
+      ? " Drop its .aeiw file here (made by: aei model web -o FOLDER)."
+      : "";
   say(`${error.message}.${more}`, true);
 });
 
@@ -106,7 +123,10 @@ async function take(files) {
       other.src = URL.createObjectURL(one);
       compared = one;
       showCompared();
-      if (!image.image) say(`${one.name}: to compare it, drop an .aei file too (made by: aei encode "${one.name}").`);
+      if (!image.image)
+        say(
+          `${one.name}: to compare it, drop an .aei file too (made by: aei encode "${one.name}").`,
+        );
     } else say(`${one.name}: neither an .aei file nor an image`, true);
   }
 }
@@ -119,7 +139,8 @@ by("fit").addEventListener("click", () => ((zoom = 0), layout()));
 by("one").addEventListener("click", () => ((zoom = 1), layout()));
 by("save").addEventListener("click", async () => {
   if (!image.image) return;
-  const link = document.createElement("a"), url = URL.createObjectURL(await encodePng(image.image, { turn: true }));
+  const link = document.createElement("a"),
+    url = URL.createObjectURL(await encodePng(image.image, { turn: true }));
   link.href = url;
   link.download = file.name.replace(/\.aei$/i, "") + ".png";
   link.click();
@@ -128,7 +149,12 @@ by("save").addEventListener("click", async () => {
 addEventListener("resize", layout);
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.localName === "input") return;
-  const keys = { "+": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: () => ((zoom = 0), layout()), 1: () => ((zoom = 1), layout()) };
+  const keys = {
+    "+": () => zoomBy(1.5),
+    "-": () => zoomBy(1 / 1.5),
+    0: () => ((zoom = 0), layout()),
+    1: () => ((zoom = 1), layout()),
+  };
   keys[event.key]?.();
 });
 for (const kind of ["dragover", "dragleave", "drop"])

@@ -9,18 +9,29 @@ import zlib from "node:zlib";
 const web = path.resolve(import.meta.dirname, "..");
 const out = process.argv[2] ?? path.join(web, "dist");
 const shared = {
-  bundle: true, minify: true, format: "esm", target: "es2022", charset: "utf8", absWorkingDir: web,
-  legalComments: "none", write: false, logLevel: "warning",
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  absWorkingDir: web,
+  legalComments: "none",
+  write: false,
+  logLevel: "warning",
 };
 
 const core = fs.readFileSync(path.join(web, "core/core.wasm"));
 const wasm = zlib.deflateRawSync(core, { level: 9 }).toString("base64");
-const worker = (await build({ ...shared, entryPoints: ["src/worker.js"], format: "iife" })).outputFiles[0].text;
+const worker = (await build({ ...shared, entryPoints: ["src/worker.js"], format: "iife" }))
+  .outputFiles[0].text;
 const made = { "./wasm.js": ["WASM", wasm], "./worker-source.js": ["WORKER", worker] };
 const inside = {
   name: "inside",
   setup(own) {
-    own.onResolve({ filter: /^\.\/(wasm|worker-source)\.js$/ }, ({ path: name }) => ({ path: name, namespace: "made" }));
+    own.onResolve({ filter: /^\.\/(wasm|worker-source)\.js$/ }, ({ path: name }) => ({
+      path: name,
+      namespace: "made",
+    }));
     own.onLoad({ filter: /.*/, namespace: "made" }, ({ path: name }) => ({
       contents: `export const ${made[name][0]} = ${JSON.stringify(made[name][1])};`,
     }));
@@ -30,8 +41,14 @@ const inside = {
 const beside = {
   name: "beside",
   setup(own) {
-    own.onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: "./aei-decode.js", external: true }));
-    own.onResolve({ filter: /^\.\/element\.js$/ }, () => ({ path: "./element.js", external: true }));
+    own.onResolve({ filter: /^\.\/index\.js$/ }, () => ({
+      path: "./aei-decode.js",
+      external: true,
+    }));
+    own.onResolve({ filter: /^\.\/element\.js$/ }, () => ({
+      path: "./element.js",
+      external: true,
+    }));
   },
 };
 
@@ -43,8 +60,15 @@ await add("aei-decode.js", { entryPoints: ["src/index.js"], plugins: [inside] })
 await add("node.js", { entryPoints: ["src/node.js"], plugins: [inside] });
 for (const face of ["element", "upgrade"])
   if (fs.existsSync(path.join(web, `src/${face}.js`)))
-    await add(`${face}.js`, { stdin: { contents: `export * from "./src/${face}.js";`, resolveDir: web }, plugins: [beside] });
+    await add(`${face}.js`, {
+      stdin: { contents: `export * from "./src/${face}.js";`, resolveDir: web },
+      plugins: [beside],
+    });
 if (fs.existsSync(path.join(web, "src/service-worker.js")))
-  await add("service-worker.js", { entryPoints: ["src/service-worker.js"], plugins: [inside], format: "iife" });
+  await add("service-worker.js", {
+    entryPoints: ["src/service-worker.js"],
+    plugins: [inside],
+    format: "iife",
+  });
 fs.mkdirSync(out, { recursive: true });
 for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(out, name), text);

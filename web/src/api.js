@@ -16,12 +16,14 @@ export function readHeader(bytes) {
 async function bytesOf(input) {
   if (input instanceof Uint8Array) return input;
   if (input instanceof ArrayBuffer) return new Uint8Array(input);
-  if (ArrayBuffer.isView(input)) return new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
+  if (ArrayBuffer.isView(input))
+    return new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
   if (typeof Response === "function" && input instanceof Response) {
     if (!input.ok) throw new Error(`${input.url}: ${input.status} ${input.statusText}`);
     return new Uint8Array(await input.arrayBuffer());
   }
-  if (typeof Blob === "function" && input instanceof Blob) return new Uint8Array(await input.arrayBuffer());
+  if (typeof Blob === "function" && input instanceof Blob)
+    return new Uint8Array(await input.arrayBuffer());
   throw new UnsupportedError("cannot decode this: give bytes, a Blob or a Response");
 }
 
@@ -38,10 +40,14 @@ class Turns {
     await new Promise((resolve, reject) => {
       const one = { resolve };
       this.waiting.push(one);
-      signal?.addEventListener("abort", () => {
-        const place = this.waiting.indexOf(one);
-        if (place >= 0) this.waiting.splice(place, 1), reject(aborted());
-      }, { once: true });
+      signal?.addEventListener(
+        "abort",
+        () => {
+          const place = this.waiting.indexOf(one);
+          if (place >= 0) (this.waiting.splice(place, 1), reject(aborted()));
+        },
+        { once: true },
+      );
     });
   }
 
@@ -56,11 +62,24 @@ class Turns {
 function toldBy(metadata) {
   const { profile, icc, exif, xmp } = metadata;
   const colours = NAMES[profile] ?? (icc ? "ICC profile" : "sRGB");
-  return { icc: icc ?? knownProfile(profile), exif, xmp, orientation: orientationOf(exif), colours };
+  return {
+    icc: icc ?? knownProfile(profile),
+    exif,
+    xmp,
+    orientation: orientationOf(exif),
+    colours,
+  };
 }
 
-const publicHeader = ({ width, height, gainIndex, model, grey, alpha, tiled }) =>
-  ({ width, height, gainIndex, model, grey, alpha, tiled });
+const publicHeader = ({ width, height, gainIndex, model, grey, alpha, tiled }) => ({
+  width,
+  height,
+  gainIndex,
+  model,
+  grey,
+  alpha,
+  tiled,
+});
 
 /** What a decoded file tells beside its pixels. */
 function described({ width, height, data, metadata, header }) {

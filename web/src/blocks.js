@@ -5,10 +5,22 @@
  */
 import { ModelError } from "./errors.js";
 
-const PANEL = 32, PAD = 64;
+const PANEL = 32,
+  PAD = 64;
 const MAGIC = 0x31306961;
 const LAYER = [
-  "kind", "in", "in2", "out", "leaky", "shift", "cin", "cout", "safe", "room", "weight", "bias",
+  "kind",
+  "in",
+  "in2",
+  "out",
+  "leaky",
+  "shift",
+  "cin",
+  "cout",
+  "safe",
+  "room",
+  "weight",
+  "bias",
   "multiplier",
 ];
 
@@ -53,7 +65,13 @@ export class Block {
   }
 
   layer(fields) {
-    return { ...Object.fromEntries(LAYER.map((f) => [f, -1])), leaky: 0, shift: 1, safe: 0, ...fields };
+    return {
+      ...Object.fromEntries(LAYER.map((f) => [f, -1])),
+      leaky: 0,
+      shift: 1,
+      safe: 0,
+      ...fields,
+    };
   }
 
   /**
@@ -61,7 +79,8 @@ export class Block {
    * the order in which its rows and columns are to stand, or nothing.
    */
   panels(weight, D, K, rows, columns) {
-    const pairs = Math.ceil(K / 2), count = Math.ceil(D / PANEL);
+    const pairs = Math.ceil(K / 2),
+      count = Math.ceil(D / PANEL);
     return this.put(count * pairs * PANEL * 4, (at) => {
       const out = this.core.i16(at, count * pairs * PANEL * 2).fill(0);
       for (let d = 0; d < D; d++) {
@@ -88,7 +107,8 @@ export class Block {
     return this.put(this.layers.length * LAYER.length * 8, (at) => {
       const out = this.core.i64(at, this.layers.length * LAYER.length);
       this.layers.forEach((l, i) =>
-        LAYER.forEach((f, j) => (out[i * LAYER.length + j] = BigInt(l[f]))));
+        LAYER.forEach((f, j) => (out[i * LAYER.length + j] = BigInt(l[f]))),
+      );
     });
   }
 

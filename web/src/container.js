@@ -4,7 +4,11 @@ import { checkPixels } from "./limits.js";
 
 export const SECTION = { ICC: 1, EXIF: 2, XMP: 3, ALPHA: 4, FILTER: 5 };
 const SIGNATURE = [0xae, 0x61, 0x65, 0x69];
-const GREY = 1, CODE_ALL = 2, SECTIONS = 4, ALPHA = 8, TILED = 16;
+const GREY = 1,
+  CODE_ALL = 2,
+  SECTIONS = 4,
+  ALPHA = 8,
+  TILED = 16;
 const FIXED = 10; // bytes before the dimensions
 const CRC_BYTES = 4;
 const MAX_PLAIN_SIDE = 2048;
@@ -14,13 +18,24 @@ export const HEAD_BYTES = FIXED + 6;
 
 // -- boxes: left, top, right, bottom --------------------------------------------------------------
 
-export const box = (left, top, width, height) =>
-  ({ left, top, right: left + width, bottom: top + height, width, height });
+export const box = (left, top, width, height) => ({
+  left,
+  top,
+  right: left + width,
+  bottom: top + height,
+  width,
+  height,
+});
 
 export function intersection(a, b) {
-  const left = Math.max(a.left, b.left), top = Math.max(a.top, b.top);
-  return box(left, top, Math.max(0, Math.min(a.right, b.right) - left),
-    Math.max(0, Math.min(a.bottom, b.bottom) - top));
+  const left = Math.max(a.left, b.left),
+    top = Math.max(a.top, b.top);
+  return box(
+    left,
+    top,
+    Math.max(0, Math.min(a.right, b.right) - left),
+    Math.max(0, Math.min(a.bottom, b.bottom) - top),
+  );
 }
 
 export const grown = (a, by, limit) =>
@@ -28,13 +43,15 @@ export const grown = (a, by, limit) =>
 
 /** The cells of the latents' grid that a box of pixels touches. */
 export function cellsOf(a, stride) {
-  const left = Math.floor(a.left / stride), top = Math.floor(a.top / stride);
+  const left = Math.floor(a.left / stride),
+    top = Math.floor(a.top / stride);
   return box(left, top, Math.ceil(a.right / stride) - left, Math.ceil(a.bottom / stride) - top);
 }
 
 /** Indexes of the tiles that a box within the image touches, row by row. */
 export function tilesTouching(a, width, side) {
-  const columns = Math.ceil(width / side), out = [];
+  const columns = Math.ceil(width / side),
+    out = [];
   for (let row = Math.floor(a.top / side); row < Math.ceil(a.bottom / side); row++)
     for (let column = Math.floor(a.left / side); column < Math.ceil(a.right / side); column++)
       out.push(row * columns + column);
@@ -83,8 +100,15 @@ export function parseHeader(data) {
   [height, offset] = readVarint(data, offset, 3);
   const flags = data[4] & 31;
   const header = {
-    width: width + 1, height: height + 1, gainIndex: data[9], model: hex(data.subarray(5, 9)),
-    grey: !!(flags & GREY), alpha: !!(flags & ALPHA), tiled: !!(flags & TILED), flags, offset,
+    width: width + 1,
+    height: height + 1,
+    gainIndex: data[9],
+    model: hex(data.subarray(5, 9)),
+    grey: !!(flags & GREY),
+    alpha: !!(flags & ALPHA),
+    tiled: !!(flags & TILED),
+    flags,
+    offset,
   };
   if (!header.tiled && Math.max(header.width, header.height) > MAX_PLAIN_SIDE)
     throw new DamagedFileError(`image of ${header.width}x${header.height} pixels without tiles`);
@@ -92,14 +116,17 @@ export function parseHeader(data) {
 }
 
 function checkCrc(data, offset, crc32) {
-  if (offset < FIXED || offset + CRC_BYTES > data.length ||
-      crc32(data.subarray(0, offset)) !== u32(data, offset))
+  if (
+    offset < FIXED ||
+    offset + CRC_BYTES > data.length ||
+    crc32(data.subarray(0, offset)) !== u32(data, offset)
+  )
     throw new DamagedFileError("the checksum does not match: the file is truncated or damaged");
 }
 
 function readSections(data, offset) {
   const sections = new Map();
-  for (let last = 0; ; ) {
+  for (let last = 0; ;) {
     if (offset >= data.length) throw new DamagedFileError("the file ends inside its sections");
     const kind = data[offset];
     if (kind === 0) return [sections, offset + 1];
@@ -144,7 +171,12 @@ function readTable(data, offset, width, height) {
  */
 export function parse(data, limits, crc32) {
   checkStart(data);
-  let header, sections = new Map(), offset, side = 0, entries, boxes;
+  let header,
+    sections = new Map(),
+    offset,
+    side = 0,
+    entries,
+    boxes;
   if (!(data[4] & TILED)) {
     const body = data.subarray(0, Math.max(0, data.length - CRC_BYTES));
     checkCrc(data, data.length - CRC_BYTES, crc32);
@@ -162,7 +194,7 @@ export function parse(data, limits, crc32) {
     [side, entries, offset] = readTable(data, offset, header.width, header.height);
     checkCrc(data, offset, crc32);
     offset += CRC_BYTES;
-    for (const e of entries) (e.start += offset), (e.end += offset);
+    for (const e of entries) ((e.start += offset), (e.end += offset));
     if (data.length > entries[entries.length - 1].end)
       throw new DamagedFileError("there are bytes after the last tile");
     if (header.flags & CODE_ALL || sections.has(SECTION.ALPHA))
@@ -180,12 +212,14 @@ export function parse(data, limits, crc32) {
 
 /** Tile i: { payload, alpha }, the latter its alpha plane's stream or null. */
 export function tileOf(contents, i, crc32) {
-  const { header, side, entries, data, sections } = contents, entry = entries[i];
+  const { header, side, entries, data, sections } = contents,
+    entry = entries[i];
   let payload = data.subarray(entry.start, entry.end);
   if (!side) return { payload, alpha: sections.get(SECTION.ALPHA) ?? null };
   if (payload.length !== entry.end - entry.start || crc32(payload) !== entry.crc)
     throw new DamagedFileError(
-      `tile ${i + 1} of ${entries.length} is truncated or damaged: its checksum does not match`);
+      `tile ${i + 1} of ${entries.length} is truncated or damaged: its checksum does not match`,
+    );
   if (!header.alpha) return { payload, alpha: null };
   const [length, start] = readVarint(payload, 0, 4);
   if (start + length > payload.length)
@@ -198,14 +232,17 @@ export function tileOf(contents, i, crc32) {
 /** The post-filter of a section: three of { knots, radius, shift, weights }, or null. */
 export function readFilter(content) {
   const planes = [];
-  let offset = 0, last = null;
+  let offset = 0,
+    last = null;
   while (offset < content.length && planes.length < 3) {
-    const head = content[offset++], radius = (head >> 4) & 3;
+    const head = content[offset++],
+      radius = (head >> 4) & 3;
     last = null;
     if (!radius) {
       if (head) throw new DamagedFileError("the file's filter has an unknown form");
     } else {
-      const knots = 1 << (head >> 6), size = knots * 2 * radius * (radius + 1);
+      const knots = 1 << (head >> 6),
+        size = knots * 2 * radius * (radius + 1);
       if (offset + size > content.length)
         throw new DamagedFileError("the file's filter is cut short");
       const weights = content.slice(offset, offset + size);

@@ -3,14 +3,17 @@ import { DamagedFileError, LimitError } from "./errors.js";
 
 /** Bytes of base64, where Uint8Array.fromBase64 is not everywhere yet. */
 export function bytesOf(base64) {
-  const text = atob(base64), out = new Uint8Array(text.length);
+  const text = atob(base64),
+    out = new Uint8Array(text.length);
   for (let i = 0; i < out.length; i++) out[i] = text.charCodeAt(i);
   return out;
 }
 
 /** The module, of what scripts/build.mjs makes of it: deflate, then base64. */
 export async function moduleOf(base64) {
-  const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const stream = new Blob([bytesOf(base64)])
+    .stream()
+    .pipeThrough(new DecompressionStream("deflate-raw"));
   return WebAssembly.compile(await new Response(stream).arrayBuffer());
 }
 
@@ -68,12 +71,21 @@ export class Core {
   /** The content of a zlib stream of at most `most` bytes. dictionary: that it may name. */
   inflate(bytes, most, dictionary) {
     return this.scoped((a) => {
-      const at = a.put(bytes), size = a.alloc(4), known = dictionary ? a.put(dictionary) : 0;
+      const at = a.put(bytes),
+        size = a.alloc(4),
+        known = dictionary ? a.put(dictionary) : 0;
       // a stream can be a thousand times shorter than what it holds, and hardly ever is
       for (let room = Math.min(most, 8 * bytes.length + 65536); ; room = Math.min(most, 8 * room)) {
         const out = a.alloc(room + 64);
         const status = this.x.web_inflate(
-          at, bytes.length, known, dictionary?.length ?? 0, out, room, size);
+          at,
+          bytes.length,
+          known,
+          dictionary?.length ?? 0,
+          out,
+          room,
+          size,
+        );
         if (!status) return this.u8(out, this.i32(size, 1)[0]).slice();
         if (status === 1) throw new DamagedFileError("a section of the file is damaged");
         if (room === most)

@@ -11,8 +11,10 @@ export function gridOf(program, width, height) {
   const { size, stride, hyper_stride: more } = program;
   if (size && (size[0] !== width || size[1] !== height))
     throw new UnsupportedError(
-      `image of ${width}x${height} pixels: this model handles ${size[0]}x${size[1]} only`);
-  const rows = Math.ceil(height / stride), columns = Math.ceil(width / stride);
+      `image of ${width}x${height} pixels: this model handles ${size[0]}x${size[1]} only`,
+    );
+  const rows = Math.ceil(height / stride),
+    columns = Math.ceil(width / stride);
   return { rows, columns, zRows: Math.ceil(rows / more), zColumns: Math.ceil(columns / more) };
 }
 
@@ -21,14 +23,30 @@ const outOfMemory = () => new LimitError("decoding takes more memory than WebAss
 /** { y, z }: int32 (rows, columns, M) and (.., Z) of a payload. */
 export function decodeLatents(core, model, { payload, width, height, gainIndex, codeAll }) {
   const grid = gridOf(model.program, width, height);
-  const M = model.program.latents, Z = model.program.hyper_latents;
-  const n = grid.rows * grid.columns * M, nz = grid.zRows * grid.zColumns * Z;
+  const M = model.program.latents,
+    Z = model.program.hyper_latents;
+  const n = grid.rows * grid.columns * M,
+    nz = grid.zRows * grid.zColumns * Z;
   return core.scoped((arena) => {
-    const geometry = arena.alloc(48), y = arena.alloc(4 * n), z = arena.alloc(4 * nz), check = arena.alloc(4);
-    core.i64(geometry, 6).set(
-      [gainIndex, grid.rows, grid.columns, grid.zRows, grid.zColumns, 0].map(BigInt));
+    const geometry = arena.alloc(48),
+      y = arena.alloc(4 * n),
+      z = arena.alloc(4 * nz),
+      check = arena.alloc(4);
+    core
+      .i64(geometry, 6)
+      .set([gainIndex, grid.rows, grid.columns, grid.zRows, grid.zColumns, 0].map(BigInt));
     const status = core.x.aei_decode(
-      model.prior, 0, 0, geometry, arena.put(payload), BigInt(payload.length), codeAll ? 1 : 0, z, y, check);
+      model.prior,
+      0,
+      0,
+      geometry,
+      arena.put(payload),
+      BigInt(payload.length),
+      codeAll ? 1 : 0,
+      z,
+      y,
+      check,
+    );
     if (status === STATUS.NO_MEMORY) throw outOfMemory();
     if (status === STATUS.UNDECODABLE) throw new DamagedFileError("the image data does not decode");
     if (status === STATUS.IMPOSSIBLE)
@@ -45,8 +63,10 @@ export function decodeLatents(core, model, { payload, width, height, gainIndex, 
 function gather(core, pieces, window, M, first, last, at) {
   const out = core.i32(at, (last - first) * window.width * M);
   for (const { box, y } of pieces) {
-    const left = Math.max(box.left, window.left), right = Math.min(box.right, window.right);
-    const top = Math.max(box.top, window.top + first), bottom = Math.min(box.bottom, window.top + last);
+    const left = Math.max(box.left, window.left),
+      right = Math.min(box.right, window.right);
+    const top = Math.max(box.top, window.top + first),
+      bottom = Math.min(box.bottom, window.top + last);
     for (let row = top; row < bottom; row++) {
       const from = ((row - box.top) * box.width + left - box.left) * M;
       const to = ((row - window.top - first) * window.width + left - window.left) * M;
@@ -57,14 +77,22 @@ function gather(core, pieces, window, M, first, last, at) {
 
 /** Pixel units of a window as they come: yields { at, rows }, int16 (rows, rate width, 3). */
 function* synthesised(core, model, program, { window, pieces, gainIndex }) {
-  const M = model.program.latents, arena = new Arena(core);
+  const M = model.program.latents,
+    arena = new Arena(core);
   const step = Math.max(1, Math.floor(BAND_CELLS / window.width));
   let picture = 0;
   try {
     picture = core.x.aei_open_picture(
-      program.at, 0, BigInt(gainIndex), BigInt(window.height), BigInt(window.width), 1n);
+      program.at,
+      0,
+      BigInt(gainIndex),
+      BigInt(window.height),
+      BigInt(window.width),
+      1n,
+    );
     if (!picture) throw outOfMemory();
-    const y = arena.alloc(4 * step * window.width * M), made = arena.alloc(8);
+    const y = arena.alloc(4 * step * window.width * M),
+      made = arena.alloc(8);
     let done = 0;
     for (let first = 0; first < window.height; first += step) {
       const last = Math.min(first + step, window.height);
@@ -72,7 +100,14 @@ function* synthesised(core, model, program, { window, pieces, gainIndex }) {
       const room = last * program.rate - done;
       const out = arena.alloc(6 * room * window.width * program.rate + 64);
       const status = core.x.aei_feed_picture(
-        picture, 0, y, BigInt(last - first), out, BigInt(room), made);
+        picture,
+        0,
+        y,
+        BigInt(last - first),
+        out,
+        BigInt(room),
+        made,
+      );
       if (status === STATUS.NO_MEMORY) throw outOfMemory();
       if (status) throw new ModelError(`aei_feed_picture: status ${status}`);
       const rows = Number(core.i64(made, 1)[0]);
@@ -89,11 +124,14 @@ function* synthesised(core, model, program, { window, pieces, gainIndex }) {
 /** Filters rows of int16 (h, w, 3) -> int32 at `out`. planes: as readFilter gives them. */
 function filterRows(core, planes, x, h, w, out) {
   core.scoped((arena) => {
-    const described = arena.alloc(96), weights = planes.map((f) => (f ? arena.put(f.weights) : 0));
+    const described = arena.alloc(96),
+      weights = planes.map((f) => (f ? arena.put(f.weights) : 0));
     const view = new DataView(core.buffer, described, 96);
     for (let k = 0; k < 3; k++) {
       const f = planes[k] ?? { knots: 0, radius: 0, shift: 0 };
-      [f.knots, f.radius, f.shift].forEach((v, i) => view.setBigInt64(32 * k + 8 * i, BigInt(v), true));
+      [f.knots, f.radius, f.shift].forEach((v, i) =>
+        view.setBigInt64(32 * k + 8 * i, BigInt(v), true),
+      );
       view.setUint32(32 * k + 24, weights[k] ?? 0, true);
     }
     if (core.x.aei_post_filter(0, described, x, BigInt(h), BigInt(w), out)) throw outOfMemory();
@@ -104,11 +142,15 @@ function filterRows(core, planes, x, h, w, out) {
 function alphaOf(pieces, wanted) {
   const out = new Uint8Array(wanted.width * wanted.height).fill(255);
   for (const { box, plane } of pieces) {
-    const left = Math.max(box.left, wanted.left), right = Math.min(box.right, wanted.right);
+    const left = Math.max(box.left, wanted.left),
+      right = Math.min(box.right, wanted.right);
     if (left >= right) continue;
     for (let y = Math.max(box.top, wanted.top); y < Math.min(box.bottom, wanted.bottom); y++) {
       const from = (y - box.top) * box.width + left - box.left;
-      out.set(plane.subarray(from, from + right - left), (y - wanted.top) * wanted.width + left - wanted.left);
+      out.set(
+        plane.subarray(from, from + right - left),
+        (y - wanted.top) * wanted.width + left - wanted.left,
+      );
     }
   }
   return out;
@@ -132,13 +174,19 @@ function reduced(core, data, width, height, channels, scale) {
  */
 export function* paint(core, model, task) {
   const { box, scale, reduce, alphas, wanted } = task;
-  let kept = new Uint8Array(0), rows = 0, top = 0; // that wait for enough rows to be reduced
+  let kept = new Uint8Array(0),
+    rows = 0,
+    top = 0; // that wait for enough rows to be reduced
   for (const band of painted(core, model, task)) {
-    const { data } = band, n = band.height;
+    const { data } = band,
+      n = band.height;
     if (alphas) {
       const above = (band.top - wanted.top) * scale;
       const full = {
-        left: box.left, right: box.right, width: box.width, top: box.top + above,
+        left: box.left,
+        right: box.right,
+        width: box.width,
+        top: box.top + above,
         bottom: Math.min(box.bottom, box.top + above + n * scale),
       };
       full.height = full.bottom - full.top;
@@ -155,7 +203,8 @@ export function* paint(core, model, task) {
     all.set(data, kept.length);
     rows += n;
     const last = band.top + n === wanted.bottom;
-    const count = last ? rows : rows - (rows % reduce), line = 4 * wanted.width;
+    const count = last ? rows : rows - (rows % reduce),
+      line = 4 * wanted.width;
     if (count) {
       const small = reduced(core, all.subarray(0, count * line), wanted.width, count, 4, reduce);
       const height = Math.ceil(count / reduce);
@@ -175,7 +224,8 @@ export function* paint(core, model, task) {
  * planes, grey }.
  */
 function* painted(core, model, task) {
-  const { wanted, grey } = task, planes = task.planes ?? null;
+  const { wanted, grey } = task,
+    planes = task.planes ?? null;
   const program = task.scale === 1 ? model.synthesis : model.previews[task.scale];
   if (!program)
     throw new UnsupportedError("the file's model has no integer synthesis, which browsers need");
@@ -186,10 +236,15 @@ function* painted(core, model, task) {
   try {
     let at = task.window.top * program.rate; // rows of the picture
     // what is kept for the filter, of `outer`: rows from `top` on; `done`: rows that went out
-    let kept = 0, room = 0, rows = 0, top = outer.top, done = wanted.top;
+    let kept = 0,
+      room = 0,
+      rows = 0,
+      top = outer.top,
+      done = wanted.top;
     const emit = (x, wide, count, left, stride) => {
       // rows of `wanted`, cut out of rows of stride pixels
-      const size = wide ? 12 : 6, line = arena.alloc(count * wanted.width * size + 64);
+      const size = wide ? 12 : 6,
+        line = arena.alloc(count * wanted.width * size + 64);
       const memory = core.u8(0, core.buffer.byteLength);
       for (let r = 0; r < count; r++) {
         const from = x + (r * stride + left) * size;
@@ -205,7 +260,8 @@ function* painted(core, model, task) {
       return made;
     };
     for (const part of synthesised(core, model, program, task)) {
-      const begin = Math.max(at, outer.top), end = Math.min(at + part.rows, outer.bottom);
+      const begin = Math.max(at, outer.top),
+        end = Math.min(at + part.rows, outer.bottom);
       const x = part.at + (begin - at) * width * 6;
       at += part.rows;
       if (begin >= end) continue;
@@ -234,11 +290,17 @@ function* painted(core, model, task) {
       const out = arena.alloc(rows * outer.width * 12 + 64);
       filterRows(core, planes, kept, rows, outer.width, out);
       const band = emit(
-        out + (done - top) * outer.width * 12, true, ready - done, wanted.left - outer.left, outer.width);
+        out + (done - top) * outer.width * 12,
+        true,
+        ready - done,
+        wanted.left - outer.left,
+        outer.width,
+      );
       arena.free(out);
       const gone = Math.max(0, done - MARGIN - top);
-      core.u8(0, core.buffer.byteLength).copyWithin(
-        kept, kept + gone * outer.width * 6, kept + rows * outer.width * 6);
+      core
+        .u8(0, core.buffer.byteLength)
+        .copyWithin(kept, kept + gone * outer.width * 6, kept + rows * outer.width * 6);
       rows -= gone;
       top += gone;
       yield band;

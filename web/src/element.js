@@ -18,9 +18,15 @@ let sheet;
 /** An upside-down canvas: how what is drawn on it comes out the right way up. */
 function turn(context, orientation, width, height) {
   const matrices = [
-    null, [1, 0, 0, 1, 0, 0], [-1, 0, 0, 1, width, 0], [-1, 0, 0, -1, width, height],
-    [1, 0, 0, -1, 0, height], [0, 1, 1, 0, 0, 0], [0, 1, -1, 0, height, 0],
-    [0, -1, -1, 0, height, width], [0, -1, 1, 0, 0, width],
+    null,
+    [1, 0, 0, 1, 0, 0],
+    [-1, 0, 0, 1, width, 0],
+    [-1, 0, 0, -1, width, height],
+    [1, 0, 0, -1, 0, height],
+    [0, 1, 1, 0, 0, 0],
+    [0, 1, -1, 0, height, 0],
+    [0, -1, -1, 0, height, width],
+    [0, -1, 1, 0, 0, width],
   ];
   context.setTransform(...matrices[orientation]);
 }
@@ -76,11 +82,14 @@ export class AeiImageElement extends Base {
   connectedCallback() {
     this.#watch?.disconnect();
     if (this.getAttribute("loading") !== "lazy") return void this.#load();
-    this.#watch = new IntersectionObserver((entries) => {
-      if (!entries.some((e) => e.isIntersecting)) return;
-      this.#watch.disconnect();
-      this.#load();
-    }, { rootMargin: "50%" });
+    this.#watch = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((e) => e.isIntersecting)) return;
+        this.#watch.disconnect();
+        this.#load();
+      },
+      { rootMargin: "50%" },
+    );
     this.#watch.observe(this);
   }
 
@@ -124,7 +133,8 @@ export class AeiImageElement extends Base {
 
   async #load(input) {
     this.#abort?.abort();
-    const abort = (this.#abort = new AbortController()), { signal } = abort;
+    const abort = (this.#abort = new AbortController()),
+      { signal } = abort;
     this.image = null;
     this.#newCanvas();
     this.#reveal(null);
@@ -150,8 +160,10 @@ export class AeiImageElement extends Base {
   async #fetched(signal) {
     const response = await fetch(new URL(this.src, document.baseURI), { signal });
     if (!response.ok) throw new Error(`${this.src}: ${response.status} ${response.statusText}`);
-    const parts = [], reader = response.body.getReader();
-    let size = 0, known = false;
+    const parts = [],
+      reader = response.body.getReader();
+    let size = 0,
+      known = false;
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
@@ -173,24 +185,36 @@ export class AeiImageElement extends Base {
   }
 
   async #decode(input, signal) {
-    let told, context, plain = true, turned;
+    let told,
+      context,
+      plain = true,
+      turned;
     const begin = () => {
       if (context) return;
       const { orientation = 1, icc, colours } = told;
-      const wide = colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
+      const wide =
+        colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
       turned = orientation > 1;
       this.#size(...(orientation > 4 ? [told.height, told.width] : [told.width, told.height]));
       context = this.#canvas.getContext("2d", wide ? { colorSpace: "display-p3" } : undefined);
       turn(context, orientation, told.width, told.height);
       // what this canvas has no space for goes through an image that says its profile
-      plain = !icc || ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
+      plain =
+        !icc ||
+        ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
         (colours === "Display P3" && colourSpace(context)?.colorSpace === "display-p3");
     };
     const pixels = (data, width, height) =>
-      new ImageData(new Uint8ClampedArray(data.buffer, data.byteOffset, data.length), width, height,
-        colourSpace(context));
+      new ImageData(
+        new Uint8ClampedArray(data.buffer, data.byteOffset, data.length),
+        width,
+        height,
+        colourSpace(context),
+      );
     const drawn = async (data, width, height, top, factor) => {
-      const bitmap = await createImageBitmap(pixels(data, width, height), { premultiplyAlpha: "default" });
+      const bitmap = await createImageBitmap(pixels(data, width, height), {
+        premultiplyAlpha: "default",
+      });
       if (!signal.aborted) context.drawImage(bitmap, 0, top, width * factor, height * factor);
       bitmap.close();
     };
@@ -205,7 +229,10 @@ export class AeiImageElement extends Base {
         if (plain) previewed = drawn(data, width, height, 0, 8);
       },
       onBand: ({ data, columns, rows, left, top }) => {
-        if (plain && !turned) previewed = previewed.then(() => context.putImageData(pixels(data, columns, rows), left, top));
+        if (plain && !turned)
+          previewed = previewed.then(() =>
+            context.putImageData(pixels(data, columns, rows), left, top),
+          );
       },
     });
     await previewed;

@@ -35,7 +35,12 @@ export class ModelError extends AeiError {}
 ModelError.label = "ModelError";
 
 const KINDS = [
-  AeiError, NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError, UnknownModelError,
+  AeiError,
+  NotAnAeiFileError,
+  DamagedFileError,
+  UnsupportedError,
+  LimitError,
+  UnknownModelError,
   ModelError,
 ];
 

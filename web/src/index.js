@@ -50,7 +50,10 @@ const compiled = () => (module ??= moduleOf(WASM));
 
 function runner() {
   pool ??= new Pool({
-    start: startWorker, module: compiled, weights: weightsOf, workers: settings.workers,
+    start: startWorker,
+    module: compiled,
+    weights: weightsOf,
+    workers: settings.workers,
   });
   return pool;
 }

@@ -9,7 +9,11 @@ const LEAST_BAND = 256; // of a plain one that several workers share
 const STRIP = 16384; // columns of a band: those of a wider one would take ever more memory
 const FILTER_MARGIN = 3;
 // Of the estimate of memory, as the Python package has them.
-const LATENT_BYTES = 60, CELL_BYTES = 512, PAYLOAD_BYTES = 32, BAND_BYTES = 60000, BAND_CELLS = 1024;
+const LATENT_BYTES = 60,
+  CELL_BYTES = 512,
+  PAYLOAD_BYTES = 32,
+  BAND_BYTES = 60000,
+  BAND_CELLS = 1024;
 const CELL_PIXELS = 256;
 
 function checkedRegion(region, whole) {
@@ -17,21 +21,29 @@ function checkedRegion(region, whole) {
   const numbers = Array.from(region);
   if (numbers.length !== 4 || !numbers.every(Number.isInteger))
     throw new UnsupportedError("region: give four whole numbers, left, top, width, height");
-  const wanted = box(...numbers), same = intersection(wanted, whole);
-  if (Math.min(wanted.width, wanted.height) < 1 || same.width !== wanted.width ||
-      same.height !== wanted.height)
+  const wanted = box(...numbers),
+    same = intersection(wanted, whole);
+  if (
+    Math.min(wanted.width, wanted.height) < 1 ||
+    same.width !== wanted.width ||
+    same.height !== wanted.height
+  )
     throw new UnsupportedError(
-      `region ${numbers} is not within the image of ${whole.width}x${whole.height} pixels`);
+      `region ${numbers} is not within the image of ${whole.width}x${whole.height} pixels`,
+    );
   return wanted;
 }
 
 /** Raises what the limits say of a box of a file, in the order of the Python package. */
 function checkCosts(file, model, wanted, size, limits) {
   const { header, boxes, entries, side } = file;
-  const whole = box(0, 0, header.width, header.height), own = side || Math.max(header.width, header.height);
+  const whole = box(0, 0, header.width, header.height),
+    own = side || Math.max(header.width, header.height);
   const margin = (model.halo + 1) * model.stride;
   const touched = tilesTouching(grown(wanted, margin, whole), header.width, own);
-  let pixels = 0, payload = 0, longest = 0;
+  let pixels = 0,
+    payload = 0,
+    longest = 0;
   for (const i of touched) {
     const bytes = entries[i].end - entries[i].start;
     pixels += boxes[i].width * boxes[i].height;
@@ -42,10 +54,12 @@ function checkCosts(file, model, wanted, size, limits) {
   const rows = Math.ceil((Math.max(BLOCK, own) + 2 * margin) / own) + 1;
   const strip = Math.min(STRIP, wanted.width);
   const capacity = rows * (Math.ceil((strip + 2 * margin) / own) + 2);
-  const tile = boxes[0].width * boxes[0].height, m = model.latents;
+  const tile = boxes[0].width * boxes[0].height,
+    m = model.latents;
   const window = BAND_BYTES * Math.max(BAND_CELLS, Math.ceil(strip / model.stride));
   const kept = Math.floor((Math.min(capacity, boxes.length) * tile * m * 4) / CELL_PIXELS);
-  const prior = Math.floor((tile * (m * LATENT_BYTES + CELL_BYTES)) / CELL_PIXELS) + PAYLOAD_BYTES * longest;
+  const prior =
+    Math.floor((tile * (m * LATENT_BYTES + CELL_BYTES)) / CELL_PIXELS) + PAYLOAD_BYTES * longest;
   checkMemory(limits, 4 * size.width * size.height + kept + Math.max(window, prior));
 }
 
@@ -58,19 +72,29 @@ function bandsOf(wanted, side, workers, multiple) {
   const out = [];
   for (let top = wanted.top; top < wanted.bottom; top += step)
     for (let left = wanted.left; left < wanted.right; left += STRIP)
-      out.push(box(left, top, Math.min(STRIP, wanted.right - left), Math.min(step, wanted.bottom - top)));
+      out.push(
+        box(left, top, Math.min(STRIP, wanted.right - left), Math.min(step, wanted.bottom - top)),
+      );
   return out;
 }
 
 /** What one band needs: a task for `paint`, without its pieces, and the tiles that they are of. */
 function planBand(file, model, band, scale, small) {
   const { header, side, planes } = file;
-  const whole = box(0, 0, header.width, header.height), grid = cellsOf(whole, model.stride);
+  const whole = box(0, 0, header.width, header.height),
+    grid = cellsOf(whole, model.stride);
   const own = side || Math.max(header.width, header.height);
-  let window, wanted = band, outer = band;
+  let window,
+    wanted = band,
+    outer = band;
   if (small) {
     window = cellsOf(band, model.stride);
-    wanted = box(band.left / scale, band.top / scale, Math.ceil(band.width / scale), Math.ceil(band.height / scale));
+    wanted = box(
+      band.left / scale,
+      band.top / scale,
+      Math.ceil(band.width / scale),
+      Math.ceil(band.height / scale),
+    );
   } else {
     if (planes) outer = grown(band, FILTER_MARGIN, whole);
     const [top, bottom] = neededCells(model.synthesis, outer.top, outer.bottom, grid.height);
@@ -79,12 +103,22 @@ function planBand(file, model, band, scale, small) {
   }
   const s = model.stride;
   const pixels = intersection(
-    box(window.left * s, window.top * s, window.width * s, window.height * s), whole);
+    box(window.left * s, window.top * s, window.width * s, window.height * s),
+    whole,
+  );
   return {
     tiles: tilesTouching(pixels, header.width, own),
     task: {
-      model: model.fingerprint, gainIndex: header.gainIndex, grey: header.grey, box: band, window,
-      wanted, outer, scale: small ? scale : 1, reduce: small ? 1 : scale, planes: small ? null : planes,
+      model: model.fingerprint,
+      gainIndex: header.gainIndex,
+      grey: header.grey,
+      box: band,
+      window,
+      wanted,
+      outer,
+      scale: small ? scale : 1,
+      reduce: small ? 1 : scale,
+      planes: small ? null : planes,
     },
   };
 }
@@ -111,7 +145,8 @@ export async function decodeFile(runner, data, options) {
     throw new DamagedFileError(`tiles of ${side} pixels do not suit the file's model`);
   const whole = box(0, 0, header.width, header.height);
   const wanted = checkedRegion(options.region, whole);
-  if (![1, 2, 4, 8].includes(scale)) throw new UnsupportedError(`scale ${scale}: choose 1, 2, 4 or 8`);
+  if (![1, 2, 4, 8].includes(scale))
+    throw new UnsupportedError(`scale ${scale}: choose 1, 2, 4 or 8`);
   if (file.refused) throw unpackError(file.refused);
   const size = { width: Math.ceil(wanted.width / scale), height: Math.ceil(wanted.height / scale) };
   checkCosts(file, model, wanted, size, limits);
@@ -120,41 +155,67 @@ export async function decodeFile(runner, data, options) {
     throw new UnsupportedError("the file's model has no integer synthesis, which browsers need");
 
   const out = new Uint8ClampedArray(4 * size.width * size.height);
-  const inside = new Set(tilesTouching(wanted, header.width, side || Math.max(header.width, header.height)));
+  const inside = new Set(
+    tilesTouching(wanted, header.width, side || Math.max(header.width, header.height)),
+  );
   const tiles = new Map();
   const tileOf = (i) => {
     if (!tiles.has(i)) {
-      const { start, end, crc, codeAll } = entries[i], { width, height } = boxes[i];
-      const made = runner.tile({
-        model: model.fingerprint, gainIndex: header.gainIndex, payload: data.slice(start, end),
-        length: end - start, crc: side ? crc : null, number: i + 1, codeAll, width, height,
-        alpha: side ? (header.alpha ? "inside" : null) : file.alpha, wantsAlpha: inside.has(i),
-      }, signal);
+      const { start, end, crc, codeAll } = entries[i],
+        { width, height } = boxes[i];
+      const made = runner.tile(
+        {
+          model: model.fingerprint,
+          gainIndex: header.gainIndex,
+          payload: data.slice(start, end),
+          length: end - start,
+          crc: side ? crc : null,
+          number: i + 1,
+          codeAll,
+          width,
+          height,
+          alpha: side ? (header.alpha ? "inside" : null) : file.alpha,
+          wantsAlpha: inside.has(i),
+        },
+        signal,
+      );
       made.catch(() => {}); // is awaited where it is wanted
       tiles.set(i, made);
     }
     return tiles.get(i);
   };
 
-  const bands = bandsOf(wanted, side, small ? 1 : runner.workers, model.stride)
-    .map((band) => planBand(file, model, band, scale, small));
+  const bands = bandsOf(wanted, side, small ? 1 : runner.workers, model.stride).map((band) =>
+    planBand(file, model, band, scale, small),
+  );
   const total = new Set(bands.flatMap((b) => b.tiles)).size + bands.length;
   let steps = 0;
   const progress = () => options.onProgress?.({ done: ++steps, total });
   const painting = new Set();
   let failed = null;
   const paintBand = async ({ task, tiles: needed }, last) => {
-    const left = (task.box.left - wanted.left) / scale, top = (task.box.top - wanted.top) / scale;
+    const left = (task.box.left - wanted.left) / scale,
+      top = (task.box.top - wanted.top) / scale;
     const made = await Promise.all(needed.map(tileOf));
     const pieces = needed.map((i, k) => ({ box: cellsOf(boxes[i], model.stride), y: made[k].y }));
     const alphas = header.alpha
-      ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : [])) : null;
+      ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : []))
+      : null;
     await runner.paint({ ...task, pieces, alphas }, last, signal, (band) => {
       const columns = Math.ceil(task.box.width / scale);
       for (let row = 0; row < band.height; row++)
-        out.set(band.data.subarray(4 * columns * row, 4 * columns * (row + 1)),
-          4 * (size.width * (top + band.top + row) + left));
-      options.onBand?.({ ...size, left, top: top + band.top, columns, rows: band.height, data: band.data });
+        out.set(
+          band.data.subarray(4 * columns * row, 4 * columns * (row + 1)),
+          4 * (size.width * (top + band.top + row) + left),
+        );
+      options.onBand?.({
+        ...size,
+        left,
+        top: top + band.top,
+        columns,
+        rows: band.height,
+        data: band.data,
+      });
     });
     progress();
   };
@@ -168,11 +229,13 @@ export async function decodeFile(runner, data, options) {
     }
     await Promise.all(bands[b].tiles.map(tileOf));
     throwIfAborted(signal);
-    if (b === 0 && options.onPreview && !small) await showPreview(runner, file, model, options, tileOf);
+    if (b === 0 && options.onPreview && !small)
+      await showPreview(runner, file, model, options, tileOf);
     const later = new Set(bands.slice(b + 1).flatMap((band) => band.tiles));
     const last = !bands[b].tiles.some((i) => later.has(i)) && painting.size === 0;
     const one = paintBand(bands[b], last)
-      .catch((error) => (failed ??= error)).finally(() => painting.delete(one));
+      .catch((error) => (failed ??= error))
+      .finally(() => painting.delete(one));
     painting.add(one);
     if (painting.size >= runner.workers) await Promise.race(painting);
   }
@@ -184,14 +247,18 @@ export async function decodeFile(runner, data, options) {
 
 /** A plain file's picture at an eighth of its sides, right from the latents. */
 async function showPreview(runner, file, model, options, tileOf) {
-  const { header, side, boxes } = file, scale = 8;
+  const { header, side, boxes } = file,
+    scale = 8;
   if (side || options.region || !(scale in model.previews)) return;
-  const whole = box(0, 0, header.width, header.height), { task } = planBand(file, model, whole, scale, true);
-  const { y, alpha } = await tileOf(0), rows = [];
+  const whole = box(0, 0, header.width, header.height),
+    { task } = planBand(file, model, whole, scale, true);
+  const { y, alpha } = await tileOf(0),
+    rows = [];
   const pieces = [{ box: cellsOf(boxes[0], model.stride), y }];
   const alphas = header.alpha && alpha ? [{ box: whole, plane: alpha }] : null;
   await runner.paint({ ...task, pieces, alphas }, false, options.signal, (band) => rows.push(band));
-  const { width, height } = task.wanted, data = new Uint8ClampedArray(4 * width * height);
+  const { width, height } = task.wanted,
+    data = new Uint8ClampedArray(4 * width * height);
   for (const band of rows) data.set(band.data, 4 * width * band.top);
   options.onPreview({ width, height, data });
 }

@@ -6,7 +6,11 @@ import { packProgram } from "./synthesis.js";
 
 const MAGIC = "AEIW\x01";
 const KINDS = {
-  "|u1": Uint8Array, "|i1": Int8Array, "<i2": Int16Array, "<i4": Int32Array, "<i8": BigInt64Array,
+  "|u1": Uint8Array,
+  "|i1": Int8Array,
+  "<i2": Int16Array,
+  "<i4": Int32Array,
+  "<i8": BigInt64Array,
 };
 const MOST_NUMBERS = 2 ** 26; // of an array
 const MOST_HEADER = 2 ** 24;
@@ -24,7 +28,8 @@ function readHead(core, data) {
   try {
     const header = core.inflate(data.subarray(21, 21 + packed), size);
     const found = core.inflate(data.subarray(21 + packed, end), lengths);
-    if (header.length !== size || found.length !== lengths) throw damaged("their header does not hold");
+    if (header.length !== size || found.length !== lengths)
+      throw damaged("their header does not hold");
     const text = new TextDecoder().decode(header);
     return { header: JSON.parse(text), lengths: found, bits: data.subarray(end) };
   } catch (error) {
@@ -37,20 +42,24 @@ function readHead(core, data) {
 /** The arrays of a part, by name; its text and they go into a SHA-256, which is given back. */
 function readPart(core, unpacker, part, arrays) {
   return core.scoped((arena) => {
-    const state = arena.alloc(128), encoder = new TextEncoder();
+    const state = arena.alloc(128),
+      encoder = new TextEncoder();
     const add = (at, n) => core.x.web_sha256_add(state, at, n);
     const addText = (text) => {
-      const bytes = encoder.encode(text), at = arena.put(bytes);
+      const bytes = encoder.encode(text),
+        at = arena.put(bytes);
       add(at, bytes.length);
       arena.free(at);
     };
     core.x.web_sha256_start(state);
     addText(part.text + "\0");
     for (const [name, kind, shape, transposed, differences] of part.arrays) {
-      const Kind = KINDS[kind], size = shape.reduce((n, v) => n * v, 1);
+      const Kind = KINDS[kind],
+        size = shape.reduce((n, v) => n * v, 1);
       const rows = shape.length > 1 ? shape[0] : 1;
       if (!Kind || !(size >= 0 && size <= MOST_NUMBERS)) throw damaged("an array does not hold");
-      const width = Kind.BYTES_PER_ELEMENT, at = arena.alloc(size * width + 64);
+      const width = Kind.BYTES_PER_ELEMENT,
+        at = arena.alloc(size * width + 64);
       const columns = rows ? size / rows : 0;
       if (size && !core.x.web_unpack(unpacker, width, rows, columns, transposed, differences, at))
         throw damaged("they end early");
@@ -75,7 +84,11 @@ export function loadModel(core, data) {
   const parts = header.parts.map(() => new Map());
   core.scoped((arena) => {
     const unpacker = core.x.web_unpack_open(
-      arena.put(bits), bits.length, arena.put(lengths), lengths.length / 256);
+      arena.put(bits),
+      bits.length,
+      arena.put(lengths),
+      lengths.length / 256,
+    );
     if (!unpacker) throw damaged("their codes do not hold");
     try {
       const hashes = header.parts.map((part, i) => readPart(core, unpacker, part, parts[i]));
@@ -90,12 +103,18 @@ export function loadModel(core, data) {
   });
   const program = JSON.parse(header.parts[0].text);
   const model = {
-    fingerprint: header.fingerprint, name: header.name, synthesisHash: header.synthesis,
-    halo: header.halo, program,
-    prior: packPrior(core, program, parts[0]), synthesis: null, previews: {},
+    fingerprint: header.fingerprint,
+    name: header.name,
+    synthesisHash: header.synthesis,
+    halo: header.halo,
+    program,
+    prior: packPrior(core, program, parts[0]),
+    synthesis: null,
+    previews: {},
   };
   if (parts[1]) {
-    const described = JSON.parse(header.parts[1].text), { latents } = program;
+    const described = JSON.parse(header.parts[1].text),
+      { latents } = program;
     model.synthesis = packProgram(core, described.synthesis, parts[1], latents);
     for (const [scale, layers] of Object.entries(described.previews ?? {}))
       model.previews[scale] = packProgram(core, layers, parts[1], latents);

@@ -38,7 +38,9 @@ async function weightsOf(fingerprint, options) {
 
 async function readFolder(fingerprint, folder) {
   // a name that bundlers for browsers do not follow
-  const [fs, url] = await Promise.all(["fs/promises", "url"].map((n) => import(/* @vite-ignore */ `node:${n}`)));
+  const [fs, url] = await Promise.all(
+    ["fs/promises", "url"].map((n) => import(/* @vite-ignore */ `node:${n}`)),
+  );
   const path = folder.startsWith("file:") ? url.fileURLToPath(folder) : folder;
   try {
     return new Uint8Array(await fs.readFile(`${path.replace(/\/$/, "")}/${fingerprint}.aeiw`));
@@ -64,15 +66,27 @@ export const encodePng = (image, { turn = false } = {}) => pngOf({ ...image, tur
 
 /** For tests: { z, y } of each tile of a file, in order. */
 export async function latents(data) {
-  const own = runner(), file = await own.open({ data, limits: limitsOf() }), out = [];
+  const own = runner(),
+    file = await own.open({ data, limits: limitsOf() }),
+    out = [];
   await own.model(file.header.model, {});
   for (const [i, { start, end, crc, codeAll }] of file.entries.entries()) {
     const { width, height } = file.boxes[i];
-    out.push(await own.tile({
-      model: file.header.model, gainIndex: file.header.gainIndex, payload: data.slice(start, end),
-      length: end - start, crc: file.side ? crc : null, number: i + 1, codeAll, width, height,
-      alpha: file.side && file.header.alpha ? "inside" : file.alpha, wantsAlpha: false,
-    }));
+    out.push(
+      await own.tile({
+        model: file.header.model,
+        gainIndex: file.header.gainIndex,
+        payload: data.slice(start, end),
+        length: end - start,
+        crc: file.side ? crc : null,
+        number: i + 1,
+        codeAll,
+        width,
+        height,
+        alpha: file.side && file.header.alpha ? "inside" : file.alpha,
+        wantsAlpha: false,
+      }),
+    );
   }
   return out;
 }

@@ -53,9 +53,11 @@ export class Pool {
       const weights = await this.weights(fingerprint, { ...options, again });
       if (!weights)
         throw new UnknownModelError(
-          `the file was written with model ${fingerprint}, whose weights are not here`);
+          `the file was written with model ${fingerprint}, whose weights are not here`,
+        );
       const loads = Array.from({ length: this.workers }, (_, place) =>
-        this.#do({ kind: "load", task: { weights, fingerprint }, place }));
+        this.#do({ kind: "load", task: { weights, fingerprint }, place }),
+      );
       loads.forEach((load) => load.catch(() => {}));
       try {
         return await Promise.any(loads);
@@ -87,7 +89,10 @@ export class Pool {
     one.worker.onmessage = ({ data }) => this.#hear(one, data);
     one.worker.onerror = (event) => this.#lose(one, event);
     this.crew.push(one);
-    this.module().then((module) => one.worker.postMessage({ module }), (error) => this.#lose(one, error));
+    this.module().then(
+      (module) => one.worker.postMessage({ module }),
+      (error) => this.#lose(one, error),
+    );
   }
 
   #lose(one, event) {
@@ -96,7 +101,8 @@ export class Pool {
     this.crew.splice(this.crew.indexOf(one), 1);
     this.crew.forEach((w, i) => (w.place = i));
     const error = new Error(
-      `the worker of aei-decode does not run: ${event.message || "see guide/web.md about its policy"}`);
+      `the worker of aei-decode does not run: ${event.message || "see guide/web.md about its policy"}`,
+    );
     // whoever comes next begins anew
     [...(one.job ? [one.job] : []), ...this.queue.splice(0)].forEach((job) => job.reject(error));
     this.models.clear();
@@ -117,13 +123,20 @@ export class Pool {
 
   /** Gives waiting tasks to workers that can do them. */
   #next() {
-    for (let i = 0; i < this.queue.length; ) {
-      const job = this.queue[i], wants = job.kind === "load" ? null : job.task.model;
+    for (let i = 0; i < this.queue.length;) {
+      const job = this.queue[i],
+        wants = job.kind === "load" ? null : job.task.model;
       const fits = (w) =>
-        !w.job && (job.place === undefined || w.place === job.place) && (!wants || w.models.has(wants));
+        !w.job &&
+        (job.place === undefined || w.place === job.place) &&
+        (!wants || w.models.has(wants));
       let one = this.crew.find(fits);
-      if (!one && this.crew.length < this.workers && !wants &&
-          (job.place === undefined || job.place === this.crew.length)) {
+      if (
+        !one &&
+        this.crew.length < this.workers &&
+        !wants &&
+        (job.place === undefined || job.place === this.crew.length)
+      ) {
         this.#hire();
         one = this.crew.find(fits);
       }
@@ -134,7 +147,10 @@ export class Pool {
       this.queue.splice(i, 1);
       one.job = job;
       const { id, kind, task, transfer } = job;
-      this.module().then(() => one.worker.postMessage({ id, kind, task }, transfer ?? []), () => {});
+      this.module().then(
+        () => one.worker.postMessage({ id, kind, task }, transfer ?? []),
+        () => {},
+      );
     }
   }
 }

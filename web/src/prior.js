@@ -3,19 +3,62 @@ import { Block, need, registersOf } from "./blocks.js";
 
 const KINDS = ["conv1x1", "depthwise3x3", "row", "leaky", "shuffle", "add"];
 const [CONV, DEPTHWISE, , LEAKY, , ADD] = KINDS.keys();
-const QUICK_BITS = 9, GAIN_LEVELS = 256, SLOPE = 4096, INT16 = 2 ** 15, INT32 = 2 ** 31;
-const PROGRAMS = ["hyper", "context_input", "context_features",
-  ...[0, 1, 2, 3].map((k) => `features.${k}`)];
+const QUICK_BITS = 9,
+  GAIN_LEVELS = 256,
+  SLOPE = 4096,
+  INT16 = 2 ** 15,
+  INT32 = 2 ** 31;
+const PROGRAMS = [
+  "hyper",
+  "context_input",
+  "context_features",
+  ...[0, 1, 2, 3].map((k) => `features.${k}`),
+];
 const CELLS = [0, 1, 2, 3].flatMap((k) => [0, 1, 2, 3].map((cell) => `${k}.${cell}`));
 const HEADER = [
-  "magic", "size", "layers", "layer_count", "latents", "hyper_latents", "mean_bits", "skip_below",
-  "scales", "steps", "hyper_stride", "mean_shift", "view_shift", "context", "levels", "phase_bits",
-  "first_context_table", "trellis", "first", "length", "states", "half_step", "shifted_tables",
-  "offset_count", "trellis_offset_count", "table_count",
-  ...PROGRAMS.flatMap((p) => [`${p}.first`, `${p}.count`]), "context_mean", "context_scale",
+  "magic",
+  "size",
+  "layers",
+  "layer_count",
+  "latents",
+  "hyper_latents",
+  "mean_bits",
+  "skip_below",
+  "scales",
+  "steps",
+  "hyper_stride",
+  "mean_shift",
+  "view_shift",
+  "context",
+  "levels",
+  "phase_bits",
+  "first_context_table",
+  "trellis",
+  "first",
+  "length",
+  "states",
+  "half_step",
+  "shifted_tables",
+  "offset_count",
+  "trellis_offset_count",
+  "table_count",
+  ...PROGRAMS.flatMap((p) => [`${p}.first`, `${p}.count`]),
+  "context_mean",
+  "context_scale",
   ...["mean", "scale", "group"].flatMap((name) => CELLS.map((c) => `${name}.${c}`)),
-  "mean_multiplier", "scale_bias", "view_multiplier", "context_scale_bias", "z_table", "starts",
-  "sums", "quick", "bits", "offsets", "trellis_offsets", "next", "shifted",
+  "mean_multiplier",
+  "scale_bias",
+  "view_multiplier",
+  "context_scale_bias",
+  "z_table",
+  "starts",
+  "sums",
+  "quick",
+  "bits",
+  "offsets",
+  "trellis_offsets",
+  "next",
+  "shifted",
 ];
 
 const largest = (numbers) => {
@@ -35,12 +78,15 @@ class Writer extends Block {
   /** A layer of rows first .. first + D of a weight, int16 (.., K). more: that is added to biases. */
   conv(weight, bias, shift, first = 0, D = weight.shape[0], more = 0) {
     need(weight.shape.length === 2 && weight.view instanceof Int16Array, "weights");
-    const K = weight.shape[1], w = weight.view.subarray(first * K, (first + D) * K);
+    const K = weight.shape[1],
+      w = weight.view.subarray(first * K, (first + D) * K);
     const b = bias.view.subarray(first, first + D);
     const room = INT32 - 1 - largest(b) - more - 2 ** (shift - 1);
-    let sum = 0, squares = 1;
+    let sum = 0,
+      squares = 1;
     for (let d = 0; d < D; d++) {
-      let s = 0, q = 0;
+      let s = 0,
+        q = 0;
       for (let k = d * K; k < (d + 1) * K; k++) {
         s += Math.abs(w[k]);
         q += w[k] * w[k];
@@ -50,22 +96,40 @@ class Writer extends Block {
     }
     const most = room >= 0 ? (BigInt(room) * BigInt(room)) / BigInt(squares) : -1n;
     return this.layer({
-      kind: CONV, in: 1, out: 3, cin: K, cout: D, shift, safe: INT16 * sum <= room ? 1 : 0,
+      kind: CONV,
+      in: 1,
+      out: 3,
+      cin: K,
+      cout: D,
+      shift,
+      safe: INT16 * sum <= room ? 1 : 0,
       room: most < 2n ** 62n ? most : 2n ** 62n,
-      weight: this.panels(w, D, K), bias: this.copy(b, BigInt64Array),
+      weight: this.panels(w, D, K),
+      bias: this.copy(b, BigInt64Array),
     });
   }
 
   depthwise(weight, bias, shift) {
     need(weight.shape.length === 3 && weight.view instanceof Int16Array, "weights");
-    const C = weight.shape[0], room = INT32 - 1 - largest(bias.view) - 2 ** (shift - 1);
+    const C = weight.shape[0],
+      room = INT32 - 1 - largest(bias.view) - 2 ** (shift - 1);
     let sum = 0;
     for (let c = 0; c < C; c++)
-      sum = Math.max(sum, weight.view.subarray(9 * c, 9 * c + 9).reduce((s, v) => s + Math.abs(v), 0));
+      sum = Math.max(
+        sum,
+        weight.view.subarray(9 * c, 9 * c + 9).reduce((s, v) => s + Math.abs(v), 0),
+      );
     return this.layer({
-      kind: DEPTHWISE, in: 1, out: 3, cin: C, cout: C, shift,
-      safe: INT16 * sum <= room ? 1 : 0, room: room >= 0 ? Math.floor(room / Math.max(sum, 1)) : -1,
-      weight: this.taps(weight.view, C), bias: this.copy(bias.view, BigInt64Array),
+      kind: DEPTHWISE,
+      in: 1,
+      out: 3,
+      cin: C,
+      cout: C,
+      shift,
+      safe: INT16 * sum <= room ? 1 : 0,
+      room: room >= 0 ? Math.floor(room / Math.max(sum, 1)) : -1,
+      weight: this.taps(weight.view, C),
+      bias: this.copy(bias.view, BigInt64Array),
     });
   }
 
@@ -78,11 +142,18 @@ class Writer extends Block {
 
   /** Packs a program. channels: of its inputs. Returns those of its result. */
   run(name, program, channels) {
-    const registers = new Map([["z", 0], ["h", 1], ["view", 2]]), known = new Map(channels);
+    const registers = new Map([
+        ["z", 0],
+        ["h", 1],
+        ["view", 2],
+      ]),
+      known = new Map(channels);
     const first = this.layers.length;
     let layers = [];
     for (const step of program) {
-      const names = registersOf(step), c = known.get(names[0]), kind = KINDS.indexOf(step.op);
+      const names = registersOf(step),
+        c = known.get(names[0]),
+        kind = KINDS.indexOf(step.op);
       need(kind >= 0 && names.every((n) => known.has(n)), `layer ${step.op}`);
       let layer;
       if (kind === CONV)
@@ -91,7 +162,11 @@ class Writer extends Block {
         layer = this.depthwise(this.array(step.weight, 3), this.array(step.bias, 1), step.shift);
       else
         layer = this.layer({
-          kind, in: 1, out: 3, cin: c, cout: step.op === "shuffle" ? c / 4 : c,
+          kind,
+          in: 1,
+          out: 3,
+          cin: c,
+          cout: step.op === "shuffle" ? c / 4 : c,
           leaky: kind === LEAKY ? SLOPE : 0,
         });
       if (step.op === "row") {
@@ -153,7 +228,8 @@ function packTables(writer) {
   const { core, header } = writer;
   const sizes = writer.array("tables.sizes", 1).view;
   const frequencies = writer.array("tables.frequencies", 1).view;
-  const count = sizes.length, starts = new Uint32Array(count + 1);
+  const count = sizes.length,
+    starts = new Uint32Array(count + 1);
   for (let k = 0; k < count; k++) starts[k + 1] = starts[k] + Number(sizes[k]);
   need(starts[count] === frequencies.length && largest(sizes) <= 65534, "tables");
   const sums = new Uint32Array(starts[count] + count);
@@ -174,7 +250,8 @@ function packTables(writer) {
 }
 
 function packContext(writer) {
-  const { program, header } = writer, z = program.hyper_latents;
+  const { program, header } = writer,
+    z = program.hyper_latents;
   for (const f of ["latents", "hyper_latents", "mean_bits", "skip_below", "scales", "hyper_stride"])
     header[f] = program[f];
   header.steps = program.steps.length;
@@ -193,14 +270,17 @@ function packContext(writer) {
   header.first_context_table = context.tables;
   const [offset, more] = writer.rows(context.scale_bias);
   header.context_scale_bias = offset;
-  const weight = writer.array(context.weight, 2), bias = writer.array(context.bias, 1);
+  const weight = writer.array(context.weight, 2),
+    bias = writer.array(context.bias, 1);
   need(weight.shape[0] === 2 * z && bias.shape[0] === 2 * z, "hyper_context");
   writer.head("context_mean", writer.conv(weight, bias, context.mean_shift, 0, z));
   writer.head("context_scale", writer.conv(weight, bias, context.scale_shift, z, z, more));
 }
 
 function packSteps(writer) {
-  const { program, header } = writer, m = program.latents, quarter = m / 4;
+  const { program, header } = writer,
+    m = program.latents,
+    quarter = m / 4;
   need(m % 4 === 0 && program.steps.length === 4, "steps");
   const hidden = writer.run("hyper", program.hyper, [["z", program.hyper_latents]]);
   [header.mean_multiplier] = writer.rows(program.mean_multiplier);
@@ -210,15 +290,22 @@ function packSteps(writer) {
   header.mean_shift = program.mean_shift;
   header.view_shift = program.view_shift;
   program.steps.forEach((step, k) => {
-    writer.run(`features.${k}`, step.features, [["h", hidden], ["view", m]]);
-    const weight = writer.array(step.weight, 2), bias = writer.array(step.bias, 1);
+    writer.run(`features.${k}`, step.features, [
+      ["h", hidden],
+      ["view", m],
+    ]);
+    const weight = writer.array(step.weight, 2),
+      bias = writer.array(step.bias, 1);
     need(weight.shape[0] === 2 * m && bias.shape[0] === 2 * m, "steps");
     for (let cell = 0; cell < 4; cell++) {
-      const g = program.order[k][cell], first = 2 * g * quarter;
+      const g = program.order[k][cell],
+        first = 2 * g * quarter;
       header[`group.${k}.${cell}`] = g;
       writer.head(`mean.${k}.${cell}`, writer.conv(weight, bias, step.mean_shift, first, quarter));
-      writer.head(`scale.${k}.${cell}`,
-        writer.conv(weight, bias, step.scale_shift, first + quarter, quarter, more));
+      writer.head(
+        `scale.${k}.${cell}`,
+        writer.conv(weight, bias, step.scale_shift, first + quarter, quarter, more),
+      );
     }
   });
 }
@@ -234,8 +321,12 @@ function packPoints(writer) {
   const near = writer.array(trellis.offsets, 3);
   need(near.shape[0] === 2 && near.shape[1] === program.scales - trellis.first, "trellis");
   Object.assign(header, {
-    trellis: 1, first: trellis.first, length: trellis.length, states: trellis.next.length,
-    half_step: trellis.half_step, shifted_tables: trellis.tables,
+    trellis: 1,
+    first: trellis.first,
+    length: trellis.length,
+    states: trellis.next.length,
+    half_step: trellis.half_step,
+    shifted_tables: trellis.tables,
     trellis_offset_count: near.shape[2],
     trellis_offsets: writer.copy(Int16Array.from(near.view, Number)),
     next: writer.copy(Uint16Array.from(trellis.next.flat())),
@@ -254,7 +345,10 @@ export function packPrior(core, program, arrays) {
   }
   writer.header.layer_count = writer.layers.length;
   writer.header.layers = writer.table();
-  const at = writer.write(0, HEADER.map((f) => writer.header[f]));
+  const at = writer.write(
+    0,
+    HEADER.map((f) => writer.header[f]),
+  );
   need(core.x.aei_check(at, BigInt(writer.end)) === 0, "its prior");
   return at;
 }

@@ -4,7 +4,8 @@ import { Tasks } from "./tasks.js";
 
 const pause = () =>
   new Promise((resolve) =>
-    typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve));
+    typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve),
+  );
 
 /** Works in this thread, and lets others have a turn between bands. */
 export class Inline {
@@ -33,7 +34,9 @@ export class Inline {
   async #load(fingerprint, options) {
     const weights = await this.weights(fingerprint, options);
     if (!weights)
-      throw new UnknownModelError(`the file was written with model ${fingerprint}, whose weights are not here`);
+      throw new UnknownModelError(
+        `the file was written with model ${fingerprint}, whose weights are not here`,
+      );
     return (await this.tasks).load({ weights, fingerprint });
   }
 

@@ -23,7 +23,8 @@ async function image(request) {
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener("fetch", (event) => {
-  const { request } = event, url = new URL(request.url);
+  const { request } = event,
+    url = new URL(request.url);
   const own = url.origin === self.location.origin && /\.aei$/i.test(url.pathname);
   if (own && request.method === "GET" && request.destination === "image")
     event.respondWith(image(request));

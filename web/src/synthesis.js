@@ -2,7 +2,14 @@
 import { Block, need, registersOf } from "./blocks.js";
 
 const KINDS = {
-  conv1x1: 0, depthwise3x3: 1, leaky: 3, shuffle: 4, add: 5, dequantise: 6, row: 7, unshuffle: 8,
+  conv1x1: 0,
+  depthwise3x3: 1,
+  leaky: 3,
+  shuffle: 4,
+  add: 5,
+  dequantise: 6,
+  row: 7,
+  unshuffle: 8,
 };
 const CONVOLUTIONS = ["conv1x1", "depthwise3x3"];
 const HEADER_FIELDS = 8;
@@ -10,16 +17,27 @@ const HEADER_FIELDS = 8;
 /** Layers with their arrays. leaky: slope of what follows, or 0; added: a register, or null. */
 function layersOf(program, arrays) {
   return program.map((fields) => {
-    const { op, out } = fields, [source, added = null] = registersOf(fields);
-    const of = (name) => (name === undefined ? null : need(arrays.has(name), name) && arrays.get(name));
+    const { op, out } = fields,
+      [source, added = null] = registersOf(fields);
+    const of = (name) =>
+      name === undefined ? null : need(arrays.has(name), name) && arrays.get(name);
     need(op in KINDS, `layer ${op}`);
-    const convolution = CONVOLUTIONS.includes(op), gain = op === "dequantise" || op === "row";
+    const convolution = CONVOLUTIONS.includes(op),
+      gain = op === "dequantise" || op === "row";
     return {
-      op, source, out, added: op === "add" ? added : null, leaky: op === "leaky" ? fields.slope : 0,
-      weight: convolution ? of(fields.weight) : null, bias: convolution ? of(fields.bias) : null,
-      multiplier: gain ? of(fields.multiplier) : null, shifts: gain ? of(fields.shift) : null,
-      number: convolution ? fields.shift : (fields.size ?? 0), together: false,
-      rows: null, columns: null, // orders of the weight's rows and columns
+      op,
+      source,
+      out,
+      added: op === "add" ? added : null,
+      leaky: op === "leaky" ? fields.slope : 0,
+      weight: convolution ? of(fields.weight) : null,
+      bias: convolution ? of(fields.bias) : null,
+      multiplier: gain ? of(fields.multiplier) : null,
+      shifts: gain ? of(fields.shift) : null,
+      number: convolution ? fields.shift : (fields.size ?? 0),
+      together: false,
+      rows: null,
+      columns: null, // orders of the weight's rows and columns
     };
   });
 }
@@ -30,8 +48,8 @@ function shapesOf(layers, latents) {
   for (const x of layers) {
     let { channels, rate } = shapes.get(x.source) ?? need(false, "registers");
     if (x.op === "conv1x1") channels = x.weight.shape[0];
-    if (x.op === "shuffle") (channels /= x.number ** 2), (rate *= x.number);
-    if (x.op === "unshuffle") (channels *= x.number ** 2), (rate /= x.number);
+    if (x.op === "shuffle") ((channels /= x.number ** 2), (rate *= x.number));
+    if (x.op === "unshuffle") ((channels *= x.number ** 2), (rate /= x.number));
     shapes.set(x.out, { channels, rate });
   }
   return shapes;
@@ -55,11 +73,13 @@ function movedOrder(size, channels) {
 
 /** Convolutions around shuffles get their channels in the order in which they move together. */
 function together(layers, shapes) {
-  const readers = readersOf(layers), byOut = new Map(layers.map((x) => [x.out, x]));
+  const readers = readersOf(layers),
+    byOut = new Map(layers.map((x) => [x.out, x]));
   for (const x of layers) {
     if (x.op === "shuffle") {
-      const order = movedOrder(x.number, shapes.get(x.out).channels), chain = [];
-      for (let source = x.source; byOut.has(source) && readers.get(source) === 1; ) {
+      const order = movedOrder(x.number, shapes.get(x.out).channels),
+        chain = [];
+      for (let source = x.source; byOut.has(source) && readers.get(source) === 1;) {
         const before = byOut.get(source);
         chain.push(before);
         if (before.op !== "row" || before.added) break;
@@ -80,9 +100,13 @@ function together(layers, shapes) {
 
 /** A convolution with the leaky ReLU behind it, and with the addition behind that. */
 function fused(layers) {
-  const readers = readersOf(layers), out = new Map();
+  const readers = readersOf(layers),
+    out = new Map();
   for (let x of layers) {
-    for (const [source, other] of [[x.source, x.added], [x.added, x.source]]) {
+    for (const [source, other] of [
+      [x.source, x.added],
+      [x.added, x.source],
+    ]) {
       const before = source !== null && readers.get(source) === 1 ? out.get(source) : undefined;
       if (!before || !CONVOLUTIONS.includes(before.op) || before.added) continue;
       if (x.op === "leaky" && !before.leaky) {
@@ -104,17 +128,26 @@ function fused(layers) {
 /** uint8 or int16 (256, C) with its columns in another order. */
 function reordered(array, order) {
   if (!order) return array.view;
-  const [n, C] = array.shape, out = new array.view.constructor(n * C);
-  for (let i = 0; i < n; i++) for (let c = 0; c < C; c++) out[i * C + c] = array.view[i * C + order[c]];
+  const [n, C] = array.shape,
+    out = new array.view.constructor(n * C);
+  for (let i = 0; i < n; i++)
+    for (let c = 0; c < C; c++) out[i * C + c] = array.view[i * C + order[c]];
   return out;
 }
 
 function packLayer(block, x, registers, shapes) {
-  const cin = shapes.get(x.source).channels, cout = shapes.get(x.out).channels;
+  const cin = shapes.get(x.source).channels,
+    cout = shapes.get(x.out).channels;
   const layer = block.layer({
-    kind: KINDS[x.op], in: registers.get(x.source), out: registers.get(x.out),
-    in2: x.added === null ? -1 : registers.get(x.added), leaky: x.leaky, cin, cout,
-    shift: Math.max(1, x.number), safe: x.together ? 1 : 0,
+    kind: KINDS[x.op],
+    in: registers.get(x.source),
+    out: registers.get(x.out),
+    in2: x.added === null ? -1 : registers.get(x.added),
+    leaky: x.leaky,
+    cin,
+    cout,
+    shift: Math.max(1, x.number),
+    safe: x.together ? 1 : 0,
   });
   if (CONVOLUTIONS.includes(x.op)) {
     need(x.weight.view instanceof Int16Array && x.weight.shape[0] === cout, "weights");
@@ -139,9 +172,10 @@ export function neededCells({ layers, result }, first, last, cells) {
   for (const layer of [...layers].reverse()) {
     if (!spans.has(layer.out)) continue;
     let [low, high] = spans.get(layer.out);
-    if (layer.op === "depthwise3x3") (low -= 1), (high += 1);
-    if (layer.op === "shuffle") (low = Math.floor(low / layer.size)), (high = Math.ceil(high / layer.size));
-    if (layer.op === "unshuffle") (low *= layer.size), (high *= layer.size);
+    if (layer.op === "depthwise3x3") ((low -= 1), (high += 1));
+    if (layer.op === "shuffle")
+      ((low = Math.floor(low / layer.size)), (high = Math.ceil(high / layer.size)));
+    if (layer.op === "unshuffle") ((low *= layer.size), (high *= layer.size));
     for (const source of registersOf(layer)) {
       const old = spans.get(source) ?? [low, high];
       spans.set(source, [Math.min(low, old[0]), Math.max(high, old[1])]);
@@ -154,14 +188,18 @@ export function neededCells({ layers, result }, first, last, cells) {
 /** A program, packed and checked: { at, rate, layers, result }. layers: as they are described. */
 export function packProgram(core, description, arrays, latents) {
   need(Array.isArray(description) && description.length > 0, "no synthesis");
-  const layers = layersOf(description, arrays), shapes = shapesOf(layers, latents);
+  const layers = layersOf(description, arrays),
+    shapes = shapesOf(layers, latents);
   together(layers, shapes);
-  const block = new Block(core, arrays), registers = new Map([["y", 0]]);
+  const block = new Block(core, arrays),
+    registers = new Map([["y", 0]]);
   block.end = 8 * HEADER_FIELDS;
   const few = fused(layers);
   for (const x of few) registers.set(x.out, registers.size);
   block.layers = few.map((x) => packLayer(block, x, registers, shapes));
-  const table = block.table(), result = few[few.length - 1].out, { channels, rate } = shapes.get(result);
+  const table = block.table(),
+    result = few[few.length - 1].out,
+    { channels, rate } = shapes.get(result);
   const at = block.write(1, [0, 0, table, few.length, registers.size, latents, rate, channels]);
   need(core.x.aei_check_synthesis(at, BigInt(block.end)) === 0, "its synthesis");
   return { at, rate, layers: description, result };

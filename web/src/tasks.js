@@ -23,15 +23,24 @@ export class Tasks {
   load({ weights, fingerprint }) {
     const model = this.models.get(fingerprint) ?? loadModel(this.core, weights);
     if (model.fingerprint !== fingerprint)
-      throw new ModelError(`the weights are those of model ${model.fingerprint}, not ${fingerprint}`);
+      throw new ModelError(
+        `the weights are those of model ${model.fingerprint}, not ${fingerprint}`,
+      );
     this.models.set(fingerprint, model);
     const described = (p) => p && { rate: p.rate, layers: p.layers, result: p.result };
     const { stride, hyper_stride: hyperStride, latents } = model.program;
     return {
-      fingerprint, name: model.name, synthesisHash: model.synthesisHash, halo: model.halo, stride,
-      hyperStride, latents, synthesis: described(model.synthesis),
+      fingerprint,
+      name: model.name,
+      synthesisHash: model.synthesisHash,
+      halo: model.halo,
+      stride,
+      hyperStride,
+      latents,
+      synthesis: described(model.synthesis),
       previews: Object.fromEntries(
-        Object.entries(model.previews).map(([scale, p]) => [scale, described(p)])),
+        Object.entries(model.previews).map(([scale, p]) => [scale, described(p)]),
+      ),
     };
   }
 
@@ -40,8 +49,16 @@ export class Tasks {
    * `refused`, an error that counts once the file's model is known to be there.
    */
   open({ data, limits }) {
-    const { header, boxes, entries, side, sections } = parse(data, limits, (b) => this.core.crc32(b));
-    const found = { header, boxes, entries, side, alpha: sections.get(SECTION.ALPHA)?.slice() ?? null };
+    const { header, boxes, entries, side, sections } = parse(data, limits, (b) =>
+      this.core.crc32(b),
+    );
+    const found = {
+      header,
+      boxes,
+      entries,
+      side,
+      alpha: sections.get(SECTION.ALPHA)?.slice() ?? null,
+    };
     try {
       found.metadata = this.metadata(sections, limits);
       const filter = sections.get(SECTION.FILTER);
@@ -60,7 +77,8 @@ export class Tasks {
       if (name === "ICC" && content.length === 1) {
         if (content[0] < 1 || content[0] > KNOWN_PROFILES)
           throw new UnsupportedError(
-            `the file has colour profile ${content[0]}, which this release does not know`);
+            `the file has colour profile ${content[0]}, which this release does not know`,
+          );
         found.profile = content[0];
       } else found[name.toLowerCase()] = this.core.inflate(content, limits.metadata, DICTIONARY);
     }
@@ -74,9 +92,13 @@ export class Tasks {
    */
   tile(task) {
     let { payload, alpha } = task;
-    if (task.crc !== null && (payload.length !== task.length || this.core.crc32(payload) !== task.crc))
+    if (
+      task.crc !== null &&
+      (payload.length !== task.length || this.core.crc32(payload) !== task.crc)
+    )
       throw new DamagedFileError(
-        `tile ${task.number} is truncated or damaged: its checksum does not match`);
+        `tile ${task.number} is truncated or damaged: its checksum does not match`,
+      );
     if (alpha === "inside") {
       const [length, start] = readVarint(payload, 0, 4);
       if (start + length > payload.length)

@@ -28,12 +28,16 @@ async function upgrade(image) {
     const decoded = await decode(await fetch(new URL(address, document.baseURI)));
     const url = URL.createObjectURL(await encodePng(decoded, { turn: true }));
     image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
-    image.parentElement?.querySelectorAll?.(':scope > source').forEach((s) => image.parentElement.localName === "picture" && s.remove());
+    image.parentElement
+      ?.querySelectorAll?.(":scope > source")
+      .forEach((s) => image.parentElement.localName === "picture" && s.remove());
     image.removeAttribute("srcset");
     image.src = url;
   } catch (error) {
     // what the page has for browsers without .aei stays; an <img> shows its alt
-    image.dispatchEvent(new ErrorEvent("aei-error", { error, message: error.message, bubbles: true }));
+    image.dispatchEvent(
+      new ErrorEvent("aei-error", { error, message: error.message, bubbles: true }),
+    );
   }
 }
 

@@ -15,7 +15,8 @@ async function store() {
 async function readBody(response, onWeights) {
   const total = Number(response.headers.get("content-length")) || 0;
   if (!onWeights || !response.body) return new Uint8Array(await response.arrayBuffer());
-  const parts = [], reader = response.body.getReader();
+  const parts = [],
+    reader = response.body.getReader();
   let loaded = 0;
   for (;;) {
     const { done, value } = await reader.read();
@@ -25,7 +26,7 @@ async function readBody(response, onWeights) {
   }
   const out = new Uint8Array(loaded);
   let at = 0;
-  for (const part of parts) out.set(part, at), (at += part.length);
+  for (const part of parts) (out.set(part, at), (at += part.length));
   return out;
 }
 
@@ -34,7 +35,8 @@ async function readBody(response, onWeights) {
  * was damaged. They are verified by whoever loads them.
  */
 export async function fetchWeights(fingerprint, base, { again = false, onWeights } = {}) {
-  const url = new URL(`${fingerprint}.aeiw`, base).href, kept = await store();
+  const url = new URL(`${fingerprint}.aeiw`, base).href,
+    kept = await store();
   if (again) {
     inMemory.delete(url);
     await kept?.delete(url);
@@ -47,15 +49,22 @@ export async function fetchWeights(fingerprint, base, { again = false, onWeights
   try {
     response = await fetch(url, { cache: again ? "reload" : "default" });
   } catch (error) {
-    throw new UnknownModelError(`the weights of model ${fingerprint} cannot be fetched from ${url} (${error.message})`);
+    throw new UnknownModelError(
+      `the weights of model ${fingerprint} cannot be fetched from ${url} (${error.message})`,
+    );
   }
   if (response.status === 404) return null;
   if (!response.ok)
-    throw new UnknownModelError(`the weights of model ${fingerprint} cannot be fetched from ${url} (${response.status})`);
+    throw new UnknownModelError(
+      `the weights of model ${fingerprint} cannot be fetched from ${url} (${response.status})`,
+    );
   const bytes = await readBody(response, onWeights);
   try {
     if (!kept) throw null;
-    await kept.put(url, new Response(bytes, { headers: { "content-type": "application/octet-stream" } }));
+    await kept.put(
+      url,
+      new Response(bytes, { headers: { "content-type": "application/octet-stream" } }),
+    );
   } catch {
     inMemory.set(url, bytes); // no room, or no cache
   }

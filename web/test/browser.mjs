@@ -4,14 +4,17 @@ import * as aei from "/dist/aei-decode.js";
 const CHANNELS = { L: [0], LA: [0, 3], RGB: [0, 1, 2], RGBA: [0, 1, 2, 3] };
 
 async function sha256(image, mode) {
-  const keep = CHANNELS[mode], n = image.width * image.height, out = new Uint8Array(n * keep.length);
+  const keep = CHANNELS[mode],
+    n = image.width * image.height,
+    out = new Uint8Array(n * keep.length);
   for (let i = 0, at = 0; i < n; i++) for (const k of keep) out[at++] = image.data[4 * i + k];
   const digest = await crypto.subtle.digest("SHA-256", out);
   return Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
 // How long the main thread was not to be had, at worst.
-let longest = 0, last = performance.now();
+let longest = 0,
+  last = performance.now();
 const channel = new MessageChannel();
 channel.port2.onmessage = () => {
   const now = performance.now();
@@ -32,7 +35,8 @@ async function main() {
     const begin = performance.now();
     try {
       const image = await aei.decode(data, how);
-      const ms = performance.now() - begin, blocked = longest;
+      const ms = performance.now() - begin,
+        blocked = longest;
       out.push({ name, pixels: mode ? await sha256(image, mode) : null, ms, blocked });
     } catch (error) {
       out.push({ name, error: error.name, message: error.message });
@@ -41,6 +45,10 @@ async function main() {
   return out;
 }
 
-main().then((results) => ({ results }), (error) => ({ error: String(error.stack || error) }))
+main()
+  .then(
+    (results) => ({ results }),
+    (error) => ({ error: String(error.stack || error) }),
+  )
   .then((report) => fetch("/report", { method: "POST", body: JSON.stringify(report) }))
   .then(() => (document.title = "done"));

@@ -6,7 +6,8 @@ import { upgradeImages } from "/dist/upgrade.js";
 aei.configure({ weights: "/models/" });
 const seen = {};
 
-const event = (target, name) => new Promise((resolve) => target.addEventListener(name, resolve, { once: true }));
+const event = (target, name) =>
+  new Promise((resolve) => target.addEventListener(name, resolve, { once: true }));
 const canvasOf = (element) => element.shadowRoot.querySelector("canvas");
 
 function add(attributes, inner = "") {
@@ -39,8 +40,10 @@ async function asPng(image, space) {
 
 const checks = {
   async shows() {
-    const element = add({ src: "/files/photo.aei", alt: "a photograph" }), canvas = canvasOf(element);
-    const sizes = [], states = [];
+    const element = add({ src: "/files/photo.aei", alt: "a photograph" }),
+      canvas = canvasOf(element);
+    const sizes = [],
+      states = [];
     const watch = setInterval(() => {
       sizes.push([canvas.width, canvas.height].join());
       if (canvas.width > 1) states.push(pixels(canvas).some((v) => v));
@@ -50,16 +53,22 @@ const checks = {
     const data = await aei.decode(await fetch("/files/photo.aei"));
     const box = element.getBoundingClientRect();
     return {
-      same: furthest(pixels(canvas), data.data), natural: [element.naturalWidth, element.naturalHeight],
-      box: [box.width, box.height], sizes: [...new Set(sizes)], label: canvas.getAttribute("aria-label"),
-      role: canvas.getAttribute("role"), complete: element.complete, sawEmptyOfItsSize: states[0] === false,
+      same: furthest(pixels(canvas), data.data),
+      natural: [element.naturalWidth, element.naturalHeight],
+      box: [box.width, box.height],
+      sizes: [...new Set(sizes)],
+      label: canvas.getAttribute("aria-label"),
+      role: canvas.getAttribute("role"),
+      complete: element.complete,
+      sawEmptyOfItsSize: states[0] === false,
     };
   },
   async previews() {
     const order = [];
     await aei.decode(await fetch("/files/photo.aei"), {
       onStart: ({ width }) => order.push(`start ${width}`),
-      onPreview: ({ width }) => order.push(`preview ${width}`), onBand: () => order.push("band"),
+      onPreview: ({ width }) => order.push(`preview ${width}`),
+      onBand: () => order.push("band"),
       onProgress: ({ done, total }) => done === total && order.push("done"),
     });
     return order.filter((what, i) => what !== order[i - 1]);
@@ -73,19 +82,24 @@ const checks = {
     const held = add({ src: "/files/photo.aei" });
     narrow.append(held);
     await event(held, "load");
-    return [wide, held].map((e) => canvasOf(e).getBoundingClientRect()).map((r) => [r.width, r.height]);
+    return [wide, held]
+      .map((e) => canvasOf(e).getBoundingClientRect())
+      .map((r) => [r.width, r.height]);
   },
   async fails() {
     const bare = add({ src: "/files/damaged.aei", alt: "what it was" });
     const { error } = await event(bare, "error");
     const own = add({ src: "/files/nothing.aei" }, '<b slot="error">gone</b><i>instead</i>');
     await event(own, "error");
-    const shown = (e) => Array.from(e.querySelectorAll("*"), (n) => n.getBoundingClientRect().width > 0);
+    const shown = (e) =>
+      Array.from(e.querySelectorAll("*"), (n) => n.getBoundingClientRect().width > 0);
     const good = add({ src: "/files/photo.aei" }, "<i>instead</i>");
     await event(good, "load");
     return {
-      name: error.name, text: bare.shadowRoot.querySelector("slot[name=error]").textContent,
-      shown: shown(own), hidden: shown(good),
+      name: error.name,
+      text: bare.shadowRoot.querySelector("slot[name=error]").textContent,
+      shown: shown(own),
+      hidden: shown(good),
     };
   },
   async unknown() {
@@ -107,9 +121,13 @@ const checks = {
     const element = add({ src: "/files/alpha.aei" });
     await event(element, "load");
     const image = await aei.decode(await fetch("/files/alpha.aei"));
-    const shown = pixels(canvasOf(element)), clear = [];
+    const shown = pixels(canvasOf(element)),
+      clear = [];
     for (let i = 3; i < shown.length; i += 4) clear.push(shown[i] === image.data[i]);
-    return { alphaSame: clear.every(Boolean), some: image.data.some((v, i) => i % 4 === 3 && v < 255) };
+    return {
+      alphaSame: clear.every(Boolean),
+      some: image.data.some((v, i) => i % 4 === 3 && v < 255),
+    };
   },
   async grey() {
     const element = add({ src: "/files/grey.aei" });
@@ -122,9 +140,11 @@ const checks = {
     for (const name of ["p3", "adobe"]) {
       const element = add({ src: `/files/${name}.aei` });
       await event(element, "load");
-      const image = await aei.decode(await fetch(`/files/${name}.aei`)), canvas = canvasOf(element);
+      const image = await aei.decode(await fetch(`/files/${name}.aei`)),
+        canvas = canvasOf(element);
       out[name] = {
-        colours: image.colours, asPng: furthest(pixels(canvas, "display-p3"), await asPng(image, "display-p3")),
+        colours: image.colours,
+        asPng: furthest(pixels(canvas, "display-p3"), await asPng(image, "display-p3")),
         managed: furthest(pixels(canvas, "srgb"), image.data),
         asIs: furthest(pixels(canvas, "display-p3"), image.data),
         srgb: Array.from(pixels(canvas, "srgb").slice(0, 3)),
@@ -133,21 +153,39 @@ const checks = {
     return out;
   },
   async aborts() {
-    const abort = new AbortController(), begun = aei.decode(await fetch("/files/photo.aei"), {
-      signal: abort.signal, onStart: () => abort.abort(),
-    });
-    const first = await begun.then(() => "finished", (e) => e.name);
+    const abort = new AbortController(),
+      begun = aei.decode(await fetch("/files/photo.aei"), {
+        signal: abort.signal,
+        onStart: () => abort.abort(),
+      });
+    const first = await begun.then(
+      () => "finished",
+      (e) => e.name,
+    );
     const many = new AbortController();
     const line = Array.from({ length: 20 }, async () =>
-      aei.decode(await fetch("/files/photo.aei"), { signal: many.signal }).then(() => "finished", (e) => e.name));
+      aei.decode(await fetch("/files/photo.aei"), { signal: many.signal }).then(
+        () => "finished",
+        (e) => e.name,
+      ),
+    );
     setTimeout(() => many.abort(), 300);
     const names = await Promise.all(line);
     const again = await aei.decode(await fetch("/files/photo.aei"));
-    return { first, others: [...new Set(names)].sort(), aborted: names.includes("AbortError"), again: again.width };
+    return {
+      first,
+      others: [...new Set(names)].sort(),
+      aborted: names.includes("AbortError"),
+      again: again.width,
+    };
   },
   async together() {
     const wanted = await aei.decode(await fetch("/files/photo.aei"));
-    const many = await Promise.all(Array.from({ length: 12 }, async () => aei.decode(await (await fetch("/files/photo.aei")).blob())));
+    const many = await Promise.all(
+      Array.from({ length: 12 }, async () =>
+        aei.decode(await (await fetch("/files/photo.aei")).blob()),
+      ),
+    );
     return many.every((image) => furthest(image.data, wanted.data) === 0);
   },
   async upgrades() {
@@ -155,7 +193,8 @@ const checks = {
     image.src = "/files/photo.aei";
     image.alt = "kept";
     const picture = document.createElement("picture");
-    picture.innerHTML = '<source type="image/x-aei" srcset="/files/photo.aei"><img src="/files/other.png">';
+    picture.innerHTML =
+      '<source type="image/x-aei" srcset="/files/photo.aei"><img src="/files/other.png">';
     document.body.append(image);
     const end = upgradeImages();
     document.body.append(picture);
@@ -168,7 +207,8 @@ const checks = {
   async serviceWorker() {
     await navigator.serviceWorker.register("/sw.js");
     await navigator.serviceWorker.ready;
-    if (!navigator.serviceWorker.controller) await event(navigator.serviceWorker, "controllerchange");
+    if (!navigator.serviceWorker.controller)
+      await event(navigator.serviceWorker, "controllerchange");
     const image = new Image();
     image.src = "/files/photo.aei?by-worker";
     await event(image, "load");
@@ -184,8 +224,12 @@ const checks = {
 const { only } = await (await fetch("/cases.json")).json();
 for (const [name, check] of Object.entries(checks)) {
   if (only && !only.includes(name)) continue;
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("takes too long")), 60000));
-  seen[name] = await Promise.race([check(), late]).catch((error) => ({ failed: String(error?.stack ?? error) }));
+  const late = new Promise((_, reject) =>
+    setTimeout(() => reject(new Error("takes too long")), 60000),
+  );
+  seen[name] = await Promise.race([check(), late]).catch((error) => ({
+    failed: String(error?.stack ?? error),
+  }));
 }
 await fetch("/report", { method: "POST", body: JSON.stringify(seen) });
 document.title = "done";

@@ -25,13 +25,23 @@ async function verdict({ data, region, scale, limits, latents: wanted }) {
       return { latents: hash(...tiles.flatMap(({ z, y }) => [bytes(z), bytes(y)])) };
     }
     const image = await decode(file, { region, scale, limits });
-    const { grey, alpha } = image.header, keep = [...(grey ? [0] : [0, 1, 2]), ...(alpha ? [3] : [])];
-    const n = image.width * image.height, out = new Uint8Array(n * keep.length);
+    const { grey, alpha } = image.header,
+      keep = [...(grey ? [0] : [0, 1, 2]), ...(alpha ? [3] : [])];
+    const n = image.width * image.height,
+      out = new Uint8Array(n * keep.length);
     for (let i = 0, at = 0; i < n; i++) for (const k of keep) out[at++] = image.data[4 * i + k];
     const { width, height, icc, exif, xmp } = image;
     const mode = (grey ? "L" : "RGB") + (alpha ? "A" : "");
     const pieces = [icc, exif, xmp].map((p) => p && hash(p));
-    return { pixels: hash(out), width, height, mode, icc: pieces[0], exif: pieces[1], xmp: pieces[2] };
+    return {
+      pixels: hash(out),
+      width,
+      height,
+      mode,
+      icc: pieces[0],
+      exif: pieces[1],
+      xmp: pieces[2],
+    };
   } catch (error) {
     return { error: error.name, message: error.message };
   }

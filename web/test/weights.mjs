@@ -24,11 +24,20 @@ function blocks(name) {
 }
 
 function arrays(name, shapes) {
-  const file = fs.readFileSync(name), size = file.readUInt32LE(0), arena = new Arena(core);
-  const lengths = file.subarray(4, 4 + size), bits = file.subarray(4 + size);
-  const unpacker = core.x.web_unpack_open(arena.put(bits), bits.length, arena.put(lengths), size / 256);
+  const file = fs.readFileSync(name),
+    size = file.readUInt32LE(0),
+    arena = new Arena(core);
+  const lengths = file.subarray(4, 4 + size),
+    bits = file.subarray(4 + size);
+  const unpacker = core.x.web_unpack_open(
+    arena.put(bits),
+    bits.length,
+    arena.put(lengths),
+    size / 256,
+  );
   for (const [width, rows, columns, ...how] of JSON.parse(shapes)) {
-    const n = width * rows * columns, at = arena.alloc(n + 64);
+    const n = width * rows * columns,
+      at = arena.alloc(n + 64);
     if (!core.x.web_unpack(unpacker, width, rows, columns, ...how, at)) return console.log("early");
     console.log(Buffer.from(core.u8(at, n)).toString("hex"));
   }

@@ -44,8 +44,12 @@ function makeChart(root, options) {
     const height = Math.round(Math.min(560, Math.max(300, width * 0.52)));
     const margin = { left: 52, right: 14, top: 12, bottom: 46 };
     const points = series.flatMap((s) => s.points);
-    const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "group",
-      "aria-label": `${options.label()}. Arrow keys: left and right along a curve, up and down between curves.` });
+    const svg = node("svg", {
+      viewBox: `0 0 ${width} ${height}`,
+      tabindex: "0",
+      role: "group",
+      "aria-label": `${options.label()}. Arrow keys: left and right along a curve, up and down between curves.`,
+    });
     spots = [];
     mark = null;
     if (points.length) {
@@ -54,9 +58,13 @@ function makeChart(root, options) {
       const ext = (values) => [Math.min(...values), Math.max(...values)];
       let [x0, x1] = ext(points.map((p) => fx(p.x)));
       let [y0, y1] = ext(points.map((p) => p.y));
-      const padX = (x1 - x0 || 1) * 0.03, padY = (y1 - y0 || 1) * 0.05;
+      const padX = (x1 - x0 || 1) * 0.03,
+        padY = (y1 - y0 || 1) * 0.05;
       [x0, x1, y0, y1] = [x0 - padX, x1 + padX, y0 - padY, y1 + padY];
-      const inner = { w: width - margin.left - margin.right, h: height - margin.top - margin.bottom };
+      const inner = {
+        w: width - margin.left - margin.right,
+        h: height - margin.top - margin.bottom,
+      };
       const px = (x) => margin.left + ((fx(x) - x0) / (x1 - x0)) * inner.w;
       const py = (y) => margin.top + (1 - (y - y0) / (y1 - y0)) * inner.h;
       const back = log ? Math.exp : (v) => v;
@@ -66,43 +74,110 @@ function makeChart(root, options) {
       for (const x of xTicks) {
         if (px(x) - last < 12 + 8 * plain(x).length) continue;
         last = px(x);
-        svg.append(node("line", { class: "grid", x1: px(x), x2: px(x), y1: margin.top, y2: margin.top + inner.h }),
-          node("text", { x: px(x), y: height - margin.bottom + 18, "text-anchor": "middle" }, plain(x)));
+        svg.append(
+          node("line", {
+            class: "grid",
+            x1: px(x),
+            x2: px(x),
+            y1: margin.top,
+            y2: margin.top + inner.h,
+          }),
+          node(
+            "text",
+            { x: px(x), y: height - margin.bottom + 18, "text-anchor": "middle" },
+            plain(x),
+          ),
+        );
       }
       for (const y of ticks(y0, y1, 0, 7)) {
-        svg.append(node("line", { class: "grid", x1: margin.left, x2: width - margin.right, y1: py(y), y2: py(y) }),
-          node("text", { x: margin.left - 7, y: py(y) + 4, "text-anchor": "end" }, plain(y)));
+        svg.append(
+          node("line", {
+            class: "grid",
+            x1: margin.left,
+            x2: width - margin.right,
+            y1: py(y),
+            y2: py(y),
+          }),
+          node("text", { x: margin.left - 7, y: py(y) + 4, "text-anchor": "end" }, plain(y)),
+        );
       }
-      svg.append(node("text", { x: margin.left + inner.w / 2, y: height - 8, "text-anchor": "middle" }, options.xLabel()),
-        node("text", { x: 14, y: margin.top + inner.h / 2, "text-anchor": "middle",
-          transform: `rotate(-90 14 ${margin.top + inner.h / 2})` }, options.yLabel()));
+      svg.append(
+        node(
+          "text",
+          { x: margin.left + inner.w / 2, y: height - 8, "text-anchor": "middle" },
+          options.xLabel(),
+        ),
+        node(
+          "text",
+          {
+            x: 14,
+            y: margin.top + inner.h / 2,
+            "text-anchor": "middle",
+            transform: `rotate(-90 14 ${margin.top + inner.h / 2})`,
+          },
+          options.yLabel(),
+        ),
+      );
       series.forEach((s, i) => {
         if (s.line !== false) {
-          const path = s.points.map((p, k) => `${k ? "L" : "M"}${px(p.x).toFixed(1)} ${py(p.y).toFixed(1)}`).join("");
-          svg.append(node("path", { d: path, fill: "none", stroke: s.colour, class: "curve", "data-name": s.name,
-            "stroke-width": s.own ? 3 : 1.8, "stroke-dasharray": s.dash.join(" "), "stroke-linejoin": "round" }));
+          const path = s.points
+            .map((p, k) => `${k ? "L" : "M"}${px(p.x).toFixed(1)} ${py(p.y).toFixed(1)}`)
+            .join("");
+          svg.append(
+            node("path", {
+              d: path,
+              fill: "none",
+              stroke: s.colour,
+              class: "curve",
+              "data-name": s.name,
+              "stroke-width": s.own ? 3 : 1.8,
+              "stroke-dasharray": s.dash.join(" "),
+              "stroke-linejoin": "round",
+            }),
+          );
         }
         s.points.forEach((p, k) => {
           spots.push({ s: i, p: k, px: px(p.x), py: py(p.y) });
-          svg.append(node("circle", { cx: px(p.x), cy: py(p.y), r: s.line === false ? 6 : s.own ? 4 : 3,
-            fill: s.hollow ? "var(--card)" : s.colour, stroke: s.colour, "stroke-width": 1.6 }));
+          svg.append(
+            node("circle", {
+              cx: px(p.x),
+              cy: py(p.y),
+              r: s.line === false ? 6 : s.own ? 4 : 3,
+              fill: s.hollow ? "var(--card)" : s.colour,
+              stroke: s.colour,
+              "stroke-width": 1.6,
+            }),
+          );
           if (s.line === false) {
             const right = px(p.x) > width - 150;
-            svg.append(node("text", { x: px(p.x) + (right ? -10 : 10), y: py(p.y) + 4,
-              "text-anchor": right ? "end" : "start" }, s.name));
+            svg.append(
+              node(
+                "text",
+                {
+                  x: px(p.x) + (right ? -10 : 10),
+                  y: py(p.y) + 4,
+                  "text-anchor": right ? "end" : "start",
+                },
+                s.name,
+              ),
+            );
           }
         });
       });
       mark = node("circle", { r: 8, fill: "none", "stroke-width": 2.5, visibility: "hidden" });
       svg.append(mark);
     } else {
-      svg.append(node("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "Nothing chosen."));
+      svg.append(
+        node("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "Nothing chosen."),
+      );
     }
     svg.addEventListener("pointermove", (event) => {
       const area = svg.getBoundingClientRect();
       const k = width / area.width;
-      const mx = (event.clientX - area.left) * k, my = (event.clientY - area.top) * k;
-      let best = null, distance = 40 * 40;
+      const mx = (event.clientX - area.left) * k,
+        my = (event.clientY - area.top) * k;
+      let best = null,
+        distance = 40 * 40;
       for (const spot of spots) {
         const d = (spot.px - mx) ** 2 + (spot.py - my) ** 2;
         if (d < distance) [best, distance] = [spot, d];
@@ -111,13 +186,19 @@ function makeChart(root, options) {
     });
     svg.addEventListener("pointerleave", () => show(null));
     svg.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[
+        event.key
+      ];
       if (!step || !series.length) return;
       event.preventDefault();
       let [s, p] = at ?? [0, step[1] ? -step[1] : 0];
       s = (s + step[0] + series.length) % series.length;
       p = Math.min(series[s].points.length - 1, Math.max(0, p + step[1]));
-      show(spots.find((spot) => spot.s === s && spot.p === p), width / svg.getBoundingClientRect().width, true);
+      show(
+        spots.find((spot) => spot.s === s && spot.p === p),
+        width / svg.getBoundingClientRect().width,
+        true,
+      );
     });
     box.replaceChildren(svg, tip);
   }
@@ -133,7 +214,8 @@ function makeChart(root, options) {
     mark.setAttribute("cx", spot.px);
     mark.setAttribute("cy", spot.py);
     mark.setAttribute("stroke", s.colour);
-    const left = spot.px / k, top = spot.py / k;
+    const left = spot.px / k,
+      top = spot.py / k;
     const toLeft = left + tip.offsetWidth + 20 > box.clientWidth;
     tip.style.left = `${Math.max(0, toLeft ? left - tip.offsetWidth - 14 : left + 14)}px`;
     tip.style.top = `${Math.max(0, top - tip.offsetHeight - 8)}px`;
@@ -142,10 +224,20 @@ function makeChart(root, options) {
 
   let drawnWidth = 0;
   new ResizeObserver(() => {
-    if (Math.abs(box.clientWidth - drawnWidth) > 1) { drawnWidth = box.clientWidth; draw(); }
+    if (Math.abs(box.clientWidth - drawnWidth) > 1) {
+      drawnWidth = box.clientWidth;
+      draw();
+    }
   }).observe(box);
 
-  return { set(next) { series = next.filter((s) => s.points.length); at = null; tip.hidden = true; draw(); } };
+  return {
+    set(next) {
+      series = next.filter((s) => s.points.length);
+      at = null;
+      tip.hidden = true;
+      draw();
+    },
+  };
 }
 
 // A row of buttons that switch series on and off; `changed` gets the set of those that are on.
@@ -157,11 +249,20 @@ function makeLegend(root, entries, changed) {
     sample.setAttribute("height", "10");
     sample.setAttribute("aria-hidden", "true");
     sample.innerHTML = `<line x1="0" x2="26" y1="5" y2="5" stroke="${entry.colour}" stroke-width="3" stroke-dasharray="${entry.dash.join(" ")}"/>`;
-    const button = el("button", { type: "button", "aria-pressed": String(entry.on), onclick: () => {
-      if (!on.delete(entry.name)) on.add(entry.name);
-      button.setAttribute("aria-pressed", String(on.has(entry.name)));
-      changed(on);
-    } }, sample, entry.name);
+    const button = el(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(entry.on),
+        onclick: () => {
+          if (!on.delete(entry.name)) on.add(entry.name);
+          button.setAttribute("aria-pressed", String(on.has(entry.name)));
+          changed(on);
+        },
+      },
+      sample,
+      entry.name,
+    );
     return button;
   });
   root.append(...buttons);

@@ -5,7 +5,8 @@ function el(tag, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (value === true) node.setAttribute(key, "");
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
+    else if (value !== false && value !== null && value !== undefined)
+      node.setAttribute(key, value);
   }
   node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
@@ -21,13 +22,16 @@ function themeButton() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const current = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
   const button = el("button", {
-    class: "icon", type: "button",
+    class: "icon",
+    type: "button",
     onclick: () => {
       document.documentElement.dataset.theme = current() === "dark" ? "light" : "dark";
       label();
     },
   });
-  const label = () => { button.textContent = current() === "dark" ? "Light" : "Dark"; };
+  const label = () => {
+    button.textContent = current() === "dark" ? "Light" : "Dark";
+  };
   dark.addEventListener("change", label);
   label();
   return button;
@@ -36,20 +40,43 @@ function themeButton() {
 // A before/after slider over two pictures of one image, with zoom and a difference view.
 // Pictures: {name, bytes, psnr, src}. show() takes them and the size of the image.
 function makeViewer(root) {
-  const state = { width: 1, height: 1, pictures: [], split: 0.5, zoom: 0, x: 0, y: 0, mode: "slider" };
+  const state = {
+    width: 1,
+    height: 1,
+    pictures: [],
+    split: 0.5,
+    zoom: 0,
+    x: 0,
+    y: 0,
+    mode: "slider",
+  };
   const first = el("img", { alt: "", draggable: "false" });
   const second = el("img", { alt: "", draggable: "false" });
   const secondLayer = el("div", { class: "layer second" }, second);
   const handle = el("button", {
-    class: "handle", type: "button", role: "slider", "aria-label": "Divider between the two pictures",
-    "aria-valuemin": "0", "aria-valuemax": "100",
+    class: "handle",
+    type: "button",
+    role: "slider",
+    "aria-label": "Divider between the two pictures",
+    "aria-valuemin": "0",
+    "aria-valuemax": "100",
   });
   const leftTag = el("span", { class: "tag left" });
   const rightTag = el("span", { class: "tag right" });
-  const stage = el("div", { class: "stage", tabindex: "0", role: "group",
-    "aria-label": "Pictures. Arrow keys move the divider, or the zoomed picture; plus and minus zoom; D shows the difference." },
+  const stage = el(
+    "div",
+    {
+      class: "stage",
+      tabindex: "0",
+      role: "group",
+      "aria-label":
+        "Pictures. Arrow keys move the divider, or the zoomed picture; plus and minus zoom; D shows the difference.",
+    },
     el("div", { class: "pair" }, el("div", { class: "layer" }, first), secondLayer),
-    leftTag, rightTag, handle);
+    leftTag,
+    rightTag,
+    handle,
+  );
 
   const choose = (label, index) => {
     const select = el("select", { "aria-label": label, onchange: refresh });
@@ -57,32 +84,63 @@ function makeViewer(root) {
   };
   const left = choose("Left picture", 0);
   const right = choose("Right picture", 1);
-  const toggle = (text, active, action) => el("button", {
-    type: "button", "aria-pressed": String(active), onclick: action }, text);
+  const toggle = (text, active, action) =>
+    el(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(active),
+        onclick: action,
+      },
+      text,
+    );
   const modes = { slider: "Slider", difference: "Difference" };
   const modeButtons = Object.entries(modes).map(([mode, text]) =>
-    toggle(text, mode === "slider", () => setMode(mode)));
-  const gain = el("select", { "aria-label": "Amplification of the difference",
-    onchange: () => stage.style.setProperty("--gain", gain.value) },
-    ...[1, 4, 8, 16].map((n) => el("option", { value: n, selected: n === 8 }, `${n}x`)));
+    toggle(text, mode === "slider", () => setMode(mode)),
+  );
+  const gain = el(
+    "select",
+    {
+      "aria-label": "Amplification of the difference",
+      onchange: () => stage.style.setProperty("--gain", gain.value),
+    },
+    ...[1, 4, 8, 16].map((n) => el("option", { value: n, selected: n === 8 }, `${n}x`)),
+  );
   const gainLabel = el("label", { hidden: true }, "Amplified", gain);
   const zooms = { 0: "Fit", 1: "100 %", 2: "200 %", 4: "400 %" };
   const zoomButtons = Object.entries(zooms).map(([zoom, text]) =>
-    toggle(text, zoom === "0", () => setZoom(Number(zoom))));
-  const swap = el("button", { type: "button", onclick: () => {
-    [left.select.value, right.select.value] = [right.select.value, left.select.value];
-    refresh();
-  } }, "Swap");
+    toggle(text, zoom === "0", () => setZoom(Number(zoom))),
+  );
+  const swap = el(
+    "button",
+    {
+      type: "button",
+      onclick: () => {
+        [left.select.value, right.select.value] = [right.select.value, left.select.value];
+        refresh();
+      },
+    },
+    "Swap",
+  );
 
   root.append(
     el("div", { class: "bar" }, left.label, right.label, swap),
     stage,
-    el("div", { class: "bar" },
-      el("span", { class: "group", role: "group", "aria-label": "View" }, ...modeButtons), gainLabel,
-      el("span", { class: "group", role: "group", "aria-label": "Zoom" }, ...zoomButtons)));
+    el(
+      "div",
+      { class: "bar" },
+      el("span", { class: "group", role: "group", "aria-label": "View" }, ...modeButtons),
+      gainLabel,
+      el("span", { class: "group", role: "group", "aria-label": "Zoom" }, ...zoomButtons),
+    ),
+  );
 
-  function fit() { return stage.clientWidth / state.width; }
-  function scale() { return state.zoom || fit(); }
+  function fit() {
+    return stage.clientWidth / state.width;
+  }
+  function scale() {
+    return state.zoom || fit();
+  }
 
   function draw() {
     const s = scale();
@@ -104,11 +162,16 @@ function makeViewer(root) {
     stage.classList.toggle("pixels", s >= 2);
   }
 
-  function setSplit(value) { state.split = Math.min(1, Math.max(0, value)); draw(); }
+  function setSplit(value) {
+    state.split = Math.min(1, Math.max(0, value));
+    draw();
+  }
 
   function setMode(mode) {
     state.mode = mode;
-    Object.keys(modes).forEach((m, i) => modeButtons[i].setAttribute("aria-pressed", String(m === mode)));
+    Object.keys(modes).forEach((m, i) =>
+      modeButtons[i].setAttribute("aria-pressed", String(m === mode)),
+    );
     gainLabel.hidden = mode !== "difference";
     draw();
   }
@@ -121,15 +184,17 @@ function makeViewer(root) {
     state.x = cx - (cx - state.x) * ratio;
     state.y = cy - (cy - state.y) * ratio;
     Object.keys(zooms).forEach((z, i) =>
-      zoomButtons[i].setAttribute("aria-pressed", String(Number(z) === zoom)));
+      zoomButtons[i].setAttribute("aria-pressed", String(Number(z) === zoom)),
+    );
     draw();
   }
 
   function stepZoom(up, cx, cy) {
     const levels = [1, 2, 4].filter((z) => z > fit() * 1.001);
     const current = scale();
-    const next = up ? levels.find((z) => z > current * 1.001)
-      : [...levels].reverse().find((z) => z < current * 0.999) ?? 0;
+    const next = up
+      ? levels.find((z) => z > current * 1.001)
+      : ([...levels].reverse().find((z) => z < current * 0.999) ?? 0);
     if (next !== undefined) setZoom(next, cx, cy);
   }
 
@@ -140,7 +205,9 @@ function makeViewer(root) {
       const picture = chosen[i];
       if (img.getAttribute("src") !== picture.src) img.src = picture.src;
       img.alt = picture.name;
-      tags[i].textContent = picture.bytes ? `${picture.name} · ${fileSize(picture.bytes)}` : picture.name;
+      tags[i].textContent = picture.bytes
+        ? `${picture.name} · ${fileSize(picture.bytes)}`
+        : picture.name;
     });
     draw();
   }
@@ -165,36 +232,51 @@ function makeViewer(root) {
     } else moveTo(event);
   });
   for (const kind of ["pointerup", "pointercancel"]) {
-    stage.addEventListener(kind, () => { drag = null; stage.classList.remove("moving"); });
+    stage.addEventListener(kind, () => {
+      drag = null;
+      stage.classList.remove("moving");
+    });
   }
   function moveTo(event) {
     if (state.mode !== "slider") return;
     const box = stage.getBoundingClientRect();
     setSplit((event.clientX - box.left) / box.width);
   }
-  stage.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey) return; // plain turning scrolls the page
-    event.preventDefault();
-    const box = stage.getBoundingClientRect();
-    stepZoom(event.deltaY < 0, event.clientX - box.left, event.clientY - box.top);
-  }, { passive: false });
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey) return; // plain turning scrolls the page
+      event.preventDefault();
+      const box = stage.getBoundingClientRect();
+      stepZoom(event.deltaY < 0, event.clientX - box.left, event.clientY - box.top);
+    },
+    { passive: false },
+  );
   stage.addEventListener("dblclick", (event) => {
     const box = stage.getBoundingClientRect();
-    setZoom(state.zoom ? 0 : Math.max(1, 2 * Math.ceil(fit())), event.clientX - box.left, event.clientY - box.top);
+    setZoom(
+      state.zoom ? 0 : Math.max(1, 2 * Math.ceil(fit())),
+      event.clientX - box.left,
+      event.clientY - box.top,
+    );
   });
   stage.addEventListener("keydown", (event) => {
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const panning = event.target === stage && stage.classList.contains("zoomed");
     if (event.key in arrows) {
       const [dx, dy] = arrows[event.key];
-      if (panning) { state.x -= 60 * dx; state.y -= 60 * dy; draw(); }
-      else setSplit(state.split + (dx || -dy) * (event.shiftKey ? 0.1 : 0.02));
+      if (panning) {
+        state.x -= 60 * dx;
+        state.y -= 60 * dy;
+        draw();
+      } else setSplit(state.split + (dx || -dy) * (event.shiftKey ? 0.1 : 0.02));
     } else if (event.key === "Home") setSplit(0);
     else if (event.key === "End") setSplit(1);
     else if (event.key === "+" || event.key === "=") stepZoom(true);
     else if (event.key === "-") stepZoom(false);
     else if (event.key === "0") setZoom(0);
-    else if (event.key === "d" || event.key === "D") setMode(state.mode === "slider" ? "difference" : "slider");
+    else if (event.key === "d" || event.key === "D")
+      setMode(state.mode === "slider" ? "difference" : "slider");
     else return;
     event.preventDefault();
   });
@@ -222,4 +304,6 @@ function makeViewer(root) {
   };
 }
 
-function dataOfPage() { return JSON.parse(document.getElementById("data").textContent); }
+function dataOfPage() {
+  return JSON.parse(document.getElementById("data").textContent);
+}
