@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from aei.benchmarks.metrics import ms_ssim
-from aei.codec import UnsupportedError
+from aei.codec import Codec, UnsupportedError
 from aei.codec.exact.payload import write
 from aei.codec.exact.quantise import Step, quantise
+from aei.codec.models.bundle import default_bundle
 from aei.codec.pixels.quality import psnr
 from aei.codec.search import distortion
 from aei.codec.search.ms_ssim import scales_of, slope
@@ -63,11 +64,12 @@ def test_tiles_are_refined_with_their_surroundings(codec):
 
 
 @pytest.mark.parametrize(("row", "texture"), [(60, 25), (100, 12)])
-def test_tuned_for_ms_ssim_files_keep_more_structure_in_fewer_bits(codec, row, texture):
+def test_tuned_for_ms_ssim_files_keep_more_structure_in_fewer_bits(row, texture):
     pytest.importorskip("scipy", reason="the benchmark's MS-SSIM needs the [bench] extra")
     image = picture(192, 256).astype(np.int16)  # grass on the left, sky on the right
     image[:, :128] += np.random.default_rng(1).normal(0, texture, (192, 128, 1)).astype(np.int16)
     image = np.clip(image, 0, 255).astype(np.uint8)
+    codec = Codec(default_bundle().path)  # one model for both
     plain = codec.encode(image, gain_index=row, effort=3, tune="psnr")
     sizes, kept = [], []
     for other in range(row - 24, row + 40, 16):
