@@ -217,7 +217,7 @@ def command(
         )
 
         def load():
-            codec = conversion.load_codec(model, threads, restore_bundle)
+            codec = conversion.load_codec(model, threads, restore_bundle, options.tune)
             return lambda data: conversion.encode_file(data, codec, options)
 
         many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)

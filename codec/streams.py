@@ -49,7 +49,7 @@ def encode_many(
     the iteration.
     """
     jobs = jobs or default_jobs()
-    codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle)
+    codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle, tune)
 
     settings = EncodeSettings(
         quality,

@@ -244,13 +244,17 @@ def output_format(suffix: str) -> str:
 
 
 def load_codec(
-    model: str | Path | None, threads: int | None, restore_bundle: str | Path | None = None
+    model: str | Path | None,
+    threads: int | None,
+    restore_bundle: str | Path | None = None,
+    tune: str | None = None,
 ) -> Codec:
-    """A codec with all that encoding needs read at once, so that threads need not wait for each
-    other."""
+    """A codec with all that encoding for a tune needs read at once, so that threads need not wait
+    for each other."""
     codec = Codec(model, threads, restore_bundle)
-    bundle = codec.bundle
-    _ = bundle.prior.tables, bundle.prior.costs, bundle.rows, bundle.analysis, codec.transforms
+    used = codec.model_of_tune(tune)
+    bundle = used.bundle
+    _ = bundle.prior.tables, bundle.prior.costs, bundle.rows, bundle.analysis, used.transforms
     return codec
 
 

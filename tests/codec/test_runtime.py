@@ -73,6 +73,21 @@ def test_what_the_user_set_is_left_alone(tmp_path):
     assert _run(code, tmp_path, ORT_DISABLE_TELEMETRY="0").strip() == "0"
 
 
+# How a child ends: its status, or that it hangs.
+ENDING = """
+import os, time
+def ending(child):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.05)
+    os.kill(child, 9)
+    return "hangs"
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("threads", [None, 4])
 @pytest.mark.parametrize("used", [False, True])
@@ -80,7 +95,7 @@ def test_a_forked_child_ends_and_can_code(tmp_path, threads, used):
     pytest.importorskip("onnxruntime")
     bundle = str(GOLDEN / "offset.bundle")  # one without integers, which opens sessions
     code = f"""
-    import os, sys, time
+    import os, sys
     import numpy as np
     from aei.codec import Codec
     codec = Codec({bundle!r}, {threads})
@@ -93,18 +108,9 @@ def test_a_forked_child_ends_and_can_code(tmp_path, threads, used):
             assert codec.encode(image, effort=0) == data
             codec.decode(data)
         sys.exit(0)
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            print(status)
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, 9)
-        print("hangs")
+    print(ending(child))
     """
-    assert _run(code, tmp_path).strip() == "0"
+    assert _run(ENDING + textwrap.dedent(code), tmp_path).strip() == "0"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -112,7 +118,7 @@ def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
     """Another thread loads a model and codes with one thread of NumPy's while this one forks."""
     pytest.importorskip("onnxruntime")
     code = """
-    import os, sys, threading, time
+    import os, threading
     from functools import cached_property
     import numpy as np
     from aei.codec import Codec, cpus
@@ -138,18 +144,9 @@ def test_a_child_waits_for_no_thread_of_its_parent(tmp_path):
         decoders.decode(data)
         codec.restorers.kinds()
         os._exit(0)
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            print(status)
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, 9)
-        print("hangs")
+    print(ending(child))
     done.set()
     thread.join()
     assert not calls or calls[0]() == before
     """
-    assert _run(code, tmp_path).strip() == "0"
+    assert _run(ENDING + textwrap.dedent(code), tmp_path).strip() == "0"
