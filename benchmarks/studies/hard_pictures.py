@@ -28,7 +28,6 @@ from ..match import match_bytes
 
 AVIF_QUALITIES = (40, 60, 80)
 AGAINST = ("AVIF", "JPEG XL", "JPEG")
-WORST = ("dark", "faint")  # the kinds that squared error hardly counts
 SEED = 20261128  # of everything that is drawn here
 SIDE = 512
 
@@ -128,13 +127,13 @@ def compare(
     image: np.ndarray, aei: PeerCodec, peers: dict[str, PeerCodec]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
     """For each AVIF quality, (bytes and scores by codec, pixels by codec). `peers` holds AVIF."""
+    codecs = {"aei": aei, **peers}
     for quality in AVIF_QUALITIES:
         anchor = peers["AVIF"].encode(image, quality)
         files = {"AVIF": anchor}
-        for name, codec in {"aei": aei, **peers}.items():
+        for name, codec in codecs.items():
             if name != "AVIF":
                 files[name] = match_bytes(codec, image, len(anchor)).data
-        codecs = {"aei": aei, **peers}
         pixels = {name: codecs[name].decode(data) for name, data in files.items()}
         scores = {name: _scores(image, pixels[name], len(files[name])) for name in files}
         yield {"avif_quality": quality, "codecs": scores}, pixels
@@ -153,6 +152,11 @@ def _scores(image: np.ndarray, back: np.ndarray, size: int) -> dict:
     }
 
 
+def _leads(points: list[dict], peer: str, measure: str) -> list[float]:
+    """Of each file, aei's value less a peer's."""
+    return [p["codecs"]["aei"][measure] - p["codecs"][peer][measure] for p in points]
+
+
 def summary(rows: list[dict]) -> str:
     """Per kind, of how many of its files aei is at least as good as each peer, and by how much."""
     lines = [f"{'kind':10} {'files':>5}  " + "  ".join(f"{n:>22}" for n in AGAINST)]
@@ -160,11 +164,9 @@ def summary(rows: list[dict]) -> str:
         mine = [p for r in rows if r["kind"] == kind for p in r["points"]]
         cells = []
         for peer in AGAINST:
-            lead = [p["codecs"]["aei"]["ssimulacra2"] - p["codecs"][peer]["ssimulacra2"]
-                    for p in mine]  # fmt: skip
-            less = [p["codecs"]["aei"]["butteraugli"] <= p["codecs"][peer]["butteraugli"]
-                    for p in mine]  # fmt: skip
-            cells.append(f"{sum(d >= 0 for d in lead):3d} {np.mean(lead):+6.2f} {sum(less):3d}")
+            lead, errors = _leads(mine, peer, "ssimulacra2"), _leads(mine, peer, "butteraugli")
+            wins = sum(d >= 0 for d in lead), sum(d <= 0 for d in errors)
+            cells.append(f"{wins[0]:3d} {np.mean(lead):+6.2f} {wins[1]:3d}")
         lines.append(f"{kind:10} {len(mine):5d}  " + "  ".join(f"{c:>22}" for c in cells))
     return "\n".join(lines)
 
@@ -202,8 +204,7 @@ def main() -> None:
             if arguments.crops:
                 _save_crops(arguments.crops, f"{kind}-{name}", point["avif_quality"], image, pixels)
         rows.append({"kind": kind, "name": name, "size": image.shape[:2], "points": points})
-        lead = [p["codecs"]["aei"]["ssimulacra2"] - p["codecs"]["AVIF"]["ssimulacra2"]
-                for p in points]  # fmt: skip
+        lead = _leads(points, "AVIF", "ssimulacra2")
         print(f"{kind:10} {name:40} " + " ".join(f"{d:+6.2f}" for d in lead), file=sys.stderr)
         arguments.output.write_text(json.dumps({"pictures": rows}, indent=1) + "\n")
     print("at least as good by SSIMULACRA 2, its mean lead, at least as good by Butteraugli")
