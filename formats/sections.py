@@ -12,9 +12,11 @@ import zlib
 from .errors import DamagedFileError, UnsupportedError
 from .varint import read_varint, varint
 
-END, ICC, EXIF, XMP, ALPHA, FILTER = range(6)
+END, ICC, EXIF, XMP, ALPHA = range(5)
+FILTER = 6  # 5 was a filter in floats, which is skipped
 METADATA = {"icc_profile": ICC, "exif": EXIF, "xmp": XMP}
 NAMES = METADATA | {"alpha": ALPHA, "filter": FILTER}
+KNOWN = frozenset(NAMES.values())
 CRITICAL = 128
 MAX_LENGTH_BYTES = 4
 
@@ -51,7 +53,7 @@ def read_sections(data: bytes | memoryview, offset: int) -> tuple[dict[int, byte
         length, offset = read_varint(data, offset + 1, MAX_LENGTH_BYTES)
         if length > len(data) - offset:
             raise DamagedFileError("a section is longer than the file")
-        if kind <= FILTER:
+        if kind in KNOWN:
             sections[kind] = bytes(data[offset : offset + length])
         offset += length
 

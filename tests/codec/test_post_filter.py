@@ -7,7 +7,7 @@ import pytest
 from aei.codec import DamagedFileError
 from aei.codec.pixels import post_filter as pf
 from aei.codec.pixels.quality import psnr
-from aei.formats import parse
+from aei.formats import pack, parse
 from aei.formats.sections import FILTER
 from conftest import synthetic_photo
 from golden_files import codec_of
@@ -163,6 +163,18 @@ def test_a_filter_that_does_not_pay_is_not_sent():
 def coded(codec):
     image = synthetic_photo(192, 256)
     return codec, image, codec.encode(image, quality=80, tune="psnr")
+
+
+def test_a_filter_in_floats_is_skipped(coded):
+    """Section 5 was one, of the same form and another meaning."""
+    codec, _, data = coded
+    contents = parse(data)
+    filters = contents.sections[FILTER]
+    tiles = [(bytes(contents.tile(0)), contents.entries[0].code_all)]
+    plain, before = pack(contents.header, tiles), pack(contents.header, tiles, {5: filters})
+    assert pack(contents.header, tiles, {FILTER: filters}) == data
+    assert parse(before).sections == {}
+    assert codec.decode(before) == codec.decode(plain) != codec.decode(data)
 
 
 def test_files_hold_one_and_are_better_for_it(coded, monkeypatch):

@@ -204,8 +204,8 @@ class File:
         for kind, name in ((1, "icc_profile"), (2, "exif"), (3, "xmp")):
             if kind in self.sections:
                 self.metadata[name] = inflate(self.sections[kind], LARGEST_METADATA)
-        if 5 in self.sections:
-            check_filter(self.sections[5])
+        if 6 in self.sections:
+            check_filter(self.sections[6])
 
     def read_sections(self, reader):
         before = 0
@@ -602,8 +602,8 @@ def picture(bundle, file, tiles):
     x = synthesis.run(bundle.synthesis["synthesis"], {"y": grid})
     assert len(x) == stride * len(grid)
     x = [line[: file.width] for line in x[: file.height]]
-    if 5 in file.sections:
-        x = filtered(file.sections[5], x)
+    if 6 in file.sections:
+        x = filtered(file.sections[6], x)
     levels = [[level_of(position, file.grey) for position in line] for line in x]
     return with_alpha(file, levels) if file.has_alpha else levels
 

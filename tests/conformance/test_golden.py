@@ -53,7 +53,7 @@ def test_they_cover_what_the_format_has():
     tiled = [c for c in contents.values() if c.side]
     assert {c.header.mode for c in contents.values()} == {"L", "LA", "RGB", "RGBA"}
     assert {c.header.mode for c in tiled} >= {"L", "RGB", "RGBA"}
-    assert {1, 2, 3, 4, 5} <= {kind for c in contents.values() for kind in c.sections}
+    assert {1, 2, 3, 4, 6} <= {kind for c in contents.values() for kind in c.sections}
     for group in (tiled, [c for c in contents.values() if not c.side]):
         assert {e.code_all for c in group for e in c.entries} == {False, True}
     assert {0, 255} <= {c.header.gain_index for c in contents.values()}

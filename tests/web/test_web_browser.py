@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from aei.codec import Codec
 from aei.formats import parse
+from aei.formats.sections import FILTER
 from browsers import NAMES, command_of, opened
 from PIL import Image, ImageCms
 from serving import serve
@@ -110,7 +111,7 @@ def long_files() -> dict[str, bytes]:
     colour = picture(2600, 150) // 2 + rng.integers(0, 128, (2600, 150, 3), np.uint8)
     alpha = np.broadcast_to(np.arange(2600)[:, None] % 256, (2600, 150)).astype(np.uint8)
     plain = codec.encode(colour[:2000], 70, effort=1, tune="psnr")
-    assert 5 in parse(plain).sections
+    assert FILTER in parse(plain).sections
     tiled = codec.encode(np.dstack([colour, alpha]), 70, tile_side=128)
     return {"plain": plain, "tiled": tiled}
 

@@ -2,7 +2,8 @@
 import { DamagedFileError, NotAnAeiFileError, UnsupportedError } from "./errors.js";
 import { checkPixels } from "./limits.js";
 
-export const SECTION = { ICC: 1, EXIF: 2, XMP: 3, ALPHA: 4, FILTER: 5 };
+export const SECTION = { ICC: 1, EXIF: 2, XMP: 3, ALPHA: 4, FILTER: 6 };
+const KNOWN = new Set(Object.values(SECTION));
 const SIGNATURE = [0xae, 0x61, 0x65, 0x69];
 const GREY = 1,
   CODE_ALL = 2,
@@ -138,7 +139,7 @@ function readSections(data, offset) {
     [length, offset] = readVarint(data, offset + 1, 4);
     if (length > data.length - offset)
       throw new DamagedFileError("a section is longer than the file");
-    if (kind <= SECTION.FILTER) sections.set(kind, data.subarray(offset, offset + length));
+    if (KNOWN.has(kind)) sections.set(kind, data.subarray(offset, offset + length));
     offset += length;
   }
 }
