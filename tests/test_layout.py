@@ -152,6 +152,25 @@ def test_packages_are_the_folders():
     assert setuptools["package-dir"] == {n: n[4:].replace(".", "/") for n in wanted}
 
 
+def test_lines_are_within_100_columns():
+    """Python is ruff's to check, prose test_docs.py's; what is built is exempt."""
+    asked = ["*.c", "*.h", "*.js", "*.mjs", "*.ts", "*.css", "*.html", "*.toml", "*.py"]
+    listed = subprocess.run(
+        ["git", "ls-files", "--", *asked], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("needs a git checkout")
+    wide = [
+        f"{name}:{number}"
+        for name in listed.stdout.splitlines()
+        if not name.startswith("web/dist/")
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").split("\n"), 1)
+        if len(line) > 100
+    ]
+    assert listed.stdout
+    assert not wide, wide
+
+
 def test_types_are_shipped():
     """Type checkers look for py.typed in the packages below the namespace, and in the wheel."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]

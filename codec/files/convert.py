@@ -116,11 +116,10 @@ def open_image(
         # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image: Image.Image = Image.open(io.BytesIO(data))
-        if getattr(image, "n_frames", 1) > 1:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
             if image.format != "MPO":
-                raise UnsupportedError(
-                    f"the image has {image.n_frames} frames: pick one of them first"  # type: ignore[attr-defined]
-                )
+                raise UnsupportedError(f"the image has {frames} frames: pick one of them first")
             # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
             log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
             xmp = whole_xmp(image)

@@ -15,7 +15,8 @@ from .config import TrainConfig
 from .data import photographs as data
 from .data.degrade import degrade
 from .data.graphics import pages as graphics
-from .networks.latent_codec import GAIN_LEVELS, lambda_of_index, loss_weight
+from .data.tensors import planes_of_images, tensor_of_image
+from .networks.latent_codec import GAIN_LEVELS, lagrangian, lambda_of_index, loss_weight
 from .networks.restorer import RestoringCodec, image_cost
 
 INDEXES = (50, 150, 250)
@@ -64,7 +65,11 @@ class RestoreTask:
             for _ in index
         ]
         spoilt = [degrade(c.restore, crop, rng) for crop in clean]
-        return _tensor(spoilt), torch.from_numpy(index.astype(np.float32)), _tensor(clean)
+        return (
+            planes_of_images(spoilt),
+            torch.from_numpy(index.astype(np.float32)),
+            planes_of_images(clean),
+        )
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> tuple[dict, str]:
@@ -87,7 +92,7 @@ class RestoreTask:
         c = self.config
         rows = []
         for clean, spoilt in zip(self.held_out, self.spoilt):
-            x, target = (_tensor([a]).to(c.device).float() / 255 - 0.5 for a in (spoilt, clean))
+            x, target = tensor_of_image(spoilt, c.device), tensor_of_image(clean, c.device)
             with torch.autocast(c.device, torch.bfloat16, enabled=bool(c.bf16)):
                 restored = restore(x).float()
             error = (restored - target).square().mean()
@@ -97,11 +102,7 @@ class RestoreTask:
                 lam = lambda_of_index(float(i))
                 weight = loss_weight(lam, c.balance)
                 bpp = float(out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
-                cost = lam * 255.0**2 * float((out["x_hat"] - target).square().mean())
-                loss = weight * (cost + bpp) + float(image_cost(error))
+                decoded = float((out["x_hat"] - target).square().mean())
+                loss = weight * lagrangian(lam, decoded, bpp) + float(image_cost(error))
                 rows.append((loss, -10 * np.log10(max(float(error), 1e-10)), bpp, float(error)))
         return dict(zip(("loss", "psnr", "bpp", "mse"), np.mean(rows, axis=0).tolist()))
-
-
-def _tensor(images: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))

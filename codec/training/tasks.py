@@ -15,6 +15,7 @@ from .config import TrainConfig
 from .data import cifar
 from .data import photographs as data
 from .data.graphics import pages as graphics
+from .data.tensors import planes_of_images
 from .losses import distortion
 from .networks.cae import CaeConfig, ConvAutoencoder
 from .networks.klt import klt_basis
@@ -24,6 +25,7 @@ from .networks.latent_codec import (
     LAMBDA_MIN,
     LatentCodec,
     NetworkConfig,
+    lagrangian,
     lambda_of_index,
     loss_weight,
 )
@@ -148,7 +150,7 @@ class PhotographTask:
         value = validate.bd_rate_to_jpeg(self.jpeg, curve)
         lambdas = [lambda_of_index(i) for i in validate.INDEXES]
         terms = [
-            loss_weight(lam, c.balance) * (lam * 255.0**2 * 10 ** (-q / 10) + b)
+            loss_weight(lam, c.balance) * lagrangian(lam, 10 ** (-q / 10), b)
             for lam, b, q in zip(lambdas, *curve)
         ]
         points = ", ".join(f"{b:.3f}/{p:.2f}" for b, p in zip(*curve))
@@ -184,13 +186,12 @@ class CifarTask:
         loss = bpp = mse = 0.0
         measure = distortion(self.config.loss)
         for chunk in np.array_split(self.images.held_out, -(-len(self.images.held_out) // 500)):
-            x = torch.from_numpy(np.ascontiguousarray(chunk.transpose(0, 3, 1, 2)))
-            x = x.to(self.config.device) / 255.0 - 0.5
+            x = planes_of_images(chunk).to(self.config.device) / 255.0 - 0.5
             out = model(x, torch.zeros(len(x), device=x.device), noisy=False)
             rate = (out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
             cost = measure(out["x_hat"], x)
             if model.config.quantise:  # type: ignore[union-attr]
-                cost = self.config.lmbda * 255.0**2 * cost + rate
+                cost = lagrangian(self.config.lmbda, cost, rate)
             loss += float(cost.sum())
             bpp += float(rate.sum())
             mse += float((out["x_hat"] - x).square().mean((1, 2, 3)).sum())

@@ -23,7 +23,7 @@ from .devices import fast_bf16, pick_device
 from .export.integer_prior import fake_quantise
 from .losses import Distortion, distortion
 from .networks.cae import ConvAutoencoder
-from .networks.latent_codec import LatentCodec, Rows, lambda_of_index, loss_weight
+from .networks.latent_codec import LatentCodec, Rows, lagrangian, lambda_of_index, loss_weight
 from .networks.restorer import RestoringCodec, image_cost
 from .optimisers import load_state, make_optimiser, named_groups, schedule
 from .symbols.steering import Steering
@@ -56,9 +56,9 @@ def objective(
     cost = measure(out["x_hat"], x)
     if config.arch != "cae":
         lam = lambda_of_index(index)
-        loss = (loss_weight(lam, config.balance) * (lam * 255.0**2 * cost + bpp)).mean() + extra
+        loss = (loss_weight(lam, config.balance) * lagrangian(lam, cost, bpp)).mean() + extra
     elif model.config.quantise:  # type: ignore[union-attr]
-        loss = (config.lmbda * 255.0**2 * cost + bpp).mean()
+        loss = lagrangian(config.lmbda, cost, bpp).mean()
     else:
         loss = cost.mean()
     if config.l1 > 0:

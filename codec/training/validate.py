@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ..pixels.quality import psnr
+from .data.tensors import tensor_of_image
 from .networks.latent_codec import LatentCodec
 
 INDEXES = (0, 50, 100, 150, 200, 250)
@@ -54,7 +55,7 @@ def model_curve(
     for i in indexes:
         points = []
         for image in images:
-            x = torch.from_numpy(image).permute(2, 0, 1)[None].to(device) / 255.0 - 0.5
+            x = tensor_of_image(image, device)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 out = model(x, torch.tensor([float(i)], device=device), noisy=False)

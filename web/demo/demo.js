@@ -1,4 +1,4 @@
-// The viewer: drop files, look, zoom, compare, save. Weights lie in aei-models/, or are dropped too.
+// The viewer: drop files, look, zoom, compare, save. Weights lie in aei-models/, or are dropped.
 import { addWeights, encodePng } from "../dist/aei-decode.js";
 import "../dist/element.js";
 

@@ -219,9 +219,9 @@ export function* paint(core, model, task) {
 /**
  * What is shown of a window, from its top: yields { top, height, data }, RGBA of `wanted.width`.
  *
- * task: { scale (1, or of a preview), window: cells, pieces: [{ box, y }], gainIndex, wanted: pixels
- * (of the picture, or of the preview) that are asked for, outer: what a post-filter needs of them,
- * planes, grey }.
+ * task: { scale (1, or of a preview), window: cells, pieces: [{ box, y }], gainIndex, wanted: the
+ * pixels (of the picture, or of the preview) that are asked for, outer: what a post-filter needs of
+ * them, planes, grey }.
  */
 function* painted(core, model, task) {
   const { wanted, grey } = task,

@@ -63,7 +63,7 @@ function checkCosts(file, model, wanted, size, limits) {
   checkMemory(limits, 4 * size.width * size.height + kept + Math.max(window, prior));
 }
 
-/** Boxes of pixels that are painted by themselves, from the top, and of each height from the left. */
+/** Boxes of pixels painted by themselves, from the top; those of a height from the left. */
 function bandsOf(wanted, side, workers, multiple) {
   let step = wanted.height;
   if (side) step = side * Math.max(1, Math.floor(BLOCK / side));
@@ -129,8 +129,8 @@ function throwIfAborted(signal) {
 
 /**
  * Decode a file. runner: { workers, open, model, tile, paint }, see runners.js. options: { region,
- * scale, limits, signal, onStart, onPreview, onBand, onProgress, preview }. Returns { width, height,
- * data, metadata, header }.
+ * scale, limits, signal, onStart, onPreview, onBand, onProgress, preview }. Returns { width,
+ * height, data, metadata, header }.
  */
 export async function decodeFile(runner, data, options) {
   const { limits, signal, scale = 1 } = options;

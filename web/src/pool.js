@@ -101,7 +101,8 @@ export class Pool {
     this.crew.splice(this.crew.indexOf(one), 1);
     this.crew.forEach((w, i) => (w.place = i));
     const error = new Error(
-      `the worker of aei-decode does not run: ${event.message || "see guide/web.md about its policy"}`,
+      "the worker of aei-decode does not run: " +
+        (event.message || "see guide/web.md about its policy"),
     );
     // whoever comes next begins anew
     [...(one.job ? [one.job] : []), ...this.queue.splice(0)].forEach((job) => job.reject(error));

@@ -75,7 +75,7 @@ class Writer extends Block {
     this.end = 8 * HEADER.length;
   }
 
-  /** A layer of rows first .. first + D of a weight, int16 (.., K). more: that is added to biases. */
+  /** A layer of rows first .. first + D of a weight, int16 (.., K); more is added to biases. */
   conv(weight, bias, shift, first = 0, D = weight.shape[0], more = 0) {
     need(weight.shape.length === 2 && weight.view instanceof Int16Array, "weights");
     const K = weight.shape[1],

@@ -1,7 +1,7 @@
 /**
- * A service worker that turns .aei files into PNG where an image is asked for: for pages that cannot
- * change. Weights lie in aei-models/ beside it, unless `self.aeiWeights` says another folder before
- * this is imported. Everything else passes.
+ * A service worker that turns .aei files into PNG where an image is asked for: for pages that
+ * cannot change. Weights lie in aei-models/ beside it, unless `self.aeiWeights` says another folder
+ * before this is imported. Everything else passes.
  */
 import { configure, decode, encodePng } from "./node.js";
 

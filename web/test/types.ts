@@ -1,5 +1,6 @@
 // Compiled, not run: the types say what the guide shows.
-import { LimitError, configure, decode, encodePng, readHeader, type DecodedImage } from "aei-decode";
+import { LimitError, configure, decode, encodePng, readHeader } from "aei-decode";
+import type { DecodedImage } from "aei-decode";
 import "aei-decode/element";
 import { upgradeImages } from "aei-decode/upgrade";
 

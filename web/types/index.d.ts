@@ -59,6 +59,13 @@ export interface Band {
   data: Uint8Array | Uint8ClampedArray;
 }
 
+export interface Preview {
+  width: number;
+  height: number;
+  /** RGBA. */
+  data: Uint8ClampedArray<ArrayBuffer>;
+}
+
 export interface DecodeOptions {
   signal?: AbortSignal;
   /** Only this part of the picture; only the tiles that it needs are decoded. */
@@ -69,20 +76,22 @@ export interface DecodeOptions {
   /** Once the file was read: what it is. */
   onStart?: (header: Header & Partial<Metadata>) => void;
   /** An eighth of the sides of an image without tiles, before its bands. */
-  onPreview?: (preview: { width: number; height: number; data: Uint8ClampedArray<ArrayBuffer> }) => void;
+  onPreview?: (preview: Preview) => void;
   onBand?: (band: Band) => void;
   onProgress?: (progress: { done: number; total: number }) => void;
   /** Of weights that are being fetched; total is 0 where it is not known. */
   onWeights?: (progress: { loaded: number; total: number }) => void;
 }
 
+/** Weights of a fingerprint: their bytes, an address, or null where there are none. */
+export type Weights = string | URL | Uint8Array | ArrayBuffer | null;
+
 export interface Configuration {
   /**
    * The folder of the weights, against the page's address; "aei-models/" by default. Or what tells
    * of a fingerprint: their bytes, an address, or null. In Node: a folder, or a URL.
    */
-  weights?: string | URL | ((fingerprint: string) =>
-    string | URL | Uint8Array | ArrayBuffer | null | Promise<string | URL | Uint8Array | ArrayBuffer | null>);
+  weights?: string | URL | ((fingerprint: string) => Weights | Promise<Weights>);
   /** How many workers; by default one a core, four at most. Browsers only. */
   workers?: number;
   /** The address of aei-decode/worker, for pages whose policy forbids blob: workers. */

@@ -1,7 +1,7 @@
 "use strict";
 
-// A chart of curves or of single points, drawn as SVG. No charting library: the smallest that would do
-// weighs more than the rest of the page.
+// A chart of curves or of single points, drawn as SVG. No charting library: the smallest that
+// would do weighs more than the rest of the page.
 // series: {name, colour, dash, points: [{x, y, text}], line}
 function makeChart(root, options) {
   const NS = "http://www.w3.org/2000/svg";
@@ -48,7 +48,9 @@ function makeChart(root, options) {
       viewBox: `0 0 ${width} ${height}`,
       tabindex: "0",
       role: "group",
-      "aria-label": `${options.label()}. Arrow keys: left and right along a curve, up and down between curves.`,
+      "aria-label":
+        `${options.label()}. Arrow keys: left and right along a curve, ` +
+        "up and down between curves.",
     });
     spots = [];
     mark = null;
@@ -248,7 +250,9 @@ function makeLegend(root, entries, changed) {
     sample.setAttribute("width", "26");
     sample.setAttribute("height", "10");
     sample.setAttribute("aria-hidden", "true");
-    sample.innerHTML = `<line x1="0" x2="26" y1="5" y2="5" stroke="${entry.colour}" stroke-width="3" stroke-dasharray="${entry.dash.join(" ")}"/>`;
+    sample.innerHTML =
+      `<line x1="0" x2="26" y1="5" y2="5" stroke="${entry.colour}" stroke-width="3" ` +
+      `stroke-dasharray="${entry.dash.join(" ")}"/>`;
     const button = el(
       "button",
       {

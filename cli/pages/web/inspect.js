@@ -57,7 +57,8 @@
       heat,
       cell,
     );
-    stage.style.width = `min(100%, ${(74 * data.width) / data.height}vh, ${Math.max(data.width, 640)}px)`;
+    const widest = Math.max(data.width, 640);
+    stage.style.width = `min(100%, ${(74 * data.width) / data.height}vh, ${widest}px)`;
     const slider = el("input", {
       type: "range",
       min: "0",
@@ -81,9 +82,10 @@
       cell.hidden = false;
       cell.style.left = `${(100 * x * side) / data.width}%`;
       cell.style.top = `${(100 * y * side) / data.height}%`;
+      const share = (bits * rows * columns) / Math.max(total, 1e-9);
       here.textContent =
         `column ${x}, row ${y}: ${number(bits, 1)} bits, ` +
-        `${number(bits / side / side, 2)} per pixel, ${number((bits * rows * columns) / Math.max(total, 1e-9), 2)} times the mean`;
+        `${number(bits / side / side, 2)} per pixel, ${number(share, 2)} times the mean`;
     };
     stage.addEventListener("pointermove", (event) => {
       const box = stage.getBoundingClientRect();
@@ -122,8 +124,8 @@
     const tenth = flat.slice(0, Math.max(1, Math.round(flat.length / 10)));
     byId("map-help").textContent =
       `A cell is ${side} x ${side} pixels. Colours go by the square root of the bits, up to ` +
-      `${number(flat[0], 0)} bits; the median is ${number(flat[flat.length >> 1], 1)}. The tenth of the cells with ` +
-      `the most bits takes ${percent(
+      `${number(flat[0], 0)} bits; the median is ${number(flat[flat.length >> 1], 1)}. ` +
+      `The tenth of the cells with the most bits takes ${percent(
         tenth.reduce((a, b) => a + b, 0),
         total,
       )} of them. Ideal code lengths; those of ` +
@@ -181,8 +183,8 @@
     if (names.some((n) => n.startsWith("Linear")))
       texts.push(
         "The decoder g_s is a linear map of each cell's latents " +
-          "plus a network; the linear path alone is the picture without the network, the network's part what it adds, " +
-          "amplified around grey.",
+          "plus a network; the linear path alone is the picture without the network, the " +
+          "network's part what it adds, amplified around grey.",
       );
     byId("picture-facts").textContent = texts.join(" ");
     byId("pictures").hidden = names.length < 2;
@@ -209,8 +211,9 @@
     const [left, top, width, height] = data.window;
     byId("card-facts").textContent =
       "Left: what g_s draws from an impulse of this channel's mean magnitude in one cell, less " +
-      `g_s of zeros. Right: what the channel gives to the image at ${left},${top} (${width} x ${height} pixels), that is g_s of ` +
-      "the latents less g_s of the latents without it. Both are amplified around grey by the factors stated.";
+      `g_s of zeros. Right: what the channel gives to the image at ${left},${top} ` +
+      `(${width} x ${height} pixels), that is g_s of the latents less g_s of the latents ` +
+      "without it. Both are amplified around grey by the factors stated.";
     byId("cards").append(
       ...data.responses.map((r) =>
         el(
@@ -231,7 +234,8 @@
               "span",
               { class: "soft" },
               `Impulse of ${number(r.amplitude, 2)} steps, up to ${number(r.peak, 1)} levels, ` +
-                `shown x${r.factors[0]}; its part x${r.factors[1]}, root mean square ${number(Math.sqrt(r.loss), 2)} levels.`,
+                `shown x${r.factors[0]}; its part x${r.factors[1]}, ` +
+                `root mean square ${number(Math.sqrt(r.loss), 2)} levels.`,
             ),
           ),
         ),
@@ -283,8 +287,8 @@
       bars[at].classList.add("here");
       byId(`channel-${c.channel}`)?.classList.add("chosen");
       text.textContent =
-        `${at + 1}. channel ${c.channel}: ${number(c.bits, 1)} bits, ${percent(c.bits, total)}, mean square ` +
-        `${number(c.mean_square, 3)} steps²`;
+        `${at + 1}. channel ${c.channel}: ${number(c.bits, 1)} bits, ${percent(c.bits, total)}, ` +
+        `mean square ${number(c.mean_square, 3)} steps²`;
     };
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
@@ -306,19 +310,21 @@
     const [left, top, width, height] = found.region;
     const share = (name) => found[name] && `${number(100 * found[name].own_cells, 1)} %`;
     const texts = [
-      `Region ${left},${top}, ${width} x ${height} pixels, contrast ${number(found.contrast, 1)} levels. ` +
-        `g_s sees ${found.cells_seen} cells for it. Of the gradient times the latents, ${share("gradient")} is in the region's ` +
-        "own cells.",
+      `Region ${left},${top}, ${width} x ${height} pixels, ` +
+        `contrast ${number(found.contrast, 1)} levels. ` +
+        `g_s sees ${found.cells_seen} cells for it. Of the gradient times the latents, ` +
+        `${share("gradient")} is in the region's own cells.`,
     ];
     if (found.relevance)
       texts.push(
         `Layer-wise relevance puts ${share("relevance")} there; ` +
-          `${number(100 * found.relevance.sum, 1)} % of the contrast arrives at the latents, the rest stays with biases and epsilon.`,
+          `${number(100 * found.relevance.sum, 1)} % of the contrast arrives at the latents, ` +
+          "the rest stays with biases and epsilon.",
       );
     else texts.push(`No layer-wise relevance: ${found.why_no_relevance}.`);
     texts.push(
-      "Grad-CAM weights channels by their mean gradient in the region, and so lights up wherever in the image the same " +
-        "channels are at work.",
+      "Grad-CAM weights channels by their mean gradient in the region, and so lights up " +
+        "wherever in the image the same channels are at work.",
     );
     byId("region-facts").textContent = texts.join(" ");
     byId("maps").append(

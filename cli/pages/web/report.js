@@ -64,6 +64,7 @@
       : headers.value === "bare"
         ? data.bare[m]
         : data.curves[m];
+    const unit = data.metrics[m].endsWith("(dB)") ? "dB" : "";
     const series = entries
       .filter((e) => on.has(e.name) && source[e.name])
       .map((e) => ({
@@ -72,7 +73,7 @@
         points: source[e.name].map(([x, y]) => ({
           x,
           y,
-          text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${data.metrics[m].endsWith("(dB)") ? "dB" : ""}`,
+          text: `${x.toFixed(3)} bits per pixel, ${y.toFixed(2)} ${unit}`,
         })),
       }));
     const paperKey = { psnr: "psnr", ms_ssim: "ms_ssim_db" }[m];
@@ -134,7 +135,8 @@
               const key = (row) => row.cells[i].value ?? null;
               rows.sort((a, b) => {
                 const [x, y] = [key(a), key(b)];
-                if (x === null || y === null) return (x === null) - (y === null); // unknown ones last
+                // Unknown ones come last.
+                if (x === null || y === null) return (x === null) - (y === null);
                 return (typeof x === "number" ? x - y : x.localeCompare(y)) * (up ? 1 : -1);
               });
               fill();
@@ -284,7 +286,8 @@
   if (times) {
     byId("speed-facts").textContent =
       `Median of runs per image (${times.repeats}) and of images (${times.images}, about ` +
-      `${times.megapixels} megapixels), threads: ${times.threads}, one codec at a time, in memory. ` +
+      `${times.megapixels} megapixels), threads: ${times.threads}, ` +
+      "one codec at a time, in memory. " +
       (times.load_average
         ? `Load average of the machine afterwards: ${times.load_average[0]}.`
         : "");
@@ -343,8 +346,9 @@
       .filter(Boolean);
     byId("picture-facts").textContent =
       `Every codec at the setting whose file is nearest to ${shownPictures.bpp} bits per pixel. ` +
-      `Formats that browsers know are shown from the files themselves; the original and the others from copies ` +
-      `of at least ${Math.min(...copies)} dB, while PSNR and MS-SSIM were measured on the exact pixels.`;
+      "Formats that browsers know are shown from the files themselves; the original and the " +
+      `others from copies of at least ${Math.min(...copies)} dB, while PSNR and MS-SSIM were ` +
+      "measured on the exact pixels.";
     const viewer = makeViewer(byId("viewer"));
     const choice = byId("picture");
     choice.append(...options(shownPictures.images.map((p, i) => [i, p.name])));

@@ -70,7 +70,8 @@ function makeViewer(root) {
       tabindex: "0",
       role: "group",
       "aria-label":
-        "Pictures. Arrow keys move the divider, or the zoomed picture; plus and minus zoom; D shows the difference.",
+        "Pictures. Arrow keys move the divider, or the zoomed picture; plus and minus zoom; " +
+        "D shows the difference.",
     },
     el("div", { class: "pair" }, el("div", { class: "layer" }, first), secondLayer),
     leftTag,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..networks.cae import SIDE
 from .cifar_files import HELP, Cifar, CifarMissingError, load_cifar
 from .photographs import list_images
+from .tensors import planes_of_images
 
 TILES = 16  # of an image larger than 32x32, so that a few large ones do not crowd out the rest
 HOLD_OUT = 0.1
@@ -66,5 +67,4 @@ def batch_of(
     if augment:
         mirror = np.random.default_rng([seed, epoch, i]).random(len(chosen)) < 0.5
         chosen = np.where(mirror[:, None, None, None], chosen[:, :, ::-1], chosen)
-    x = np.ascontiguousarray(chosen.transpose(0, 3, 1, 2))
-    return torch.from_numpy(x), torch.zeros(len(x))
+    return planes_of_images(chosen), torch.zeros(len(chosen))

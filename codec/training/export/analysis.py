@@ -36,6 +36,7 @@ from ...exact.prior import Prior, sha256_of
 from ...exact.program import LOW, Synthesis
 from ...exact.synthesis import run, to_levels
 from ...settings import GAIN_LEVELS
+from ..data.tensors import tensor_of_image
 from ..networks.latent_codec import Block, LatentCodec, lambda_of_index
 from .fixed_point import SLOPE, Moments, Writer, fractions
 from .synthesis import HEADROOM, INDEXES, LEAST_LEAKY, REPORTED, REPORTED_IMAGES, Seen
@@ -95,10 +96,10 @@ def observe(model: LatentCodec, images: list[np.ndarray]) -> Seen:
 def floats(model: LatentCodec, image: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
     """y and z of an image, uint8 (H, W, 3), by the float network: float32 (h, w, M) and (hz, wz,
     Z), in symbols' steps."""
-    row = torch.tensor([float(index)])
-    x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
-    y = model.g_a(x, row) * model.gain(row)
-    z = model.h_a(y) * model.z_gain(row)
+    gain_index = torch.tensor([float(index)])
+    x = tensor_of_image(image)
+    y = model.g_a(x, gain_index) * model.gain(gain_index)
+    z = model.h_a(y) * model.z_gain(gain_index)
     y, z = (a[0].permute(1, 2, 0).contiguous() for a in (y, z))
     return y.numpy(), z.numpy()
 

@@ -21,6 +21,7 @@ from .. import validate
 from ..checkpoints import load_checkpoint
 from ..data import cifar
 from ..data import photographs as data
+from ..data.tensors import tensor_of_image
 from ..networks.cae import SIDE, STRIDE, ConvAutoencoder
 from ..networks.latent_codec import (
     GAIN_LEVELS,
@@ -224,11 +225,11 @@ def latents_of(model: LatentCodec, images: list[np.ndarray], indexes: tuple[int,
     rounded."""
     result = []
     for index in indexes:
-        row = torch.tensor([float(index)])
+        gain_index = torch.tensor([float(index)])
         for image in images:
-            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
-            y = model.g_a(x, row) * model.gain(row)
-            z = model.h_a(y) * model.z_gain(row)
+            x = tensor_of_image(image)
+            y = model.g_a(x, gain_index) * model.gain(gain_index)
+            z = model.h_a(y) * model.z_gain(gain_index)
             result.append((index, *(a[0].permute(1, 2, 0).contiguous().numpy() for a in (y, z))))
     return result
 
@@ -241,17 +242,17 @@ def compare_code_lengths(model: nn.Module, prior: Prior, images: list[np.ndarray
     single_rate = isinstance(model, ConvAutoencoder)
     optimise = not single_rate and model.rounding is not None
     for index in (0,) if single_rate else (20, 80, 140, 200, 250):
-        row = torch.tensor([float(index)])
+        gain_index = torch.tensor([float(index)])
         exact = ideal = 0.0
         for image in images[:6]:
-            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
-            out = model(x, row, noisy=False)
+            x = tensor_of_image(image)
+            out = model(x, gain_index, noisy=False)
             ideal += float(out["y_bits"] + out["z_bits"])
             if isinstance(model, ConvAutoencoder):
                 y = z = model.g_a(x + 0.5) * model.log_gain.exp()
             else:
-                y = model.g_a(x, row) * model.gain(row)
-                z = model.h_a(y) * model.z_gain(row)
+                y = model.g_a(x, gain_index) * model.gain(gain_index)
+                z = model.h_a(y) * model.z_gain(gain_index)
             y, z = (a[0].permute(1, 2, 0).numpy() for a in (y, z))
             # less the 8-bit check, which is not the prior's doing
             exact += encode_latents(prior, index, y, z, optimise)[2].bits - 8

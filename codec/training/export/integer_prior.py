@@ -11,6 +11,7 @@ import torch
 
 from ...exact.hyper_latents import MEAN_MOST
 from ...search.slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
+from ..data.tensors import tensor_of_image
 from ..networks.latent_codec import GAIN_LEVELS, STEPS, LatentCodec
 from ..symbols.scales import magnitude
 from ..symbols.tables import (
@@ -116,7 +117,7 @@ def _observe(model: LatentCodec, images: list[np.ndarray]) -> dict[str, float]:
         step.features = features(k)
     with torch.no_grad():
         for i, image in enumerate(images):
-            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+            x = tensor_of_image(image)
             for index in np.linspace(0, GAIN_LEVELS - 1, 6) if i % 4 == 0 else (40.0, 215.0):
                 model(x, torch.tensor([float(index)]), noisy=False)
     for handle in handles:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.tensors import tensor_of_image
 from ..networks.latent_codec import LatentCodec
 
 SHOWS = 0.005  # levels (1/255); sums in another order differ by up to 0.0004
@@ -30,11 +31,12 @@ def visible_halo(model: LatentCodec, images: list[np.ndarray]) -> int:
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     decoded = []
     for image in (noise, *images):
-        x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+        x = tensor_of_image(image)
         for index in INDEXES:
-            row = torch.tensor([float(index)])
-            y = (model.g_a(x, row) * model.gain(row)).round() * model.inverse_gain(row)
-            decoded.append((row, y, model.g_s(y, row)))
+            gain_index = torch.tensor([float(index)])
+            steps = (model.g_a(x, gain_index) * model.gain(gain_index)).round()
+            y = steps * model.inverse_gain(gain_index)
+            decoded.append((gain_index, y, model.g_s(y, gain_index)))
     most = model.config.halo
     # a window of the whole image of noise would prove nothing
     for margin in range(1, min(most, SIDE // 16 // 2)):
@@ -43,14 +45,14 @@ def visible_halo(model: LatentCodec, images: list[np.ndarray]) -> int:
     return most
 
 
-def _same(model: LatentCodec, margin: int, row: Tensor, y: Tensor, whole: Tensor) -> bool:
+def _same(model: LatentCodec, margin: int, gain_index: Tensor, y: Tensor, whole: Tensor) -> bool:
     """Whether each quarter of an image comes out of a window with this margin as it does out of the
     whole."""
     h, w = y.shape[2:]
     for top, bottom in ((0, h // 2), (h // 2, h)):
         for left, right in ((0, w // 2), (w // 2, w)):
             above, before = max(0, top - margin), max(0, left - margin)
-            part = model.g_s(y[:, :, above : bottom + margin, before : right + margin], row)
+            part = model.g_s(y[:, :, above : bottom + margin, before : right + margin], gain_index)
             part = part[:, :, 16 * (top - above) :, 16 * (left - before) :]
             wanted = whole[:, :, 16 * top : 16 * bottom, 16 * left : 16 * right]
             difference = part[:, :, : wanted.shape[2], : wanted.shape[3]] - wanted

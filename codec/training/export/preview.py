@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ...models.transforms import PREVIEW_CELL
+from ..data.tensors import tensor_of_image
 from ..networks.latent_codec import LatentCodec
 
 INDEXES = (40, 120, 200)
@@ -27,11 +28,12 @@ def fit_preview(model: LatentCodec, images: list[np.ndarray]) -> dict[str, np.nd
     """
     inputs, targets = [], []
     for image in images:
-        x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
+        x = tensor_of_image(image)
         for index in INDEXES:
-            row = torch.tensor([float(index)])
-            y = (model.g_a(x, row) * model.gain(row)).round() * model.inverse_gain(row)
-            small = F.avg_pool2d(model.g_s(y, row), 16 // PREVIEW_CELL)
+            gain_index = torch.tensor([float(index)])
+            steps = (model.g_a(x, gain_index) * model.gain(gain_index)).round()
+            y = steps * model.inverse_gain(gain_index)
+            small = F.avg_pool2d(model.g_s(y, gain_index), 16 // PREVIEW_CELL)
             inputs.append(y[0].flatten(1).T)
             targets.append(F.pixel_unshuffle(small, PREVIEW_CELL)[0].flatten(1).T)
     a = torch.cat(inputs).double()

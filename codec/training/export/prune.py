@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -87,7 +88,8 @@ def prune_bundle(
     if tuning is not None:
         with tempfile.TemporaryDirectory() as temporary:
             place = run or Path(temporary)
-            pruned = train(folder, place, pruned.config, tuning, init=pruned, log=log)  # type: ignore[assignment]
+            tuned = train(folder, place, pruned.config, tuning, init=pruned, log=log)
+            pruned = cast(LatentCodec, tuned)
             state = load_checkpoint(place / "last.pt")
         change |= {"tuned_pixels": state["pixels"], "tuned_steps": state["step"]}
     return write_transforms(bundle, out, pruned, name, change)

@@ -23,6 +23,7 @@ from ...exact.prior import sha256_of
 from ...exact.program import LOW, read_synthesis
 from ...exact.synthesis import run, to_levels
 from ...settings import GAIN_LEVELS
+from ..data.tensors import tensor_of_image
 from ..networks.latent_codec import Block, Finish, LatentCodec
 from .fixed_point import SLOPE, Moments, Writer, fractions
 from .weights import point_at_integers
@@ -61,18 +62,18 @@ def latents_for(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(gain index, image, y_hat) of images: int32 (h, w, M), rounded to the nearest step."""
     for index in indexes:
-        row = torch.tensor([float(index)])
+        gain_index = torch.tensor([float(index)])
         for image in images:
-            x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255.0 - 0.5
-            y = (model.g_a(x, row) * model.gain(row)).round()
+            x = tensor_of_image(image)
+            y = (model.g_a(x, gain_index) * model.gain(gain_index)).round()
             y_hat = (y * (1 << MEAN_BITS))[0].permute(1, 2, 0).int().numpy()
             yield index, image, y_hat
 
 
 def _float_pixels(model: LatentCodec, y_hat: np.ndarray, index: int) -> torch.Tensor:
-    row = torch.tensor([float(index)])
+    gain_index = torch.tensor([float(index)])
     y = torch.from_numpy(y_hat).permute(2, 0, 1)[None].float() * 2.0**-MEAN_BITS
-    return model.g_s(y * model.inverse_gain(row), row)
+    return model.g_s(y * model.inverse_gain(gain_index), gain_index)
 
 
 @torch.no_grad()

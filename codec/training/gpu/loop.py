@@ -19,7 +19,7 @@ from ..checkpoints import load_checkpoint, save_checkpoint
 from ..config import TrainConfig
 from ..data.photographs import Photographs
 from ..export.integer_prior import MEAN_BITS
-from ..networks.latent_codec import LatentCodec, lambda_of_index, loss_weight
+from ..networks.latent_codec import LatentCodec, lagrangian, lambda_of_index, loss_weight
 from ..symbols.steering import Steering
 from ..symbols.tables import offsets_of_means
 from ..tasks import model_from_state
@@ -108,7 +108,7 @@ class _Steps:
         bpp = (out["y_bits"] + out["z_bits"]) / (x.shape[2] * x.shape[3])
         mse = (out["x_hat"] - x).square().mean((1, 2, 3))
         lam = lambda_of_index(index)
-        loss = (loss_weight(lam, self.s.balance) * (lam * 255.0**2 * mse + bpp)).mean()
+        loss = (loss_weight(lam, self.s.balance) * lagrangian(lam, mse, bpp)).mean()
         for p in self.optimiser.parameters:
             p.grad = None
         loss.backward()

@@ -80,6 +80,12 @@ def lambda_of_index(index: Tensor | float) -> Tensor | float:
     return LAMBDA_MIN * (LAMBDA_MAX / LAMBDA_MIN) ** (index / (GAIN_LEVELS - 1))
 
 
+def lagrangian(lam, distortion, bpp):
+    """What training minimises: lambda * 255^2 * D + bpp, D in pixels of range 1. Of floats or
+    tensors."""
+    return lam * 255.0**2 * distortion + bpp
+
+
 def loss_weight(lam: Tensor | float, balance: float) -> Tensor | float:
     """How much the loss at a lambda counts beside that at the geometric middle of the lambdas, see
     train.objective."""

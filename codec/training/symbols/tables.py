@@ -228,7 +228,8 @@ def _offsets(prior: Prior, errors: np.ndarray) -> np.ndarray:
     """Offsets of the trellis, int16 (2, scales - FIRST, OFFSET_SIZES)."""
     sums, counts = errors[:, :, FIRST:]
     before = prior.arrays["trellis.offsets"]
-    return offsets_of_means(prior.trellis, sums + before * counts, counts).astype(np.int16)  # type: ignore[arg-type]
+    assert prior.trellis is not None
+    return offsets_of_means(prior.trellis, sums + before * counts, counts).astype(np.int16)
 
 
 def offsets_of_means(trellis: Trellis, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
