@@ -6,8 +6,6 @@ the first use. Nor is DSSIM, of which no package was found.
 
 from __future__ import annotations
 
-import hashlib
-import runpy
 import shlex
 import subprocess
 import tempfile
@@ -21,6 +19,7 @@ import numpy as np
 from ..codec.pixels.quality import MAX_PSNR, psnr
 from ..codec.pixels.ssimulacra2 import ssimulacra2
 from ..formats import AeiError
+from .codecs.plugins import list_of_file
 from .measures.butteraugli import butteraugli
 
 YCBCR = np.array(
@@ -244,14 +243,8 @@ def _first_number(name: str, text: str) -> float:
 
 def plugin_measures(path: Path) -> list[Measure]:
     """The list `METRICS` of Measure that a Python file defines. Raises MetricError without one."""
-    try:
-        found = runpy.run_path(str(path)).get("METRICS")
-    except Exception as error:  # somebody else's code: say which file, whatever it raised
-        raise MetricError(f"{path}: {type(error).__name__}: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(m, Measure) for m in found):
-        raise MetricError(f"{path}: defines no list METRICS of aei.benchmarks.metrics.Measure")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return [Measure(m.name, m.metrics, _checked(m, path), m.identity or digest) for m in found]
+    found, digest = list_of_file(path, "METRICS", Measure, MetricError)
+    return [Measure(m.name, m.metrics, _checked(m, path), m.identity or digest[:16]) for m in found]
 
 
 def _checked(measure: Measure, path: Path):

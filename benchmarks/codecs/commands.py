@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .base import CodecError, PeerCodec
+from .plugins import list_of_file
 
 
 def command_codec(
@@ -85,13 +84,7 @@ def _program_version(template: str) -> str:
 
 def plugin_codecs(path: Path) -> list[PeerCodec]:
     """The list `CODECS` of PeerCodec that a Python file defines. Raises CodecError without one."""
-    try:
-        found = runpy.run_path(str(path)).get("CODECS")
-    except Exception as error:  # somebody else's code: say which file, whatever it raised
-        raise CodecError(f"{path}: {type(error).__name__}: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(c, PeerCodec) for c in found):
-        raise CodecError(f"{path}: defines no list CODECS of aei.benchmarks.codecs.PeerCodec")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    found, digest = list_of_file(path, "CODECS", PeerCodec, CodecError)
     for codec in found:
         codec.build = codec.build or digest
     return found

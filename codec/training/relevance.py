@@ -12,20 +12,20 @@ from .networks.cae import ConvAutoencoder
 
 
 def explain(
-    bundle: Bundle, y: np.ndarray, row: int, direction: np.ndarray, epsilon: float
+    bundle: Bundle, y: np.ndarray, gain_index: int, direction: np.ndarray, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The gradient by the latents of sum(direction * g_s(y)), and the relevance of the latents for
     that sum.
 
-    y: float32 (h, w, M), dequantised; row: gain index; direction: float32 (h', w', 3). Both results
-    are float32 (h, w, M). Relevance follows the epsilon rule of Bach et al. 2015, R_i = x_i sum_j
-    w_ij R_j / (z_j + epsilon sign z_j), at every convolution, epsilon in root mean squares of the
-    layer's z; elementwise functions pass it on unchanged, and where tensors are added each gets the
-    share that it gives. Biases and epsilon keep a part, so that the sum is less than
+    y: float32 (h, w, M), dequantised; gain_index: 0 to 255; direction: float32 (h', w', 3). Both
+    results are float32 (h, w, M). Relevance follows the epsilon rule of Bach et al. 2015, R_i = x_i
+    sum_j w_ij R_j / (z_j + epsilon sign z_j), at every convolution, epsilon in root mean squares of
+    the layer's z; elementwise functions pass it on unchanged, and where tensors are added each gets
+    the share that it gives. Biases and epsilon keep a part, so that the sum is less than
     sum(direction * g_s(y)).
     """
     model = restore_model(bundle).eval().requires_grad_(False)
-    index = torch.tensor([float(row)])
+    index = torch.tensor([float(gain_index)])
     wanted = torch.from_numpy(np.ascontiguousarray(direction.transpose(2, 0, 1)[None]))
 
     def gradient() -> Tensor:

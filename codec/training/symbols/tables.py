@@ -181,13 +181,13 @@ def fit_tables(prior: Prior, latents: Latents) -> Prior:
             [np.zeros(len(points)) for points, _ in s] for s in (shapes, of_z, of_context)
         )
         errors = np.zeros((2, 2, SCALE_LEVELS, OFFSET_SIZES))
-        for row, y, z in latents:
-            quantised = quantise(prior, row, y, to_hyper_symbols(z), prior.rounding_bits)
+        for gain_index, y, z in latents:
+            quantised = quantise(prior, gain_index, y, to_hyper_symbols(z), prior.rounding_bits)
             for step in quantised.steps:
                 _count(y_counts, step.values, step.tables)
             if prior.trellis is not None:
                 errors += _errors(prior, y, quantised)
-            for values, tables in coded(prior, row, quantised.z_hat):
+            for values, tables in coded(prior, gain_index, quantised.z_hat):
                 if context:
                     _count(context_counts, values, tables - context["tables"])
                 else:
