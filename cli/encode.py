@@ -102,6 +102,11 @@ log = logging.getLogger(__name__)
     is_flag=True,
     help="Take 16-bit, float, CMYK and Lab images too, as 8-bit RGB or grey.",
 )
+@click.option(
+    "--preview/--no-preview",
+    default=None,
+    help="Put a small picture into the file, for thumbnails.  [default: over 2 megapixels]",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
     sources: tuple[str, ...],
@@ -128,6 +133,7 @@ def command(
     model: str | None,
     strip: bool,
     convert: bool,
+    preview: bool | None,
     force: bool,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
@@ -197,6 +203,7 @@ def command(
         max_side=max_side,
         keep_smaller=keep_smaller,
         convert=convert,
+        preview=preview,
     )
     bundles = model, restore_bundle
     if is_many:

@@ -43,6 +43,8 @@ def naming(source: str) -> Iterator[None]:
         yield
     except AeiError as error:
         name = "stdin" if source == STREAM else source
+        if str(error).startswith(f"{name}: "):
+            raise
         raise type(error)(f"{name}: {error}", reason=error.reason) from None
 
 

@@ -17,6 +17,7 @@ from ..formats import (
     Limits,
     parse,
 )
+from ..formats.sections import PREVIEW
 from ..formats.tiles import Box
 from .forks import Lock
 from .models.bundle import Bundle, find_bundle, folder_of_tune
@@ -150,6 +151,7 @@ class Codec:
         restore: str | None = None,
         enhance: str | None = None,
         convert: bool = False,
+        preview: bool | None = None,
     ) -> bytes:
         """The .aei file of an image.
 
@@ -163,14 +165,25 @@ class Codec:
         default; see docs/guide/effort.md. restore: denoise, deblock, deblur, or auto, which
         measures; enhance: low-light, contrast, colour, haze or auto: done before coding, by a
         restoring bundle (see docs/guide/restoration.md); the file is an ordinary one. convert: take
-        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). Raises
+        16 bits, floats, CMYK, YCbCr and Lab too, as 8-bit RGB or grey (pixels/depth.py). preview:
+        put a small picture of 320 pixels into the file, for `thumbnail`; by default into files of
+        over two megapixels, where half a per cent of the bytes is enough for it. Raises
         UnsupportedError for images this version cannot hold, ModelError where no such restoring
         bundle is installed.
         """
         return self.encode_with(
             image,
             EncodeSettings(
-                quality, gain_index, metadata, tile_side, effort, tune, restore, enhance, convert
+                quality,
+                gain_index,
+                metadata,
+                tile_side,
+                effort,
+                tune,
+                restore,
+                enhance,
+                convert,
+                preview,
             ),
         )
 
@@ -196,11 +209,30 @@ class Codec:
 
         region: (left, top, width, height) in pixels; only the tiles it needs are read. scale: 1, 2,
         4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
-        from the latents by a linear map, without the network. limits: what the file may cost.
+        from the latents by a linear map, without the network, and without a region from the file's
+        preview, where that is large enough. limits: what the file may cost.
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or
         UnknownModelError.
         """
         return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
+
+    def thumbnail(
+        self,
+        data: bytes | memoryview | str | os.PathLike[str],
+        side: int = 256,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Image.Image:
+        """A small image of a file, its bytes or its path: neither of its sides is longer than
+        `side` pixels, or than the image's own.
+
+        It comes from the file's preview where that is large enough, and of a path only the start is
+        read then; else from the latents. Mode and `info` are those of `decode`; Exif's orientation
+        is not applied. Raises the errors of `decode`.
+        """
+        from . import preview
+
+        return preview.thumbnail(self, data, side, limits)
 
     def salvage(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
@@ -229,6 +261,12 @@ class Codec:
         from . import decoder
 
         model = self.model_of_file(contents.header)
+        if PREVIEW in contents.sections and region is None and lost is None:
+            from . import preview
+
+            image = preview.scaled(self, contents, scale, limits)
+            if image is not None:
+                return image
         return decoder.decode(model, contents, region, scale, limits, lost)
 
     def latents(
@@ -277,6 +315,7 @@ def encode(
     restore: str | None = None,
     enhance: str | None = None,
     convert: bool = False,
+    preview: bool | None = None,
 ) -> bytes:
     """The .aei file of an image, with the model that ships with the package; see Codec.encode."""
     return default_codec().encode(
@@ -288,6 +327,7 @@ def encode(
         restore=restore,
         enhance=enhance,
         convert=convert,
+        preview=preview,
     )
 
 

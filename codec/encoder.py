@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..formats import Header, UnsupportedError, pack
 from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
-from ..formats.sections import ALPHA, FILTER
+from ..formats.sections import ALPHA, FILTER, PREVIEW
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, Box, tile_boxes
+from . import preview
 from .exact.payload import write
 from .exact.quantise import Quantised
 from .exact.steps import grid_of
@@ -34,13 +35,56 @@ def encode(
     settings ask for restoring."""
     choices = choose(model.bundle, settings)
     picture = prepare(image, settings, restorers)
-    file = _File(model, picture, choices, settings.tile_side)
+    file = _coded(model, picture, choices, settings.tile_side)
+    if preview.is_wanted(settings, picture.size):
+        small = _preview(model, picture, choices, None if settings.preview else file.tile_bytes)
+        if small is not None:
+            file.sections[PREVIEW] = small
+    return file.packed()
+
+
+def _coded(
+    model: Model,
+    picture: Picture,
+    choices: Choices,
+    tile_side: int | None,
+    filtered: bool = True,
+) -> _File:
+    """A file with all tiles in it. filtered: with a post-filter, if that is worth its bytes."""
+    file = _File(model, picture, choices, tile_side)
+    file.filtered = file.filtered and filtered
     for i, box in enumerate(file.boxes):
         tile = file.read(box)
         quantised = quantise_tile(model, tile, choices)
         file.add(tile, quantised)
         file.fit_filter(i, tile, quantised)
-    return file.packed()
+    file.settle_filter()
+    return file
+
+
+def _preview(
+    model: Model, picture: Picture, choices: Choices, tile_bytes: int | None
+) -> bytes | None:
+    """The preview of a picture whose tiles take so many bytes (None: it may take any number); None
+    where there cannot be one that is worth having."""
+    if "size" in model.prior.program:
+        return None  # a model of one size alone
+    best, least = (model.bundle.gain_index_of_quality(q) for q in (preview.BEST, preview.LEAST))
+    most = None if tile_bytes is None else tile_bytes * preview.SHARE
+    tune = model.bundle.tune if choices.tune == "ms-ssim" else choices.tune
+
+    for side in preview.SIDES:
+        small = preview.small_picture(picture, side)
+
+        def encode(gain_index: int, small: Picture = small) -> bytes:
+            bits_per_error = model.bundle.bits_per_error(gain_index)
+            own = Choices(gain_index, min(1, choices.effort), tune, bits_per_error)
+            return _coded(model, small, own, 0, filtered=False).packed()
+
+        data = preview.fitting(encode, best, least, most)
+        if data is not None:
+            return data
+    return None
 
 
 def choose(bundle: Bundle, settings: EncodeSettings) -> Choices:
@@ -139,13 +183,21 @@ class _File:
         if self.filtered and i % self.every == 0:
             self.fit.add(*decoded_tile(self.model, tile, quantised, self.choices.gain_index))
 
-    def packed(self) -> bytes:
-        """The whole file."""
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of the tiles so far."""
+        return sum(len(content) for content, _ in self.tiles)
+
+    def settle_filter(self) -> None:
+        """Write down what the post-filter has learnt, where it is worth its bytes."""
         bits_per_error = self.choices.bits_per_error
         if self.filtered and bits_per_error is not None:
             planes = self.fit.best(bits_per_error, self.pixels)
             if planes is not None:
                 self.sections[FILTER] = post_filter.pack(planes)
+
+    def packed(self) -> bytes:
+        """The whole file."""
         width, height = self.picture.size
         header = Header(
             width=width,

@@ -9,14 +9,15 @@
 (40, 30)
 
 Options of `save`: `quality` (1 to 100, default 75), or one of `target_size` (bytes), `target_bpp`,
-`target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore` and
-`enhance` as in Codec.encode; `convert` too, for modes such as I;16, F and CMYK; `icc_profile`,
-`exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of the image's own, None or nothing
-to leave one out; `metadata=False` for none. Of an animation the current frame is saved. What
-`getexif()` gives is written where it was edited. `info` of an opened file: `gain_index` (0 to 255,
-the quality), and `icc_profile`, `exif` and `xmp` where the file has them. `draft` and `thumbnail`
-decode at a half, a quarter or an eighth of the size. `verify` looks at every checksum. imageio
-reads and writes .aei files through this plugin too, once it is imported.
+`target_psnr` (dB), `target_ssim` and `target_ssimulacra2`; `effort`, `tune`, `restore`,
+`enhance` and `preview` as in Codec.encode; `convert` too, for modes such as I;16, F and CMYK;
+`icc_profile`, `exif` (bytes or Image.Exif) and `xmp` (bytes or str) in place of the image's own,
+None or nothing to leave one out; `metadata=False` for none. Of an animation the current frame is
+saved. What `getexif()` gives is written where it was edited. `info` of an opened file: `gain_index`
+(0 to 255, the quality), and `icc_profile`, `exif` and `xmp` where the file has them. `draft` and
+`thumbnail` take the file's preview where it is large enough, or decode at a half, a quarter or an
+eighth of the size. `verify` looks at every checksum. imageio reads and writes .aei files through
+this plugin too, once it is imported.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from ..formats import DEFAULT_LIMITS, AeiError, parse, parse_header
+from ..formats import DEFAULT_LIMITS, AeiError, Contents, parse, parse_header
 from ..formats.container import HEAD_BYTES, SIGNATURE
 from ..formats.sections import METADATA
 from . import api
 from .pixels.depth import converted
 from .pixels.metadata import EXIF_PREFIX, as_bytes, exif_of, info_of, whole_xmp
 from .pixels.side_channels import read_metadata
+from .preview import contents_of, image_of
 from .settings import EncodeSettings
 from .targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target, reach
 
@@ -55,12 +57,16 @@ class AeiImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = header.mode
         self._scale = 1
+        self._preview: Contents | None = None  # the file's, and whether it is to be shown
+        self._small = False
+        self._thumbnail: tuple[float, float] | None = None  # asked for at the moment
         self.info["gain_index"] = header.gain_index
         # kept, so that `load` decodes this file and not one that takes its place
         self._data = data + self.fp.read()
         with contextlib.suppress(AeiError):  # of a damaged file: load() says it
             contents = parse(self._data)
             self.info.update(info_of(read_metadata(contents.sections, DEFAULT_LIMITS)))
+            self._preview = contents_of(header, contents.sections)
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
 
     def verify(self) -> None:
@@ -76,21 +82,44 @@ class AeiImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Decode at 1/2, 1/4 or 1/8, the smallest that is no smaller than `size`; modes are left
-        alone."""
-        if not self.tile or self._scale != 1 or not size:
+        """Decode the file's preview, or at 1/2, 1/4 or 1/8, the smallest that is no smaller than
+        `size`; modes are left alone."""
+        if not self.tile or self._scale != 1 or self._small or not size:
             return None
         width, height = self._size
+        if self._preview is not None:
+            small = self._preview.header
+            least = self._thumbnail or size
+            if min(least[0] / width, least[1] / height) * width <= small.width and (
+                self._thumbnail or (size[0] <= small.width and size[1] <= small.height)
+            ):
+                self._small = True
+                self._size = small.width, small.height
+                self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
+                return self.mode, (0, 0, *self._size)
         ratio = min(width // max(1, size[0]), height // max(1, size[1]))
         self._scale = next(s for s in (8, 4, 2, 1) if s <= max(1, ratio))
         self._size = -(-width // self._scale), -(-height // self._scale)
         self.tile = [ImageFile._Tile("aei", (0, 0, *self._size), 0, None)]
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
+    def thumbnail(
+        self,
+        size: tuple[float, float],
+        resample: Image.Resampling = Image.Resampling.BICUBIC,
+        reducing_gap: float | None = 2.0,
+    ) -> None:
+        """As Pillow's, from the file's preview where that is no smaller than the thumbnail."""
+        self._thumbnail = size
+        try:
+            super().thumbnail(size, resample, reducing_gap)
+        finally:
+            self._thumbnail = None
+
     def load(self) -> Any:
         if self.tile:
             try:
-                decoded = api.decode(self._data, scale=self._scale)
+                decoded = self._decoded()
             except AeiError as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
@@ -101,6 +130,16 @@ class AeiImageFile(ImageFile.ImageFile):
                 self.fp.close()
             self.fp = None
         return super().load()
+
+    def _decoded(self) -> Image.Image:
+        """The picture, or its preview, at the size that was settled."""
+        if not self._small:
+            return api.decode(self._data, scale=self._scale)
+        codec = api.default_codec()
+        image = image_of(codec, self._preview, DEFAULT_LIMITS)
+        if image is None:  # a broken one
+            image = codec.decode(self._data, scale=8).resize(self._size)
+        return image
 
     def load_seek(self, pos: int) -> None:
         """Tells ImageFile.Parser that this is no format to be decoded as it arrives."""
@@ -127,7 +166,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         quality = options.get("quality")
         if len(targets) + (quality is not None) > 1:
             raise ValueError("quality and the targets exclude each other: give one")
-        names = ("quality", "metadata", "effort", "tune", "restore", "enhance")
+        names = ("quality", "metadata", "effort", "tune", "restore", "enhance", "preview")
         settings = EncodeSettings(**{n: options[n] for n in names if n in options})
         codec = api.default_codec()
         if targets:

@@ -16,6 +16,23 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
 
     Raises AeiError for anything else or more, and OSError.
     """
+    data = _read(source, most)
+    if most is not None and len(data) > most:
+        raise AeiError(f"larger than {most} bytes")
+    return data
+
+
+def read_start(source: str | os.PathLike, most: int) -> bytes:
+    """The first bytes of a regular file, `most` of them or a few more. Raises AeiError for what is
+    none, with the file's name, and OSError."""
+    try:
+        return _read(source, most)
+    except AeiError as error:
+        raise AeiError(f"{os.fspath(source)}: {error}", reason=error.reason) from None
+
+
+def _read(source: str | os.PathLike, most: int | None) -> bytes:
+    """One byte over `most`, where there is one. Raises AeiError, OSError."""
     try:
         # opened without waiting for a pipe's other end; what was opened is what is looked at
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY)
@@ -29,14 +46,11 @@ def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
             raise AeiError("not a regular file", reason="pipe")
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             if most is None:
-                data = file.readall()
-            else:  # no more memory than the file takes; those of /proc say 0
-                data = file.read(min(most, found.st_size or most) + 1)
+                return file.readall()
+            # no more memory than the file takes; those of /proc say 0
+            return file.read(min(most, found.st_size or most) + 1)
     finally:
         os.close(descriptor)
-    if most is not None and len(data) > most:
-        raise AeiError(f"larger than {most} bytes")
-    return data
 
 
 def as_data(data: Any) -> bytes | memoryview:

@@ -30,7 +30,8 @@ class EncodeSettings:
     instead. tile_side: side of tiles in pixels; None: 1024 for images over 2048 pixels on a side,
     else none. effort: 0..9; tune: one of TUNES; None each for the default. restore, enhance: what
     is done before coding. convert: take images of more than 8 bits, and of inks, as 8-bit RGB or
-    grey. Nothing is checked here: the encoder knows what its model can do.
+    grey. preview: put a small picture into the file (codec/preview.py); None: into those of over
+    two megapixels, where it fits. Nothing is checked here: the encoder knows what its model can do.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -42,6 +43,7 @@ class EncodeSettings:
     restore: str | None = None
     enhance: str | None = None
     convert: bool = False
+    preview: bool | None = None
 
     @property
     def restores(self) -> bool:

@@ -37,6 +37,7 @@ def encode_many(
     restore: str | None = None,
     enhance: str | None = None,
     convert: bool = False,
+    preview: bool | None = None,
     jobs: int | None = None,
     model: str | Path | None = None,
     restore_bundle: str | Path | None = None,
@@ -44,9 +45,9 @@ def encode_many(
     """The .aei files of images, in order, `jobs` at a time (by default one per CPU).
 
     images: whatever Codec.encode takes, read no faster than the results are. target: a size or
-    quality to meet instead of `quality`. metadata, effort, tune, restore, enhance, convert, model,
-    restore_bundle: see Codec. An image that cannot be encoded raises when its turn comes, and ends
-    the iteration.
+    quality to meet instead of `quality`. metadata, effort, tune, restore, enhance, convert,
+    preview, model, restore_bundle: see Codec. An image that cannot be encoded raises when its turn
+    comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
     codec = load_codec(model, max(1, available_cpus() // jobs), restore_bundle, tune)
@@ -59,6 +60,7 @@ def encode_many(
         restore=restore,
         enhance=enhance,
         convert=convert,
+        preview=preview,
     )
 
     def one(image: Image.Image | NDArray[Any]) -> bytes:

@@ -111,16 +111,17 @@ def encode_to_target(
     restore: str | None = None,
     enhance: str | None = None,
     convert: bool = False,
+    preview: bool | None = None,
 ) -> Reached:
     """The .aei file of an image that meets a target: SIZE and BPP within 2 % and never above, where
     one of the 256 gain indexes gives that, else the next below; PSNR and SSIM within 0.1 dB and
     never below, else the next above; SSIMULACRA2 within 0.5 to either side, else the nearest above
     that was met with.
 
-    image, metadata, effort, tune, restore, enhance, convert: see Codec.encode; restored and
-    converted once, the target then being met for that image. Raises UnsupportedError where even the
-    smallest file is too large, or the best not good enough, or for a score of an image with a side
-    below 8 pixels; a size that the best file does not fill is no error.
+    image, metadata, effort, tune, restore, enhance, convert, preview: see Codec.encode;
+    restored and converted once, the target then being met for that image. Raises UnsupportedError
+    where even the smallest file is too large, or the best not good enough, or for a score of an
+    image with a side below 8 pixels; a size that the best file does not fill is no error.
     """
     settings = EncodeSettings(
         metadata=metadata,
@@ -129,6 +130,7 @@ def encode_to_target(
         restore=restore,
         enhance=enhance,
         convert=convert,
+        preview=preview,
     )
     return reach(codec, image, target, settings)
 

@@ -179,6 +179,16 @@ def parse_header(data: bytes | memoryview) -> tuple[Header, int]:
     return header, offset
 
 
+def parse_start(data: bytes | memoryview) -> tuple[Header, dict[int, bytes]]:
+    """Header and sections, from as much of the start of a file as holds them; checksums are not
+    looked at.
+
+    Raises as `parse_header` does, and DamagedFileError where the data end before the sections.
+    """
+    header, offset = parse_header(data)
+    return header, _sections(memoryview(data).cast("B"), offset)[0]
+
+
 def parse(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Contents:
     """A whole file, checked in the order signature, version, CRC, dimensions, limits, sections,
     tiles; of a tiled file, whose CRC lies behind the table of tiles, dimensions and limits come

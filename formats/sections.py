@@ -1,4 +1,4 @@
-"""Optional typed sections of a file: metadata, the alpha plane and the post-filter
+"""Optional typed sections of a file: metadata, the alpha plane, the post-filter and the preview
 (docs/format/specification.md, section 1).
 
 A section list is: type byte, length as LEB128, content; ended by a zero byte. Types up to 127 may
@@ -14,8 +14,9 @@ from .varint import read_varint, varint
 
 END, ICC, EXIF, XMP, ALPHA = range(5)
 FILTER = 6  # 5 was a filter in floats, which is skipped
+PREVIEW = 7
 METADATA = {"icc_profile": ICC, "exif": EXIF, "xmp": XMP}
-NAMES = METADATA | {"alpha": ALPHA, "filter": FILTER}
+NAMES = METADATA | {"alpha": ALPHA, "filter": FILTER, "preview": PREVIEW}
 KNOWN = frozenset(NAMES.values())
 CRITICAL = 128
 MAX_LENGTH_BYTES = 4

@@ -29,7 +29,8 @@ SEARCH = {*GROUND, "codec.exact", "codec.models", "codec.pixels"}
 RESTORE = {*GROUND, "codec.pixels", "codec.models"}
 WINDOWS = MODELS | {"codec.models"}
 DECODER = WINDOWS | {"codec.windows"}
-ENCODER = SEARCH | RESTORE | {"codec.search", "codec.restore"}
+PREVIEW = {*GROUND, "codec.pixels"}
+ENCODER = SEARCH | RESTORE | {"codec.search", "codec.restore", "codec.preview"}
 API = ENCODER | DECODER | {"codec.encoder", "codec.decoder"}
 FILES = API | {"codec.api", "codec.targets", "codec.pillow"}
 ALLOWED = {
@@ -44,6 +45,7 @@ ALLOWED = {
     "codec.search": SEARCH,
     "codec.restore": RESTORE,
     "codec.windows": WINDOWS,
+    "codec.preview": PREVIEW,
     "codec.encoder": ENCODER,
     "codec.decoder": DECODER,
     "codec.api": API,

@@ -13,15 +13,16 @@ import functools
 import importlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...formats import AeiError, DamagedFileError, UnsupportedError, parse_header
+from ...formats import AeiError, DamagedFileError, UnsupportedError
 from ...formats.container import SIGNATURE, check_size
-from ..api import Codec
+from ..api import Codec, default_codec
 from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
@@ -292,21 +293,15 @@ def decode_file(
     return Converted(image_file(image, format_), *image.size)
 
 
-def thumbnail(data: bytes, size: int) -> bytes:
-    """A PNG of an .aei file, upright and at most `size` pixels a side; without metadata.
+def thumbnail(
+    data: bytes | memoryview | str | os.PathLike[str], size: int, codec: Codec | None = None
+) -> bytes:
+    """A PNG of an .aei file, its bytes or its path, upright and at most `size` pixels a side;
+    without metadata, in the colours of its profile.
 
-    Raises NotAnAeiFileError or DamagedFileError.
+    Raises the errors of Codec.thumbnail.
     """
-    from PIL import Image
-
-    parse_header(data)  # the error that names the fault, where Pillow would only say "not an image"
-    from .. import pillow  # noqa: F401  registers .aei
-
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    except OSError as error:
-        raise DamagedFileError(str(error)) from None
-    image = upright(image)
-    image.info.clear()
+    image = upright((codec or default_codec()).thumbnail(data, size))
+    profile = image.info.get("icc_profile")
+    image.info = {} if profile is None else {"icc_profile": profile}
     return image_file(image, "PNG")

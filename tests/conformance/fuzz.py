@@ -322,7 +322,11 @@ def change_sections(rng: random.Random, parts: Parts) -> None:
         )
     )
     place = rng.randrange(len(parts.sections) + 1)
-    kind = rng.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 100, 127, 128, 255))
+    kind = rng.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 7, 7, 100, 127, 128, 255))
+    if kind == 7:  # any file, itself, a preview in a preview, or damage
+        content = rng.choice(
+            (rng.choice(corpus()), parts.build(), content, mangled(rng, parts.build()))
+        )
     parts.sections = [*parts.sections[:place], (kind, content), *parts.sections[place:]]
     if rng.random() < 0.6:
         parts.sections = sorted(dict(parts.sections).items())
@@ -394,11 +398,23 @@ def run_input(data: bytes, rng: random.Random) -> str:
             codec.salvage(data, limits=limits)
     elif extra < 15:
         through_pillow(data)
+    elif extra in (20, 21) or b"\x07" in data[12:40]:  # perhaps with a preview
+        small(codec, data, limits, rng.choice((16, 160, 320)))
     elif extra < (18 if image is not None else 16) and len(data) < 3000:
         agree(codec, data)
     elif extra == 19 and rng.random() < 0.2:
         info(data)
     return outcome
+
+
+def small(codec, data: bytes, limits, side: int) -> None:
+    """A thumbnail, which is no larger than asked for."""
+    from aei.codec import AeiError
+
+    with contextlib.suppress(AeiError):
+        image = codec.thumbnail(data, side, limits=limits)
+        if max(image.size) > side:
+            raise Failure("a thumbnail larger than asked for")
 
 
 def through_pillow(data: bytes) -> None:

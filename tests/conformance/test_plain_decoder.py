@@ -49,6 +49,15 @@ def test_it_agrees_on_golden_files(name):
             assert np.asarray(image.getchannel("A")).tolist() == alpha
 
 
+def test_it_reads_previews_as_files_of_their_own():
+    name = "preview-grey-330x40"
+    bundle, codec = FACTS[name]["bundle"], codec_of(FACTS[name]["bundle"])
+    small = plain.File(read(name)).sections[7]
+    file, tiles = plain.decode(bundle_of(bundle), small)
+    assert (file.width, file.height, file.sections) == (320, 39, {})
+    assert plain.pixels_sha256(bundle_of(bundle), file, tiles) == codec.pixels_sha256(small)
+
+
 # -- what must be rejected ------------------------------------------------------------------------
 
 

@@ -110,6 +110,10 @@ FILES = {
         "finish", photo(170, 100, "L"), {"gain_index": 0, "tile_side": 64}),
     "finish-rgb-alpha-70x90-tiles": (
         "finish", with_alpha(photo(70, 90), (0, 0, 64, 64)), {"gain_index": 150, "tile_side": 64}),
+    "preview-grey-330x40": ("context", photo(330, 40, "L"), {"gain_index": 200, "preview": True}),
+    "preview-rgb-alpha-48x340-tiles": (
+        "finish", with_alpha(photo(48, 340), (0, 0, 48, 64)),
+        {"gain_index": 150, "tile_side": 64, "preview": True}),
     "factorized-rgb": ("factorized", photo(32, 32), {}),
     "factorized-grey-alpha": ("factorized", with_alpha(photo(32, 32, "L"), (4, 4, 9, 9)), {}),
 }  # fmt: skip

@@ -137,7 +137,9 @@ def files(models) -> dict[str, bytes]:
 
     codec, tiny = Codec(threads=1), golden_files.codec_of("finish")
     photo = tiny.encode(picture(150, 210), 60)
-    out = {"photo": photo, "damaged": photo[:-9], "grey": tiny.encode(picture(40, 50)[..., 0], 60)}
+    large = golden_files.read("preview-rgb-alpha-48x340-tiles")
+    out = {"start": large[: parse(large).entries[0].start + 40]}
+    out |= {"photo": photo, "damaged": photo[:-9], "grey": tiny.encode(picture(40, 50)[..., 0], 60)}
     changed = bytearray(golden_files.read("rgb-17x3"))
     changed[5:9] = b"\1\2\3\4"  # a model that nobody has
     out["unknown"] = bytes(changed[:-4]) + zlib.crc32(changed[:-4]).to_bytes(4, "little")
@@ -183,6 +185,10 @@ def test_the_element_shows_a_file_as_it_is(seen):
 
 def test_the_preview_comes_before_bands(seen):
     assert seen["previews"] == ["start 210", "preview 27", "band", "done"]
+
+
+def test_a_preview_in_the_file_is_shown_before_the_rest_is_there(seen):
+    assert seen["early"] == {"size": [48, 340], "preview": [45, 320], "seen": True}
 
 
 def test_sizes_follow_attributes_and_what_is_around(seen):

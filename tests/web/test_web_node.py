@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import pytest
 from aei.codec import AeiError, Codec, Limits
 from aei.codec.models.bundle import Bundle, default_bundle, read_arrays
 from aei.codec.training.export import web
+from aei.formats import parse
+from aei.formats.sections import PREVIEW
 from PIL import Image
 from web_fixtures import models, node, photographs, verdicts
 
@@ -82,7 +85,9 @@ def _parts() -> list[dict]:
                 left, top = left // 8 * 8, top // 8 * 8
                 box = [left, top, width - left, height - top]
             case = {"name": name, "scale": int(rng.choice([1, 2, 4, 8]))}
-            cases.append(case | {"region": None if rng.random() < 0.2 else box})
+            # a small whole may come from a preview, reduced as each likes
+            whole = rng.random() < 0.2 and not name.startswith("preview")
+            cases.append(case | {"region": None if whole else box})
     return cases
 
 
@@ -97,6 +102,36 @@ def test_regions_and_scales_are_those_of_python(verdicts):
         data, region = golden_files.read(case["name"]), case["region"]
         image = codec.decode(data, region=region, scale=case["scale"])
         assert shown(verdict) == pixels_of(image), case
+
+
+def test_previews_are_shown_first(node, models, tmp_path):
+    """Exactly the file in the file; a bad one is none, and nothing else."""
+    name = "preview-rgb-alpha-48x340-tiles"
+    data, codec = golden_files.read(name), golden_files.codec_of(EXACT[name]["bundle"])
+    contents = parse(data)
+    small = codec.decode(contents.sections[PREVIEW])
+    expected = {"width": small.width, "height": small.height, "pixels": pixels_of(small)["pixels"]}
+    damaged = bytearray(data)
+    at = data.index(contents.sections[PREVIEW]) + 40
+    damaged[at] ^= 1
+    end = contents.entries[0].start
+    damaged[end - 4 : end] = zlib.crc32(damaged[: end - 4]).to_bytes(4, "little")
+
+    def told(file: bytes) -> dict:
+        path = tmp_path / "a.aei"
+        path.write_bytes(file)
+        command = [node, str(WEB / "test" / "preview.mjs"), str(models), str(path)]
+        made = subprocess.run(command, capture_output=True, timeout=100, check=True)
+        return json.loads(made.stdout)
+
+    found = told(data)
+    assert found["early"] == expected
+    assert found["previews"] == [expected]
+    assert found["header"]["width"] == 48
+    assert found["short"] == {"error": "DamagedFileError"}
+    found = told(bytes(damaged))
+    assert (found["early"], found["previews"], "error" in found) == (None, [], False)
+    assert told(golden_files.read("finish-rgb-150x120"))["early"] is None
 
 
 def test_wide_pictures_come_in_strips(verdicts):

@@ -1,7 +1,7 @@
 /** The faces of the decoder, whoever does its work. */
 import { HEAD_BYTES, parseHeader } from "./container.js";
 import { UnsupportedError, aborted } from "./errors.js";
-import { decodeFile } from "./job.js";
+import { decodeFile, decodePreview } from "./job.js";
 import { limitsOf } from "./limits.js";
 import { NAMES, knownProfile, orientationOf } from "./profiles.js";
 
@@ -84,6 +84,26 @@ const publicHeader = ({ width, height, gainIndex, model, grey, alpha, tiled }) =
 /** What a decoded file tells beside its pixels. */
 function described({ width, height, data, metadata, header }) {
   return { width, height, data, ...toldBy(metadata), header: publicHeader(header) };
+}
+
+/** decodePreview(): see index.d.ts. runner: gives the one that works. */
+export function makePreview(runner) {
+  return async function preview(input, options = {}) {
+    const own = runner(),
+      all = { ...options, limits: limitsOf(options.limits) };
+    const {
+      header,
+      metadata,
+      preview: bytes,
+    } = await own.start({
+      data: await bytesOf(input),
+      limits: all.limits,
+    });
+    if (!bytes) return null;
+    await own.model(header.model, options);
+    const shown = await decodePreview(own, bytes, all);
+    return shown && described({ ...shown, metadata, header });
+  };
 }
 
 /** decode(): see index.d.ts. runner: gives the one that works. */

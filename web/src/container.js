@@ -2,7 +2,7 @@
 import { DamagedFileError, NotAnAeiFileError, UnsupportedError } from "./errors.js";
 import { checkPixels } from "./limits.js";
 
-export const SECTION = { ICC: 1, EXIF: 2, XMP: 3, ALPHA: 4, FILTER: 6 };
+export const SECTION = { ICC: 1, EXIF: 2, XMP: 3, ALPHA: 4, FILTER: 6, PREVIEW: 7 };
 const KNOWN = new Set(Object.values(SECTION));
 const SIGNATURE = [0xae, 0x61, 0x65, 0x69];
 const GREY = 1,
@@ -14,6 +14,9 @@ const FIXED = 10; // bytes before the dimensions
 const CRC_BYTES = 4;
 const MAX_PLAIN_SIDE = 2048;
 const UNIT = 64;
+// Of a preview; a file that says more has none.
+const MOST_SIDE = 512,
+  MOST_PREVIEW = 2 ** 18;
 /** Enough bytes for `parseHeader`. */
 export const HEAD_BYTES = FIXED + 6;
 
@@ -209,6 +212,31 @@ export function parse(data, limits, crc32) {
   if (sections.has(SECTION.ALPHA) && !header.alpha)
     throw new DamagedFileError("the file has an alpha section but no alpha channel");
   return { header, data, boxes, entries, side, sections };
+}
+
+/** Header and sections, from as much of the start of a file as holds them. */
+export function parseStart(data) {
+  const header = parseHeader(data);
+  const sections = header.flags & SECTIONS ? readSections(data, header.offset)[0] : new Map();
+  return { header, sections };
+}
+
+/** The preview of a file with this header, taken apart, or null: it has to be sound. */
+export function parsePreview(data, { model, grey, alpha, width, height }, limits, crc32) {
+  if (data.length > MOST_PREVIEW) return null;
+  const small = parse(data, { ...limits, pixels: MOST_SIDE ** 2 }, crc32),
+    own = small.header;
+  const sound =
+    own.model === model &&
+    own.grey === grey &&
+    own.alpha === alpha &&
+    !small.side &&
+    [...small.sections.keys()].every((kind) => kind === SECTION.ALPHA) &&
+    own.width <= width &&
+    own.height <= height &&
+    Math.max(own.width, own.height) <= MOST_SIDE &&
+    Math.abs(own.width * height - own.height * width) <= Math.max(width, height);
+  return sound ? small : null;
 }
 
 /** Tile i: { payload, alpha }, the latter its alpha plane's stream or null. */

@@ -1,10 +1,11 @@
 /**
  * <aei-image src alt width height loading>: an image of an .aei file, as <img> would show it.
  *
- * Its size is known from the first bytes; a preview comes first, then bands. What stands inside it,
+ * Its size is known from the first bytes; a preview comes first, while the rest of the file is on
+ * its way if the file has one in it, then bands. What stands inside it,
  * `slot="error"` or without a slot, is shown where the file cannot be.
  */
-import { HEAD_BYTES, decode, encodePng, readHeader } from "./index.js";
+import { HEAD_BYTES, decode, decodePreview, encodePng, readHeader } from "./index.js";
 
 const Base = globalThis.HTMLElement ?? class {};
 const SHEET = `
@@ -13,6 +14,7 @@ const SHEET = `
 canvas { display: block; width: 100%; height: auto }
 slot { line-height: normal }
 `;
+const MOST_START = 2 ** 18; // bytes among which a preview is looked for
 let sheet;
 
 /** An upside-down canvas: how what is drawn on it comes out the right way up. */
@@ -29,6 +31,114 @@ function turn(context, orientation, width, height) {
     [0, -1, 1, 0, 0, width],
   ];
   context.setTransform(...matrices[orientation]);
+}
+
+/** What is drawn of one file, on a canvas of its own. */
+class View {
+  #canvas;
+  #signal;
+  #told = null;
+  #context;
+  #plain = true;
+  #turned = false;
+  #drawn = Promise.resolve();
+  #previewed = false;
+
+  constructor(canvas, signal) {
+    this.#canvas = canvas;
+    this.#signal = signal;
+  }
+
+  size(width, height) {
+    if (this.#canvas.width !== width) this.#canvas.width = width;
+    if (this.#canvas.height !== height) this.#canvas.height = height;
+  }
+
+  /** Show the preview of a file whose first bytes are there; whether that is settled by now. */
+  async early(start) {
+    try {
+      const found = await decodePreview(start, { signal: this.#signal });
+      if (!found || this.#signal.aborted) return true;
+      const { width, height } = found.header;
+      this.#begin({ ...found, width, height });
+      if (this.#plain) this.#drawn = this.#stretch(found);
+      this.#previewed = true;
+    } catch (error) {
+      return error.name !== "DamagedFileError"; // else: more bytes are needed, perhaps
+    }
+    return true;
+  }
+
+  /** Decode and show a whole file: what `decode` gives. */
+  async show(input) {
+    const image = await decode(input, {
+      signal: this.#signal,
+      onStart: (header) => this.#begin(header),
+      onPreview: this.#previewed
+        ? undefined
+        : (small) => {
+            if (this.#plain) this.#drawn = this.#stretch(small);
+          },
+      onBand: ({ data, columns, rows, left, top }) => {
+        if (this.#plain && !this.#turned)
+          this.#drawn = this.#drawn.then(() =>
+            this.#context.putImageData(this.#pixels(data, columns, rows), left, top),
+          );
+      },
+    });
+    await this.#drawn;
+    if (this.#signal.aborted) return null;
+    const context = this.#context;
+    if (!this.#plain) {
+      const bitmap = await createImageBitmap(await encodePng({ ...image, exif: null }));
+      context.clearRect(0, 0, image.width, image.height);
+      context.drawImage(bitmap, 0, 0);
+      bitmap.close();
+    } else if (this.#turned) {
+      context.clearRect(0, 0, image.width, image.height);
+      await this.#draw(image, image.width, image.height);
+    }
+    return image;
+  }
+
+  #begin(told) {
+    if (this.#told) return;
+    this.#told = told;
+    const { orientation = 1, icc, colours, width, height } = told;
+    const wide =
+      colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
+    this.#turned = orientation > 1;
+    this.size(...(orientation > 4 ? [height, width] : [width, height]));
+    this.#context = this.#canvas.getContext("2d", wide ? { colorSpace: "display-p3" } : undefined);
+    turn(this.#context, orientation, width, height);
+    // what this canvas has no space for goes through an image that says its profile
+    this.#plain =
+      !icc ||
+      ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
+      (colours === "Display P3" && colourSpace(this.#context)?.colorSpace === "display-p3");
+  }
+
+  #pixels(data, width, height) {
+    const bytes = new Uint8ClampedArray(data.buffer, data.byteOffset, data.length);
+    return new ImageData(bytes, width, height, colourSpace(this.#context));
+  }
+
+  /** A small picture over the whole; an eighth of the sides may stand over the last pixels. */
+  #stretch(small) {
+    const { width, height } = this.#told,
+      eighth = small.width === Math.ceil(width / 8) && small.height === Math.ceil(height / 8);
+    return eighth
+      ? this.#draw(small, 8 * small.width, 8 * small.height)
+      : this.#draw(small, width, height);
+  }
+
+  async #draw({ data, width, height }, columns, rows) {
+    const bitmap = await createImageBitmap(this.#pixels(data, width, height), {
+      premultiplyAlpha: "default",
+    });
+    if (!this.#signal.aborted) this.#context.drawImage(bitmap, 0, 0, columns, rows);
+    bitmap.close();
+  }
 }
 
 export class AeiImageElement extends Base {
@@ -139,12 +249,13 @@ export class AeiImageElement extends Base {
     this.#newCanvas();
     this.#reveal(null);
     try {
+      const view = new View(this.#canvas, signal);
       if (input === undefined) {
         if (!this.src) return void (this.#abort = null);
-        input = await this.#fetched(signal);
+        input = await this.#fetched(view, signal);
       }
       if (signal.aborted) return;
-      await this.#decode(input, signal);
+      this.image = await view.show(input);
       if (signal.aborted) return;
       this.#abort = null;
       this.dispatchEvent(new Event("load"));
@@ -157,13 +268,14 @@ export class AeiImageElement extends Base {
   }
 
   /** The file's bytes; the canvas has its size as soon as the first of them are there. */
-  async #fetched(signal) {
+  async #fetched(view, signal) {
     const response = await fetch(new URL(this.src, document.baseURI), { signal });
     if (!response.ok) throw new Error(`${this.src}: ${response.status} ${response.statusText}`);
     const parts = [],
       reader = response.body.getReader();
     let size = 0,
-      known = false;
+      known = false,
+      early = false;
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
@@ -173,80 +285,11 @@ export class AeiImageElement extends Base {
         known = true;
         const head = new Uint8Array(await new Blob(parts).slice(0, HEAD_BYTES).arrayBuffer());
         const { width, height } = readHeader(head);
-        this.#size(width, height);
+        view.size(width, height);
       }
+      if (known && !early && size <= MOST_START) early = await view.early(new Blob(parts));
     }
     return new Blob(parts);
-  }
-
-  #size(width, height) {
-    if (this.#canvas.width !== width) this.#canvas.width = width;
-    if (this.#canvas.height !== height) this.#canvas.height = height;
-  }
-
-  async #decode(input, signal) {
-    let told,
-      context,
-      plain = true,
-      turned;
-    const begin = () => {
-      if (context) return;
-      const { orientation = 1, icc, colours } = told;
-      const wide =
-        colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
-      turned = orientation > 1;
-      this.#size(...(orientation > 4 ? [told.height, told.width] : [told.width, told.height]));
-      context = this.#canvas.getContext("2d", wide ? { colorSpace: "display-p3" } : undefined);
-      turn(context, orientation, told.width, told.height);
-      // what this canvas has no space for goes through an image that says its profile
-      plain =
-        !icc ||
-        ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
-        (colours === "Display P3" && colourSpace(context)?.colorSpace === "display-p3");
-    };
-    const pixels = (data, width, height) =>
-      new ImageData(
-        new Uint8ClampedArray(data.buffer, data.byteOffset, data.length),
-        width,
-        height,
-        colourSpace(context),
-      );
-    const drawn = async (data, width, height, top, factor) => {
-      const bitmap = await createImageBitmap(pixels(data, width, height), {
-        premultiplyAlpha: "default",
-      });
-      if (!signal.aborted) context.drawImage(bitmap, 0, top, width * factor, height * factor);
-      bitmap.close();
-    };
-    let previewed = Promise.resolve();
-    const image = await decode(input, {
-      signal,
-      onStart: (header) => {
-        told = header;
-        begin();
-      },
-      onPreview: ({ width, height, data }) => {
-        if (plain) previewed = drawn(data, width, height, 0, 8);
-      },
-      onBand: ({ data, columns, rows, left, top }) => {
-        if (plain && !turned)
-          previewed = previewed.then(() =>
-            context.putImageData(pixels(data, columns, rows), left, top),
-          );
-      },
-    });
-    await previewed;
-    if (signal.aborted) return;
-    if (!plain) {
-      const bitmap = await createImageBitmap(await encodePng({ ...image, exif: null }));
-      context.clearRect(0, 0, image.width, image.height);
-      context.drawImage(bitmap, 0, 0);
-      bitmap.close();
-    } else if (turned) {
-      context.clearRect(0, 0, image.width, image.height);
-      await drawn(image.data, image.width, image.height, 0, 1);
-    }
-    this.image = image;
   }
 
   #reveal(error) {

@@ -1,5 +1,5 @@
 /** aei-decode in a browser: workers do the work. Importing this does nothing else. */
-import { makeDecode } from "./api.js";
+import { makeDecode, makePreview } from "./api.js";
 import { moduleOf } from "./core.js";
 import { Pool } from "./pool.js";
 import { WASM } from "./wasm.js";
@@ -59,6 +59,9 @@ function runner() {
 }
 
 export const decode = makeDecode(runner);
+
+/** The preview in a file, from as much of its start as holds header and sections; or null. */
+export const decodePreview = makePreview(runner);
 
 /** Fetch and unpack weights before they are needed. */
 export async function preload(fingerprint, options) {

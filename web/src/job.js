@@ -154,6 +154,12 @@ export async function decodeFile(runner, data, options) {
   if (!model.synthesis)
     throw new UnsupportedError("the file's model has no integer synthesis, which browsers need");
 
+  let previewed = false;
+  if (file.preview && options.onPreview && !small && !options.region) {
+    const shown = await decodePreview(runner, file.preview, options);
+    if (shown) options.onPreview(shown);
+    previewed = shown !== null;
+  }
   const out = new Uint8ClampedArray(4 * size.width * size.height);
   const inside = new Set(
     tilesTouching(wanted, header.width, side || Math.max(header.width, header.height)),
@@ -229,7 +235,7 @@ export async function decodeFile(runner, data, options) {
     }
     await Promise.all(bands[b].tiles.map(tileOf));
     throwIfAborted(signal);
-    if (b === 0 && options.onPreview && !small)
+    if (b === 0 && options.onPreview && !small && !previewed)
       await showPreview(runner, file, model, options, tileOf);
     const later = new Set(bands.slice(b + 1).flatMap((band) => band.tiles));
     const last = !bands[b].tiles.some((i) => later.has(i)) && painting.size === 0;
@@ -243,6 +249,17 @@ export async function decodeFile(runner, data, options) {
   throwIfAborted(signal);
   if (failed) throw failed;
   return { ...size, data: out, metadata: file.metadata, header };
+}
+
+/** The picture of a preview's bytes: { width, height, data }, or null where it is broken. */
+export async function decodePreview(runner, bytes, { limits, signal }) {
+  try {
+    const { width, height, data } = await decodeFile(runner, bytes, { limits, signal });
+    return { width, height, data };
+  } catch {
+    throwIfAborted(signal);
+    return null;
+  }
 }
 
 /** A plain file's picture at an eighth of its sides, right from the latents. */

@@ -1,5 +1,5 @@
 /** aei-decode without workers: Node, and service workers. Importing this does nothing else. */
-import { makeDecode } from "./api.js";
+import { makeDecode, makePreview } from "./api.js";
 import { moduleOf } from "./core.js";
 import { limitsOf } from "./limits.js";
 import { pngOf } from "./png.js";
@@ -56,6 +56,9 @@ function runner() {
 }
 
 export const decode = makeDecode(runner);
+
+/** The preview in a file, from as much of its start as holds header and sections; or null. */
+export const decodePreview = makePreview(runner);
 
 export async function preload(fingerprint, options) {
   const { name, synthesisHash } = await runner().model(fingerprint, options);

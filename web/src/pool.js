@@ -11,7 +11,7 @@ export class Pool {
   constructor({ start, module, weights, workers }) {
     const cores = globalThis.navigator?.hardwareConcurrency || 2;
     this.workers = Math.max(1, workers ?? Math.min(cores, MOST_WORKERS));
-    this.start = start;
+    this.begin = start;
     this.module = module;
     this.weights = weights;
     this.models = new Map();
@@ -22,6 +22,10 @@ export class Pool {
 
   open(task) {
     return this.#do({ kind: "open", task });
+  }
+
+  start(task) {
+    return this.#do({ kind: "start", task });
   }
 
   png(task) {
@@ -85,7 +89,7 @@ export class Pool {
   }
 
   #hire() {
-    const one = { job: null, models: new Set(), place: this.crew.length, worker: this.start() };
+    const one = { job: null, models: new Set(), place: this.crew.length, worker: this.begin() };
     one.worker.onmessage = ({ data }) => this.#hear(one, data);
     one.worker.onerror = (event) => this.#lose(one, event);
     this.crew.push(one);

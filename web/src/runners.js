@@ -22,6 +22,10 @@ export class Inline {
     return (await this.tasks).open(task);
   }
 
+  async start(task) {
+    return (await this.tasks).start(task);
+  }
+
   model(fingerprint, options) {
     if (!this.models.has(fingerprint)) {
       const made = this.#load(fingerprint, options);

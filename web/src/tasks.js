@@ -1,9 +1,10 @@
 /** What a worker, or a thread that is its own worker, is asked to do. Each is a plain call. */
-import { SECTION, parse, readFilter, readVarint } from "./container.js";
+import { SECTION, parse, parsePreview, parseStart, readFilter, readVarint } from "./container.js";
 import { Core } from "./core.js";
 import { decodeLatents, paint } from "./decoder.js";
 import { DICTIONARY } from "./dictionary.js";
 import { DamagedFileError, ModelError, UnsupportedError, packError } from "./errors.js";
+import { checkPixels } from "./limits.js";
 import { loadModel } from "./model.js";
 
 const KNOWN_PROFILES = 5;
@@ -58,6 +59,7 @@ export class Tasks {
       entries,
       side,
       alpha: sections.get(SECTION.ALPHA)?.slice() ?? null,
+      preview: this.preview(header, sections, limits),
     };
     try {
       found.metadata = this.metadata(sections, limits);
@@ -67,6 +69,29 @@ export class Tasks {
       found.refused = packError(error);
     }
     return found;
+  }
+
+  /** What the start of a file says: { header, metadata, preview }. */
+  start({ data, limits }) {
+    const { header, sections } = parseStart(data);
+    checkPixels(limits, header.width, header.height);
+    return {
+      header,
+      metadata: this.metadata(sections, limits),
+      preview: this.preview(header, sections, limits),
+    };
+  }
+
+  /** The bytes of a file's preview, or null where it has none that is sound. */
+  preview(header, sections, limits) {
+    const data = sections.get(SECTION.PREVIEW);
+    if (!data) return null;
+    try {
+      const small = parsePreview(data, header, limits, (b) => this.core.crc32(b));
+      return small && data.slice();
+    } catch {
+      return null;
+    }
   }
 
   metadata(sections, limits) {

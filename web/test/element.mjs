@@ -73,6 +73,18 @@ const checks = {
     });
     return order.filter((what, i) => what !== order[i - 1]);
   },
+  async early() {
+    // the start of a file whose rest is on its way for ever
+    const element = add({ src: "/files/start.aei" }),
+      canvas = canvasOf(element);
+    await event(element, "error"); // cut short: by then the preview was there
+    const whole = await aei.decodePreview(await fetch("/files/start.aei"));
+    return {
+      size: [canvas.width, canvas.height],
+      preview: [whole.width, whole.height],
+      seen: pixels(canvas).some((v) => v),
+    };
+  },
   async sizes() {
     const wide = add({ src: "/files/photo.aei", width: 50 });
     await event(wide, "load");

@@ -75,7 +75,10 @@ export interface DecodeOptions {
   limits?: Partial<Limits>;
   /** Once the file was read: what it is. */
   onStart?: (header: Header & Partial<Metadata>) => void;
-  /** An eighth of the sides of an image without tiles, before its bands. */
+  /**
+   * The file's preview, or an eighth of the sides of an image without tiles, before its bands; to
+   * be stretched over the whole picture.
+   */
   onPreview?: (preview: Preview) => void;
   onBand?: (band: Band) => void;
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -100,8 +103,19 @@ export interface Configuration {
 
 /** Decode a file. */
 export function decode(
-  input: Uint8Array | ArrayBuffer | ArrayBufferView | Blob | Response, options?: DecodeOptions,
+  input: Uint8Array | ArrayBuffer | ArrayBufferView | Blob | Response,
+  options?: DecodeOptions,
 ): Promise<DecodedImage>;
+
+/**
+ * The preview in a file, from as many bytes of its start as hold header and sections (64 KiB mostly
+ * do); null where it has none. Width and height are the preview's, `header` is the file's.
+ * Where the bytes end too soon it is a DamagedFileError.
+ */
+export function decodePreview(
+  input: Uint8Array | ArrayBuffer | ArrayBufferView | Blob | Response,
+  options?: Pick<DecodeOptions, "signal" | "limits" | "onWeights">,
+): Promise<DecodedImage | null>;
 
 /** Before the first image. */
 export function configure(options: Configuration): void;
@@ -110,7 +124,10 @@ export function configure(options: Configuration): void;
 export function addWeights(fingerprint: string, bytes: Uint8Array | ArrayBuffer): void;
 
 /** Fetch and unpack weights before they are needed. */
-export function preload(fingerprint: string, options?: Pick<DecodeOptions, "onWeights">): Promise<{
+export function preload(
+  fingerprint: string,
+  options?: Pick<DecodeOptions, "onWeights">,
+): Promise<{
   fingerprint: string;
   name: string;
   /** SHA-256 of the synthesis: which pixels the model gives. */
