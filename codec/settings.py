@@ -30,7 +30,8 @@ class EncodeSettings:
     instead. tile_side: side of tiles in pixels; None: 1024 for images over 2048 pixels on a side,
     else none. effort: 0..9; tune: one of TUNES; None each for the default. restore, enhance: what
     is done before coding. convert: take images of more than 8 bits, and of inks, as 8-bit RGB or
-    grey. Nothing is checked here: the encoder knows what its model can do.
+    grey. verify: decode each tile's payload, and compare its latents with those that were coded.
+    Nothing is checked here: the encoder knows what its model can do.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -42,6 +43,7 @@ class EncodeSettings:
     restore: str | None = None
     enhance: str | None = None
     convert: bool = False
+    verify: bool = False
 
     @property
     def restores(self) -> bool:
