@@ -185,7 +185,7 @@ def stopping(progress: Progress | None = None) -> Iterator[Callable[[], int]]:
 
 def _ending(progress: Progress | None) -> str:
     files = "" if progress is None else progress.under_way()
-    return f"stopping; {files or 'files under way'} first (again to stop at once)"
+    return f"stopping; finishing {files or 'files under way'} first (again to stop at once)"
 
 
 def clock(seconds: float) -> str:

@@ -43,6 +43,7 @@ PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp
 
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+ENCODING = 2 / 3  # of the time of encoding and verifying
 NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 
 
@@ -96,6 +97,10 @@ def encode_file(
     first = restore_first(lambda: codec.restorers, image, options)
     image = first.image
     details: dict[str, float] = {}
+    checked = None
+    if options.verify and progress is not None:
+        checked = _share_of(progress, ENCODING, 1)
+        progress = _share_of(progress, 0, ENCODING)
     if options.target is None:
         encoded = codec.encode_with(image, first.settings, progress)
     else:
@@ -115,9 +120,21 @@ def encode_file(
     check = None
     if options.verify:
         check = functools.partial(
-            check_written, meant=encoded, image=image, codec=codec, settings=first.settings
+            check_written,
+            meant=encoded,
+            image=image,
+            codec=codec,
+            settings=first.settings,
+            progress=checked,
         )
     return Converted(encoded, width, height, details=details, said=first.said, check=check)
+
+
+def _share_of(
+    progress: Callable[[int, int], None], first: float, last: float
+) -> Callable[[int, int], None]:
+    """The progress of a piece of work, told as one from `first` to `last` of a larger one."""
+    return lambda done, total: progress(int(total * first + done * (last - first)), total)
 
 
 def _check_copy(meant: bytes, written: bytes) -> dict[str, float]:

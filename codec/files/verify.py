@@ -92,19 +92,25 @@ def _alpha_of(contents: Contents, i: int) -> bytes:
 
 
 def check_written(
-    written: bytes, meant: bytes, image: Image.Image, codec: Codec, settings: EncodeSettings
+    written: bytes,
+    meant: bytes,
+    image: Image.Image,
+    codec: Codec,
+    settings: EncodeSettings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """Compare what was read back from the disk with what was to be written, and with the image.
 
     The bytes have to be those that the encoder made (which has compared the latents of each tile
     with those it coded, where the settings say `verify`). They have to decode whole, to pixels of
     the image's size and mode, with exactly its alpha, and to hold exactly its metadata. Colours are
-    measured, not judged: returns {"psnr": dB}. Raises DamagedFileError.
+    measured, not judged: returns {"psnr": dB}. progress: as of Codec.decode. Raises
+    DamagedFileError.
     """
     if written != meant:
         raise DamagedFileError("what was read back from the disk is not what was written")
     try:
-        back = codec.decode(written, limits=OWN)
+        back = codec.decode(written, limits=OWN, progress=progress)
         metadata = read_metadata(parse(written, OWN).sections, OWN)
     except AeiError as error:
         raise DamagedFileError(f"what was written does not decode ({error})") from None
