@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -109,7 +110,7 @@ def command(
         from ..codec import Codec
 
         codec = Codec(model, threads)
-        return lambda data: convert.decode_file(data, codec, format_, options)
+        return functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
 
     many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
 
@@ -131,6 +132,5 @@ def _one(
     format_ = convert.output_format(Path(target).suffix if told else suffix)
     options = convert.DecodeOptions(*wanted)
     codec = Codec(model)
-    many.execute_one(
-        source, target, lambda data: convert.decode_file(data, codec, format_, options), force
-    )
+    one = functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
+    many.execute_one(source, target, one, force, "decode")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +23,9 @@ from ..formats import UnsupportedError
 from . import many
 from . import output as out
 from .files import ByteCount, check_output, output_path
+
+if TYPE_CHECKING:
+    from ..codec.files.batch import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +113,17 @@ log = logging.getLogger(__name__)
     default=None,
     help="Put a small picture into the file, for thumbnails.  [default: over 2 megapixels]",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read each output back from the disk, decode it and compare, before it counts.",
+)
+@click.option(
+    "--manifest",
+    is_flag=True,
+    help="List the SHA-256 of the outputs in SHA256SUMS in their folder, as `sha256sum -c` and "
+    "`aei verify` read it.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
     sources: tuple[str, ...],
@@ -134,6 +151,8 @@ def command(
     strip: bool,
     convert: bool,
     preview: bool | None,
+    verify: bool,
+    manifest: bool,
     force: bool,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
@@ -199,6 +218,7 @@ def command(
         tune=tune,
         restore=restore,
         enhance=enhance,
+        verify=verify,
         target=target,
         max_side=max_side,
         keep_smaller=keep_smaller,
@@ -206,6 +226,7 @@ def command(
         preview=preview,
     )
     bundles = model, restore_bundle
+    folder = _folder_of_manifest(sources, output, listed) if manifest else None
     if is_many:
         from ..codec.files import batch
         from ..codec.files import convert as conversion
@@ -225,11 +246,49 @@ def command(
 
         def load():
             codec = conversion.load_codec(model, threads, restore_bundle, options.tune)
-            return lambda data: conversion.encode_file(data, codec, options)
+            return functools.partial(conversion.encode_file, codec=codec, options=options)
 
-        many.execute(plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run)
+        many.execute(
+            plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run,
+            after=None if folder is None else functools.partial(_list_hashes, folder),
+        )  # fmt: skip
     else:
         _one(sources[0], output, options, bundles, keep_extension, skip_existing, dry_run, force)
+
+
+def _folder_of_manifest(sources: tuple[str, ...], output: str | None, listed: str | None) -> Path:
+    """Where the manifest goes; it is read now, so that a bad one is found before any work."""
+    if not many.is_many(sources, output, listed):
+        raise click.UsageError("--manifest is of a folder: name one, or one for the outputs")
+    if output is None and not (len(sources) == 1 and Path(sources[0]).is_dir()):
+        raise click.UsageError("--manifest is of one folder: name it with -o")
+    from ..codec.files.archive import listed_below
+
+    folder = Path(sources[0] if output is None else output)
+    listed_below([folder])
+    return folder
+
+
+def _list_hashes(folder: Path, outcomes: list[Outcome]) -> None:
+    """Bring the manifest of a folder up to date. Of outputs that were there before, the hash is
+    taken from the disk, where the manifest does not have it."""
+    from ..codec.files import archive, batch
+    from ..codec.files import manifest as lists
+
+    known = archive.listed_below([folder])
+    hashes = {}
+    for outcome in outcomes:
+        if outcome.target is None or outcome.status in (batch.FAILED, batch.LEFT):
+            continue
+        place = lists.place_in(folder, outcome.target)
+        if place is None:
+            continue
+        if outcome.status != batch.SKIPPED:
+            hashes[place] = outcome.sha256
+        elif os.path.abspath(outcome.target) not in known:
+            hashes[place] = lists.sha256_of(outcome.target)
+    if hashes:
+        lists.update_manifest(folder, hashes)
 
 
 def _one(source, output, options, bundles, keep_extension, skip_existing, dry_run, force) -> None:
@@ -244,9 +303,8 @@ def _one(source, output, options, bundles, keep_extension, skip_existing, dry_ru
     from ..codec.files.convert import encode_file
 
     codec = Codec(bundles[0], restore_bundle=bundles[1])
-    outcome = many.execute_one(
-        source, target, lambda data: encode_file(data, codec, options), force
-    )
+    one = functools.partial(encode_file, codec=codec, options=options)
+    outcome = many.execute_one(source, target, one, force, "encode")
     if outcome.bytes_out >= outcome.bytes_in and outcome.status == batch.DONE:
         log.warning(
             "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q "

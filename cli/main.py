@@ -18,6 +18,7 @@ COMMANDS = {
     "encode": "Compress an image to an .aei file.",
     "decode": "Turn an .aei file back into an image.",
     "info": "Show what an .aei file holds, and check it.",
+    "verify": "Check .aei files: every checksum, and every payload decoded.",
     "view": "Show an .aei file, and where its bits went, as a web page.",
     "inspect": "Look inside a coded image: bits, channels, errors, what a region depends on.",
     "compare": "Make a page that shows a photo by aei and others at the same bytes.",

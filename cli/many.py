@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +19,21 @@ from ..formats import AeiError
 from ..formats.errors import shown
 from . import output as out
 from .files import STREAM, naming, read_input, write_output
+from .progress import Progress, amount, of_tasks, ratio, size_of, stopping
 
 if TYPE_CHECKING:
-    from ..codec.files.batch import Outcome, Plan, Task
+    from ..codec.files.batch import Outcome, Plan
     from ..codec.files.convert import Converted
 
 SOME_FAILED = 2  # exit code
+STDIN0 = "-0"  # what stands for a list from stdin that is separated by NULs alone
 MOST_LIST = 64 << 20  # bytes of a list of names
-TWICE = 0.3  # seconds in which the same signal is one: `timeout` sends it to a group as well
-STOPPING = b"stopping; files under way are finished first (again to stop at once)"
 
 
-def options(function):
-    """The options for many files, with `recursive`, `listed`, `jobs`, `skip_existing`,
-    `keep_extension`, `dry_run`."""
+def input_options(function):
+    """The options for many inputs: `listed`, `jobs`."""
     for option in reversed(
         [
-            click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
             click.option(
                 "--from-list",
                 "listed",
@@ -44,11 +43,29 @@ def options(function):
                 "-print0` has them).",
             ),
             click.option(
+                "--stdin-list0",
+                "listed",
+                flag_value=STDIN0,
+                help="Names of more files from stdin, each ended by a NUL.",
+            ),
+            click.option(
                 "-j",
                 "--jobs",
                 type=click.IntRange(1),
                 help="Files at a time.  [default: one per CPU, fewer if memory is short]",
             ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def options(function):
+    """Those, and for outputs `recursive`, `skip_existing`, `keep_extension`, `dry_run`."""
+    for option in reversed(
+        [
+            click.option("-r", "--recursive", is_flag=True, help="Subfolders of folders too."),
+            input_options,
             click.option(
                 "--skip-existing", is_flag=True, help="Leave files alone whose output exists."
             ),
@@ -104,6 +121,8 @@ def read_list(listed: str | None) -> list[str]:
     """The names in a list file: separated by NULs if it holds any, else one a line."""
     if listed is None:
         return []
+    only_nuls = listed == STDIN0
+    listed = STREAM if only_nuls else listed
     if listed == STREAM and sys.stdin is None:
         raise AeiError("stdin is closed")
     if listed == STREAM:
@@ -113,7 +132,7 @@ def read_list(listed: str | None) -> list[str]:
             data = file.read(MOST_LIST + 1)
         if len(data) > MOST_LIST:
             raise AeiError(f"{listed}: over {MOST_LIST >> 20} MiB, which is no list of names")
-    if b"\0" in data:
+    if only_nuls or b"\0" in data:
         names = data.split(b"\0")
     else:
         names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
@@ -134,21 +153,23 @@ def split_cpus(jobs: int | None) -> tuple[int, int]:
 
 def execute(
     plan: Plan,
-    convert: Callable[[], Callable[[bytes], Converted]],
+    convert: Callable[[], Callable[..., Converted]],
     jobs: int,
     *,
     verb: str,
     overwrite: bool,
     dry_run: bool,
+    after: Callable[[list[Outcome]], None] | None = None,
 ) -> None:
     """Carry a plan out and report; ends the command with exit code 2 where files failed.
 
-    convert: makes the function that converts one file, called only if there is work.
+    convert: makes the function that converts one file, called only if there is work. after: given
+    what became of all files, at the end or where the command is stopped.
     """
     from ..codec.files import batch
 
     if not plan.tasks and not plan.settled:
-        raise AeiError(_nothing_found(plan))
+        raise AeiError(nothing_found(plan))
     if dry_run:
         _dry_run(plan, verb)
         return
@@ -159,68 +180,45 @@ def execute(
     finished = False
     try:
         if plan.tasks:
-            one = convert()
-            with (
-                _stopping() as stopped,
-                contextlib.closing(batch.run(plan.tasks, one, jobs, overwrite, stopped)) as results,
-                _progress(plan.tasks, verb) as advance,
-            ):
-                for outcome in results:
-                    outcomes.append(outcome)
-                    report(outcome)
-                    advance(outcome)
-                if number := stopped():
-                    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+            one, progress = convert(), of_tasks(plan.tasks, verb)
+            with stopping(progress) as stopped, progress.displayed():
+                results = batch.run(plan.tasks, one, jobs, overwrite, stopped, progress.tick)
+                follow(results, progress, outcomes)
+                end_if(stopped())
         finished = True
     finally:
+        if after is not None:
+            after(plan.settled + outcomes)
         _summary(plan, outcomes, verb, time.perf_counter() - start, finished)
-    if any(o.status in (batch.FAILED, batch.LEFT) for o in plan.settled + outcomes):
+    if any(o.status in (batch.FAILED, batch.LEFT) or o.lost for o in plan.settled + outcomes):
         raise click.exceptions.Exit(SOME_FAILED)
 
 
-@contextlib.contextmanager
-def _stopping() -> Iterator[Callable[[], int]]:
-    """The number of the signal that asked to stop, or 0: Ctrl-C, or one that ends a service. What
-    happens then is said at once; a second one ends the process at once, without half a file."""
-    asked: list[int] = []
-    first = 0.0
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal first
-        again = bool(asked)
-        if again and time.monotonic() - first < TWICE:
-            return
-        asked.append(number)
-        first = first or time.monotonic()
-        text = b"stopped: files under way are lost" if again else STOPPING
-        if not out.MODE.quiet and not out.MODE.json:
-            # straight to the terminal: a signal may come while something else is being written
-            os.write(2, b"\naei: " + text + b"\n")
-        if again:
-            from ..codec.files.storage import remove_own_parts
-
-            remove_own_parts()
-            os._exit(128 + number)
-
-    before = {}
-    with contextlib.suppress(ValueError):  # not in the main thread
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as of jobs in the background
-                before[number] = signal.signal(number, stop)
-    try:
-        yield lambda: asked[0] if asked else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def follow(
+    results: Generator[Outcome, None, None], progress: Progress, outcomes: list[Outcome]
+) -> None:
+    """Gather what becomes of files, and report it as it comes."""
+    with contextlib.closing(results):
+        for outcome in results:
+            outcomes.append(outcome)
+            report(outcome)
+            progress.advance(outcome)
 
 
-def _nothing_found(plan: Plan) -> str:
+def end_if(number: int) -> None:
+    """End the command as the signal of this number does; 0 is none."""
+    if number:
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def nothing_found(plan: Plan, what: str = "no images") -> str:
+    """The sentence for a plan with nothing in it."""
     hints = []
     if plan.ignored:
         hints.append(f"{plan.ignored} files of other kinds")
     if plan.unentered:
         hints.append(f"{plan.unentered} subfolders, which --recursive enters")
-    return "nothing to do: no images found" + (f" ({', '.join(hints)})" if hints else "")
+    return f"nothing to do: {what} found" + (f" ({', '.join(hints)})" if hints else "")
 
 
 def _dry_run(plan: Plan, verb: str) -> None:
@@ -234,18 +232,11 @@ def _dry_run(plan: Plan, verb: str) -> None:
         if outcome.status == batch.SKIPPED:
             out.say(f"would skip {shown(outcome.source)}: {shown(outcome.target)} exists")
     failed = [o for o in plan.settled if o.status == batch.FAILED]
-    total = sum(_size(task.source) for task in plan.tasks)
-    out.tell(f"would {verb} {len(plan.tasks)} files, {_amount(total)}{_left_out(plan)}")
+    total = sum(size_of(task.source) for task in plan.tasks)
+    out.tell(f"would {verb} {len(plan.tasks)} files, {amount(total)}{_left_out(plan)}")
     _list_failures(failed)
     if failed:
         raise click.exceptions.Exit(SOME_FAILED)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
@@ -261,6 +252,10 @@ def _facts(outcome: Outcome) -> dict[str, object]:
             "seconds": round(outcome.seconds, 3),
             **outcome.details,
         }
+    if outcome.sha256:
+        facts["sha256"] = outcome.sha256
+    if outcome.lost:
+        facts["lost"] = [[box.left, box.top, box.width, box.height] for box in outcome.lost]
     if outcome.message:
         facts["message"] = out.advised(outcome.message, outcome.reason, many=True)
     return facts
@@ -275,7 +270,9 @@ def report(outcome: Outcome) -> None:
     out.emit(**_facts(outcome))
     log = logging.getLogger("aei.cli")
     if outcome.status == batch.DONE:
-        if outcome.message:
+        if outcome.lost:
+            log.error("%s: %s", shown(outcome.source), outcome.message)
+        elif outcome.message:
             out.tell(f"{shown(outcome.source)}: {outcome.message}")
         log.info("%s", described(outcome))
     elif outcome.status in (batch.KEPT, batch.SKIPPED):
@@ -283,26 +280,34 @@ def report(outcome: Outcome) -> None:
 
 
 def execute_one(
-    source: str, target: str, convert: Callable[[bytes], Converted], force: bool
+    source: str, target: str, convert: Callable[..., Converted], force: bool, verb: str
 ) -> Outcome:
-    """Convert a single file, either side of which may be a stream, and report."""
+    """Convert a single file, either side of which may be a stream, and report. Ends the command
+    with exit code 2 where tiles were lost."""
     from ..codec.files import batch
 
-    with naming(source):
+    task = batch.Task(Path(source), Path(target))
+    progress = of_tasks([task], verb)
+    one = functools.partial(convert, progress=functools.partial(progress.tick, task))
+    with naming(source), progress.displayed():
         if STREAM not in (source, target):
-            outcome = batch.convert_task(batch.Task(Path(source), Path(target)), convert, force)
+            outcome = batch.convert_task(task, one, force)
         else:
             data = read_input(source)
-            made = convert(data)
+            progress.sizes[task.source] = len(data)
+            made = one(data)
+            details = made.details | (made.check(made.data) if made.check is not None else {})
             write_output(target, made.data, force)
             outcome = batch.Outcome(
                 Path(source), Path(target), batch.DONE, len(data), len(made.data), made.width,
-                made.height, message=made.said, details=made.details,
+                made.height, message=made.said, details=details, lost=made.lost,
             )  # fmt: skip
     if target != STREAM:
         report(outcome)
     elif outcome.message:
         out.tell(outcome.message)
+    if outcome.lost:
+        raise click.exceptions.Exit(SOME_FAILED)
     return outcome
 
 
@@ -328,53 +333,6 @@ def described(outcome: Outcome) -> str:
         f"{outcome.bytes_in} -> {outcome.bytes_out} bytes ({share:.1f} %), {outcome.seconds:.2f} "
         f"s{details}"
     )
-
-
-@contextlib.contextmanager
-def _progress(tasks: Iterable[Task], verb: str) -> Iterator[Callable[[Outcome], None]]:
-    """A progress bar on a terminal: files, MB in and out, ratio, time left. By size, not by
-    number."""
-    if out.MODE.quiet or out.MODE.json or not sys.stderr.isatty():
-        yield lambda outcome: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    sizes = {task.source: _size(task.source) for task in tasks}
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[files]}/{task.fields[of]} files"),
-        TextColumn("{task.fields[amounts]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    amounts = {"files": 0, "in": 0, "out": 0}
-    with bar:
-        task = bar.add_task(verb, total=sum(sizes.values()), files=0, of=len(sizes), amounts="")
-
-        def advance(outcome: Outcome) -> None:
-            amounts["files"] += 1
-            amounts["in"] += outcome.bytes_in
-            amounts["out"] += outcome.bytes_out
-            bar.update(
-                task,
-                advance=sizes[outcome.source],
-                files=amounts["files"],
-                amounts=_ratio(amounts["in"], amounts["out"]),
-            )
-
-        yield advance
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
-
-
-def _ratio(size_in: int, size_out: int) -> str:
-    if not size_in:
-        return ""
-    return f"{_amount(size_in)} -> {_amount(size_out)} ({100 * size_out / size_in:.1f} %)"
 
 
 def _left_out(plan: Plan) -> str:
@@ -409,9 +367,12 @@ def _summary(
     for status in (batch.KEPT, batch.SKIPPED, batch.FAILED, batch.LEFT):
         if counts.get(status):
             parts.append(f"{counts[status]} {'not begun' if status == batch.LEFT else status}")
+    lost = [len(o.lost) for o in made if o.lost]
+    if lost:
+        parts.append(f"{len(lost)} of them with {sum(lost)} tiles lost")
     text = ", ".join(parts)
     if made:
-        text += f": {_ratio(size_in, size_out)} in {seconds:.1f} s"
+        text += f": {ratio(size_in, size_out)} in {seconds:.1f} s"
         text += f", {len(made) / seconds:.2f} images/s, {pixels / seconds / 1e6:.2f} MP/s"
     out.tell(text + _left_out(plan))
     if verb == "encode" and larger:

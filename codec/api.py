@@ -188,12 +188,18 @@ class Codec:
         )
 
     @_few_threads
-    def encode_with(self, image: Image.Image | NDArray[Any], settings: EncodeSettings) -> bytes:
-        """`encode` with its keywords as one object."""
+    def encode_with(
+        self,
+        image: Image.Image | NDArray[Any],
+        settings: EncodeSettings,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> bytes:
+        """`encode` with its keywords as one object. progress: told after each tile the pixels that
+        are done, and all of them; what it raises ends the work."""
         from . import encoder
 
         model = self.model_of_tune(settings.tune)
-        return encoder.encode(model, image, settings, lambda: self.restorers)
+        return encoder.encode(model, image, settings, lambda: self.restorers, progress)
 
     def decode(
         self,
@@ -202,6 +208,7 @@ class Codec:
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
         limits: Limits = DEFAULT_LIMITS,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Image.Image:
         """The image of a file of this codec's models, its bytes or its path, as a Pillow image of
         mode RGB, RGBA, L or LA, with `icc_profile`, `exif` and `xmp` in its `info` where the file
@@ -211,10 +218,13 @@ class Codec:
         4 or 8, for an image of 1/scale of the size (of the region), rounded up; at 4 and 8 it comes
         from the latents by a linear map, without the network, and without a region from the file's
         preview, where that is large enough. limits: what the file may cost.
+        progress: told now and then the pixels that are done, and all of them; what it raises ends
+        the work.
         Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError or
         UnknownModelError.
         """
-        return self.decode_contents(parse(as_data(data), limits), region, scale, limits)
+        contents = parse(as_data(data), limits)
+        return self.decode_contents(contents, region, scale, limits, progress=progress)
 
     def thumbnail(
         self,
@@ -235,7 +245,11 @@ class Codec:
         return preview.thumbnail(self, data, side, limits)
 
     def salvage(
-        self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
+        self,
+        data: bytes | memoryview | str | os.PathLike[str],
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Salvaged:
         """Decode the good tiles of a damaged or truncated file; the others are left mid-grey.
 
@@ -244,7 +258,7 @@ class Codec:
         """
         contents = parse(as_data(data), limits)
         lost: list[int] = []
-        image = self.decode_contents(contents, None, 1, limits, lost)
+        image = self.decode_contents(contents, None, 1, limits, lost, progress)
         return Salvaged(image, [contents.boxes[i] for i in sorted(lost)])
 
     @_few_threads
@@ -255,6 +269,7 @@ class Codec:
         scale: int,
         limits: Limits,
         lost: list[int] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Image.Image:
         """`decode` of a parsed file. With a list `lost`, damaged tiles are left grey and noted
         there."""
@@ -267,7 +282,7 @@ class Codec:
             image = preview.scaled(self, contents, scale, limits)
             if image is not None:
                 return image
-        return decoder.decode(model, contents, region, scale, limits, lost)
+        return decoder.decode(model, contents, region, scale, limits, lost, progress)
 
     def latents(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,7 @@ def decode(
     scale: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     lost: list[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
     """The image of a parsed file; see Codec.decode. With a list `lost`, damaged tiles are left grey
     and noted there."""
@@ -54,7 +55,8 @@ def decode(
     header = contents.header
     wanted, scale = _asked(contents, region, scale)
     metadata = read_metadata(contents.sections, limits)
-    tiles = tile_cache(model, contents, wanted, lost, limits)
+    told = None if progress is None else _Told(model, contents, wanted, progress)
+    tiles = tile_cache(model, contents, wanted, lost, limits, told)
     shown = WindowSynthesis.of(model, contents, tiles, limits.checker)
     # Small images come straight from the latents where the model has a matrix for it.
     small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
@@ -71,6 +73,8 @@ def decode(
         beside = None if alpha is None else alpha.part(box)
         part = images.joined(colour, beside, scale, small)
         canvas.paste(part, (left // scale, top // scale))
+        if told is not None:
+            told.shown(box)
     canvas.info.update(info_of(metadata))
     return canvas
 
@@ -126,8 +130,41 @@ def check_model(model: Model, contents: Contents) -> None:
         raise DamagedFileError(f"tiles of {contents.side} pixels do not suit the file's model")
 
 
+class _Told:
+    """Progress in pixels of what is wanted: half of it for the latents of the tiles that it needs,
+    half for its pixels."""
+
+    def __init__(
+        self, model: Model, contents: Contents, wanted: Box, progress: Callable[[int, int], None]
+    ):
+        around = wanted.grown(model.margin, _whole(contents))
+        self._left = set(tiles_touching(around, contents.header.width, _side(contents)))
+        self._tiles, self._pixels = len(self._left), wanted.width * wanted.height
+        self._shown, self._progress = 0, progress
+
+    def tile(self, i: int) -> None:
+        """The latents of tile i are there."""
+        self._left.discard(i)
+        self._say()
+
+    def shown(self, box: Box) -> None:
+        """The pixels of a box are."""
+        self._shown += box.width * box.height
+        self._say()
+
+    def _say(self) -> None:
+        tiles = self._pixels * (self._tiles - len(self._left)) // self._tiles
+        done = self._pixels if self._shown >= self._pixels else (tiles + self._shown) // 2
+        self._progress(done, self._pixels)
+
+
 def tile_cache(
-    model: Model, contents: Contents, wanted: Box, lost: list[int] | None, limits: Limits
+    model: Model,
+    contents: Contents,
+    wanted: Box,
+    lost: list[int] | None,
+    limits: Limits,
+    told: _Told | None = None,
 ) -> TileCache:
     """Latents of tiles on demand. With `lost`, tiles that are damaged go there, and are zero."""
     header, prior = contents.header, model.prior
@@ -135,14 +172,17 @@ def tile_cache(
     def decoded(i: int) -> np.ndarray:
         limits.check_cancelled()
         try:
-            return tile_latents(model, contents, i, limits).y_hat
+            y_hat = tile_latents(model, contents, i, limits).y_hat
         except DamagedFileError:
             if lost is None or not contents.side:
                 raise
             if i not in lost:
                 lost.append(i)
             h, w, _, _ = grid_of(prior.program, contents.boxes[i].width, contents.boxes[i].height)
-            return np.zeros((h, w, prior.latents), np.int32)
+            y_hat = np.zeros((h, w, prior.latents), np.int32)
+        if told is not None:
+            told.tile(i)
+        return y_hat
 
     side = _side(contents)
     capacity = tiles_at_once(wanted, side, model.margin, False)

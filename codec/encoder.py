@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..formats import Header, UnsupportedError, pack
+import numpy as np
+
+from ..formats import DamagedFileError, Header, UnsupportedError, pack
 from ..formats.container import MAX_PLAIN_SIDE, check_size
 from ..formats.plane import encode_plane
 from ..formats.sections import ALPHA, FILTER, PREVIEW
 from ..formats.tiles import DEFAULT_SIDE, MAX_SIDE, Box, tile_boxes
 from . import preview
-from .exact.payload import write
+from .exact.payload import decode_latents, write
 from .exact.quantise import Quantised
 from .exact.steps import grid_of
 from .models.bundle import Bundle
@@ -29,13 +31,20 @@ if TYPE_CHECKING:
 
 
 def encode(
-    model: Model, image: Any, settings: EncodeSettings, restorers: Callable[[], Restorers]
+    model: Model,
+    image: Any,
+    settings: EncodeSettings,
+    restorers: Callable[[], Restorers],
+    progress: Callable[[int, int], None] | None = None,
 ) -> bytes:
     """The .aei file of an image; see Codec.encode. restorers: gives those at hand, where the
-    settings ask for restoring."""
+    settings ask for restoring. progress: told after each tile the pixels that are done, and all of
+    them."""
     choices = choose(model.bundle, settings)
     picture = prepare(image, settings, restorers)
-    file = _coded(model, picture, choices, settings.tile_side)
+    file = _coded(
+        model, picture, choices, settings.tile_side, verify=settings.verify, progress=progress
+    )
     if preview.is_wanted(settings, picture.size):
         small = _preview(model, picture, choices, None if settings.preview else file.tile_bytes)
         if small is not None:
@@ -49,15 +58,21 @@ def _coded(
     choices: Choices,
     tile_side: int | None,
     filtered: bool = True,
+    verify: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> _File:
     """A file with all tiles in it. filtered: with a post-filter, if that is worth its bytes."""
-    file = _File(model, picture, choices, tile_side)
+    file = _File(model, picture, choices, tile_side, verify)
     file.filtered = file.filtered and filtered
+    done = 0
     for i, box in enumerate(file.boxes):
         tile = file.read(box)
         quantised = quantise_tile(model, tile, choices)
         file.add(tile, quantised)
         file.fit_filter(i, tile, quantised)
+        done += box.width * box.height
+        if progress is not None:
+            progress(done, file.pixels)
     file.settle_filter()
     return file
 
@@ -139,8 +154,16 @@ def boxes_of(model: Model, size: tuple[int, int], tile_side: int) -> list[Box]:
 class _File:
     """A file as it grows, tile by tile."""
 
-    def __init__(self, model: Model, picture: Picture, choices: Choices, tile_side: int | None):
+    def __init__(
+        self,
+        model: Model,
+        picture: Picture,
+        choices: Choices,
+        tile_side: int | None,
+        verify: bool = False,
+    ):
         self.model, self.picture, self.choices = model, picture, choices
+        self.verify = verify
         self.sections = pack_metadata(picture.metadata)
         if tile_side is None:
             tile_side = DEFAULT_SIDE if max(picture.size) > MAX_PLAIN_SIDE else 0
@@ -170,6 +193,8 @@ class _File:
     def add(self, tile: TileView, quantised: Quantised) -> None:
         """The bytes of the next tile."""
         payload, _ = write(self.model.prior, self.choices.gain_index, quantised)
+        if self.verify:
+            self._compare(payload, tile, quantised)
         alpha = tile.alpha
         plane = b"" if alpha is None or alpha.min() == 255 else encode_plane(alpha)
         if self.alpha and self.tile_side:
@@ -177,6 +202,24 @@ class _File:
         elif plane:
             self.sections[ALPHA] = plane
         self.tiles.append((payload, quantised.code_all))
+
+    def _compare(self, payload: bytes, tile: TileView, quantised: Quantised) -> None:
+        """Raise DamagedFileError unless a payload decodes to what was coded."""
+        found = decode_latents(
+            self.model.prior,
+            self.choices.gain_index,
+            payload,
+            tile.width,
+            tile.height,
+            quantised.code_all,
+        )
+        if not (
+            np.array_equal(found.z_hat, quantised.z_hat)
+            and np.array_equal(found.y_hat, quantised.y_hat)
+        ):
+            raise DamagedFileError(
+                "a tile does not decode to what was coded: this machine computes wrongly"
+            )
 
     def fit_filter(self, i: int, tile: TileView, quantised: Quantised) -> None:
         """Let the post-filter learn from tile i, where there is to be one."""

@@ -31,7 +31,8 @@ class EncodeSettings:
     else none. effort: 0..9; tune: one of TUNES; None each for the default. restore, enhance: what
     is done before coding. convert: take images of more than 8 bits, and of inks, as 8-bit RGB or
     grey. preview: put a small picture into the file (codec/preview.py); None: into those of over
-    two megapixels, where it fits. Nothing is checked here: the encoder knows what its model can do.
+    two megapixels, where it fits. verify: decode each tile's payload, and compare its latents with
+    those that were coded. Nothing is checked here: the encoder knows what its model can do.
     """
 
     quality: float = DEFAULT_QUALITY
@@ -44,6 +45,7 @@ class EncodeSettings:
     enhance: str | None = None
     convert: bool = False
     preview: bool | None = None
+    verify: bool = False
 
     @property
     def restores(self) -> bool:

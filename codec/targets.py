@@ -44,6 +44,7 @@ SIZE_TOLERANCE = 0.02  # below what was asked; never above
 DB_TOLERANCE = 0.1  # above what was asked, of PSNR and of SSIM in dB; never below
 SCORE_TOLERANCE = 0.5  # of SSIMULACRA 2, above or below
 NEIGHBOURS = (1, -1, 2, -2, 3, -3)  # tried where a score jumps over what was asked
+SHARE = 1 / 3  # of what is left, that an encoding is told to be
 PATIENCE = 6  # probes before bisection takes over
 
 # How quality runs with the gain index: the mean of 12 photographs at these indexes,
@@ -136,10 +137,15 @@ def encode_to_target(
 
 
 def reach(
-    codec: Codec, image: Image.Image | NDArray[Any], target: Target, settings: EncodeSettings
+    codec: Codec,
+    image: Image.Image | NDArray[Any],
+    target: Target,
+    settings: EncodeSettings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Reached:
     """`encode_to_target` with its keywords as one object, whose quality and gain index do not
-    count."""
+    count. progress: as of Codec.encode_with; how many encodings it takes is not known before, so
+    that each is told as a third of what is left."""
     first = restore_first(lambda: codec.restorers, as_pixels(image), settings)
     image, settings = first.image, first.settings
     shape = image.shape if isinstance(image, np.ndarray) else image.size
@@ -153,7 +159,9 @@ def reach(
     files: dict[int, bytes] = {}
 
     def measure(index: int) -> float:
-        data = files[index] = codec.encode_with(image, replace(settings, gain_index=index))
+        data = files[index] = codec.encode_with(
+            image, replace(settings, gain_index=index), _part_of(progress, len(files))
+        )
         if target.kind in RATES:
             return math.log(8 * len(data) / pixels)
         seen = _seen(image, codec.decode(data), settings.metadata)
@@ -216,6 +224,20 @@ def _seen(
         a, b = a[..., :-1], b[..., :-1]
         b[hidden] = a[hidden]
     return (a, b) if a.shape[2] == 3 else (a[..., 0], b[..., 0])
+
+
+def _part_of(
+    progress: Callable[[int, int], None] | None, probe: int
+) -> Callable[[int, int], None] | None:
+    """The progress of one encoding of several, within what those before it have left."""
+    if progress is None:
+        return None
+    left = (1 - SHARE) ** probe
+
+    def told(done: int, total: int) -> None:
+        progress(int(total * (1 - left) + done * SHARE * left), total)
+
+    return told
 
 
 def quality_in_db(value: float) -> float:

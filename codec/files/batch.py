@@ -3,7 +3,9 @@ bad ones."""
 
 from __future__ import annotations
 
+import functools
 import glob
+import hashlib
 import itertools
 import logging
 import os
@@ -22,6 +24,8 @@ from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from ...formats.tiles import Box
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,8 @@ class Outcome:
 
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun).
     Sizes in bytes, width and height in pixels, seconds of work; zero where nothing was made.
-    message: why, where it is not DONE. details: as in Converted. reason: as in AeiError.
+    message: why, where it is not DONE. details, lost: as in Converted. reason: as in AeiError.
+    sha256: of the output, in hexadecimal.
     """
 
     source: Path
@@ -58,6 +63,8 @@ class Outcome:
     message: str = ""
     details: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    lost: tuple[Box, ...] = ()
+    sha256: str = ""
 
 
 @dataclass
@@ -129,6 +136,23 @@ def make_plan(
             plan.tasks.append(task)
         else:
             plan.settled.append(outcome)
+    return plan
+
+
+def find(
+    names: Iterable[str],
+    listed: Iterable[str] = (),
+    *,
+    suffixes: Collection[str],
+    recursive: bool = False,
+) -> Plan:
+    """The files that names, as in `make_plan`, mean, each once: to be read only, so that the target
+    of a task is its source."""
+    plan = Plan()
+    found = [file.path for file in _find(list(names), plan, suffixes, recursive, None)]
+    found += [Path(name) for name in listed]
+    once = {os.path.normcase(os.path.abspath(path)): path for path in reversed(found)}
+    plan.tasks += [Task(path, path) for path in reversed(once.values())]
     return plan
 
 
@@ -253,11 +277,21 @@ def convert_task(
     target = task.target
     if made.kept:
         target = _copy_name(task)
+    details = dict(made.details)
+
+    def check(written: bytes) -> None:
+        if made.check is not None:
+            details.update(made.check(written))
+
     if not (made.kept and target.exists() and target.samefile(task.source)):
         if make_folders:
             _make_folder(target.parent)
         write_atomic(
-            target, made.data, overwrite=overwrite, times=(status.st_atime_ns, status.st_mtime_ns)
+            target,
+            made.data,
+            overwrite=overwrite,
+            times=(status.st_atime_ns, status.st_mtime_ns),
+            check=None if made.check is None else check,
         )
     return Outcome(
         task.source,
@@ -269,7 +303,9 @@ def convert_task(
         made.height,
         time.perf_counter() - start,
         "smaller as it is" if made.kept else made.said,
-        made.details,
+        details,
+        lost=made.lost,
+        sha256=hashlib.sha256(made.data).hexdigest(),
     )
 
 
@@ -292,25 +328,44 @@ def _make_folder(folder: Path) -> None:
 
 def run(
     tasks: list[Task],
-    convert: Callable[[bytes], Converted],
+    convert: Callable[..., Converted],
     jobs: int,
     overwrite: bool = False,
     stop: Callable[[], object] | None = None,
+    progress: Callable[[Task, int, int], None] | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Convert files with `jobs` threads; outcomes as they come, not in order. stop: asked before a
-    file is begun; once it says True, those under way are finished and no other is begun.
-
-    A bad file becomes a FAILED outcome and the others go on, unless the disk is full or failing:
-    then no further file is begun, and the rest come as LEFT.
-    Closing the iterator early, as Ctrl-C does, lets the files under way finish.
-    """
+    """Convert files with `jobs` threads; see `run_tasks`. progress: told the pixels of a file that
+    are done, and all of them; `convert` is then given a keyword `progress` for it."""
     for folder in {task.target.parent for task in tasks}:
         remove_stale_parts(folder)
 
     def one(task: Task) -> Outcome:
+        made = convert
+        if progress is not None:
+            made = functools.partial(convert, progress=functools.partial(progress, task))
+        return convert_task(task, made, overwrite, make_folders=True)
+
+    return run_tasks(tasks, one, jobs, stop)
+
+
+def run_tasks(
+    tasks: Iterable[Task],
+    work: Callable[[Task], Outcome],
+    jobs: int,
+    stop: Callable[[], object] | None = None,
+) -> Generator[Outcome, None, None]:
+    """Work on files with `jobs` threads; outcomes as they come, not in order. stop: asked before a
+    file is begun; once it says True, those under way are finished and no other is begun.
+
+    A file whose work raises becomes a FAILED outcome and the others go on, unless the disk is full
+    or failing: then no further file is begun, and the rest come as LEFT.
+    Closing the iterator early, as Ctrl-C does, lets the files under way finish.
+    """
+
+    def one(task: Task) -> Outcome:
         reason = ""
         try:
-            return convert_task(task, convert, overwrite, make_folders=True)
+            return work(task)
         except DiskError as error:
             message = str(error)
             broken.append(message)

@@ -15,7 +15,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,13 @@ from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright, whole_xmp
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
+from .verify import check_written
 from .writing import image_file
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ...formats.tiles import Box
     from ..targets import Target
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp
 
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+ENCODING = 2 / 3  # of the time of encoding and verifying
 NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 
 
@@ -64,7 +67,9 @@ class EncodeOptions(EncodeSettings):
 @dataclass(frozen=True)
 class Converted:
     """The bytes of an output file; width, height of the image in pixels; kept: they are the
-    source's; details: how a target was met; said: what restoration did, for people."""
+    source's; details: how a target was met; said: what was done to the image, for people; lost:
+    tiles of a damaged file that could not be decoded; check: to be given what was read back from
+    the disk, returns further details, and raises AeiError where it is not as it should be."""
 
     data: bytes
     width: int
@@ -72,10 +77,18 @@ class Converted:
     kept: bool = False
     details: dict[str, float] = field(default_factory=dict)
     said: str = ""
+    lost: tuple[Box, ...] = ()
+    check: Callable[[bytes], dict[str, float]] | None = None
 
 
-def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
-    """An .aei file from the bytes of an image file.
+def encode_file(
+    data: bytes,
+    codec: Codec,
+    options: EncodeOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> Converted:
+    """An .aei file from the bytes of an image file. progress: as of Codec.encode_with. With
+    `options.verify` the result has a `check`.
 
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
@@ -85,12 +98,16 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     first = restore_first(lambda: codec.restorers, image, options)
     image = first.image
     details: dict[str, float] = {}
+    checked = None
+    if options.verify and progress is not None:
+        checked = _share_of(progress, ENCODING, 1)
+        progress = _share_of(progress, 0, ENCODING)
     if options.target is None:
-        encoded = codec.encode_with(image, first.settings)
+        encoded = codec.encode_with(image, first.settings, progress)
     else:
         from ..targets import reach
 
-        reached = reach(codec, image, options.target, first.settings)
+        reached = reach(codec, image, options.target, first.settings, progress)
         encoded = reached.data
         details = {
             "gain_index": reached.gain_index,
@@ -99,8 +116,32 @@ def encode_file(data: bytes, codec: Codec, options: EncodeOptions) -> Converted:
     width, height = image.size
     changed = not options.metadata or scaled or options.restores
     if options.keep_smaller and not changed and len(data) <= len(encoded):
-        return Converted(data, width, height, kept=True)
-    return Converted(encoded, width, height, details=details, said=first.said)
+        check = functools.partial(_check_copy, data) if options.verify else None
+        return Converted(data, width, height, kept=True, check=check)
+    check = None
+    if options.verify:
+        check = functools.partial(
+            check_written,
+            meant=encoded,
+            image=image,
+            codec=codec,
+            settings=first.settings,
+            progress=checked,
+        )
+    return Converted(encoded, width, height, details=details, said=first.said, check=check)
+
+
+def _share_of(
+    progress: Callable[[int, int], None], first: float, last: float
+) -> Callable[[int, int], None]:
+    """The progress of a piece of work, told as one from `first` to `last` of a larger one."""
+    return lambda done, total: progress(int(total * first + done * (last - first)), total)
+
+
+def _check_copy(meant: bytes, written: bytes) -> dict[str, float]:
+    if written != meant:
+        raise DamagedFileError("what was read back from the disk is not what was written")
+    return {}
 
 
 def open_image(
@@ -273,6 +314,7 @@ def decode_file(
     codec: Codec,
     format_: str = "PNG",
     options: DecodeOptions = DecodeOptions(),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Converted:
     """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can
     write.
@@ -281,16 +323,20 @@ def decode_file(
     Codec.decode, or of Codec.salvage.
     """
     if options.salvage:
-        saved = codec.salvage(data)
-        for box in saved.lost:
-            log.warning(
-                "lost: %d,%d,%d,%d (left, top, width, height)",
-                box.left, box.top, box.width, box.height,
-            )  # fmt: skip
-        image = saved.image
+        saved = codec.salvage(data, progress=progress)
+        image, lost = saved.image, tuple(saved.lost)
     else:
-        image = codec.decode(data, region=options.region, scale=options.scale)
-    return Converted(image_file(image, format_), *image.size)
+        image = codec.decode(data, region=options.region, scale=options.scale, progress=progress)
+        lost = ()
+    return Converted(image_file(image, format_), *image.size, said=_said_of(lost), lost=lost)
+
+
+def _said_of(lost: tuple[Box, ...]) -> str:
+    """The tiles that are lost, in words."""
+    if not lost:
+        return ""
+    boxes = "; ".join(f"{b.left},{b.top},{b.width},{b.height}" for b in lost)
+    return f"{len(lost)} tiles are lost and left grey: {boxes} (left, top, width, height)"
 
 
 def thumbnail(

@@ -8,6 +8,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,29 @@ class DiskError(OutputError):
 
 
 def write_atomic(
-    path: Path, data: bytes, *, overwrite: bool = False, times: tuple[int, int] | None = None
+    path: Path,
+    data: bytes,
+    *,
+    overwrite: bool = False,
+    times: tuple[int, int] | None = None,
+    check: Callable[[bytes], object] | None = None,
 ) -> None:
     """Write `data` to `path` through a temporary file in the same folder and a rename.
 
     The file is on disk before it gets its name. overwrite: replace a file that exists; without, an
     existing one is left alone, even one that appeared this moment. A file that is replaced gives
     its permissions to the new one; a link stays, what it points at is replaced; pipes and devices
-    are written to. times: access and modification time in nanoseconds. Raises OutputError, or
-    DiskError where the disk is full or failing.
+    are written to. times: access and modification time in nanoseconds. check: given what was read
+    back from the disk, before the file gets its name; where it raises, nothing is left (of pipes it
+    is given the data). Raises OutputError, or DiskError where the disk is full or failing.
     """
     temporary = None
     try:
         if path.is_dir():
             raise OutputError(f"{shown(path)} is a directory: name a file")
         if is_stream(path) or (overwrite and _is_special(path)):
+            if check is not None:
+                check(data)
             with path.open("wb", buffering=0) as stream:
                 write_all(stream, data)
             return
@@ -62,6 +71,10 @@ def write_atomic(
             if overwrite:
                 _take_permissions(file.fileno(), path)
             os.fsync(file.fileno())
+            if check is not None:
+                _forget(file.fileno())
+        if check is not None:
+            check(temporary.read_bytes())
         if times is not None:
             os.utime(temporary, ns=times)
         _give_name(temporary, path, overwrite)
@@ -79,6 +92,14 @@ def write_atomic(
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             _parts.discard(temporary)
+
+
+def _forget(descriptor: int) -> None:
+    """Let the system forget what it holds of a file in memory, as far as it can be asked to, so
+    that it is next read from the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def remove_own_parts() -> None:

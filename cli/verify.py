@@ -1,0 +1,182 @@
+"""`aei verify`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..formats import AeiError
+from ..formats.errors import shown
+from . import many
+from . import output as out
+from .progress import Progress, amount, of_tasks, stopping
+
+if TYPE_CHECKING:
+    from ..codec.files.archive import Journal
+    from ..codec.files.batch import Outcome, Plan, Task
+
+GOOD, BAD, SKIPPED = "good", "bad", "skipped"
+
+
+@click.command("verify")
+@click.argument("sources", metavar="PATH...", nargs=-1, type=click.Path())
+@many.input_options
+@click.option(
+    "-r/-R", "--recursive/--no-recursive", default=True, help="Subfolders too.  [default: yes]"
+)
+@click.option("--quick", is_flag=True,
+              help="Checksums alone: payloads are not decoded.")  # fmt: skip
+@click.option(
+    "--manifest/--no-manifest",
+    default=None,
+    help="Compare with the SHA256SUMS of each folder, which must be there; or do not.  [default: "
+    "where there is one]",
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Note good files in FILE, and leave out those noted there; it is deleted when all are "
+    "checked.",
+)
+@click.option(
+    "--model", metavar="BUNDLE", type=click.Path(),
+    help="Model bundle, for files written with one not shipped.",
+)  # fmt: skip
+def command(
+    sources: tuple[str, ...],
+    listed: str | None,
+    jobs: int | None,
+    recursive: bool,
+    quick: bool,
+    manifest: bool | None,
+    resume: Path | None,
+    model: str | None,
+) -> None:
+    """Check .aei files: every checksum, and every payload decoded to the check at its end.
+
+    PATH may be files, folders (with their subfolders) and quoted patterns. Each bad file is a line
+    on stdout, its name and what is wrong, and nothing else is; the exit code is then 2. Where a
+    folder has a list of SHA-256 hashes (SHA256SUMS, see `aei encode --manifest`), all files that it
+    lists have to be there and the same.
+
+    \b
+    Examples:
+      aei verify archive/
+      aei verify archive/ --resume checked.txt        stop it, and the same command goes on
+      aei verify archive/ --quick --json
+    """
+    many.check_usage(sources, None, listed)
+    workers, threads = many.split_cpus(jobs)
+    from ..codec import Codec
+    from ..codec.files import archive, batch
+
+    plan = batch.find(
+        sources, many.read_list(listed), suffixes={archive.SUFFIX}, recursive=recursive
+    )
+    hashes: dict[str, archive.Listed] = {}
+    if manifest is not False:
+        folders = [Path(name) for name in sources if os.path.isdir(name)]
+        if manifest and not folders:
+            raise click.UsageError("--manifest is of folders: name one")
+        hashes = archive.listed_below(folders, needed=bool(manifest))
+        known = {os.path.abspath(task.source) for task in plan.tasks}
+        more = [hashes[place].path for place in hashes if place not in known]
+        plan.tasks += [batch.Task(path, path) for path in more]
+    if not plan.tasks and not plan.settled:
+        raise AeiError(many.nothing_found(plan, "no .aei files"))
+    journal = None if resume is None else archive.Journal(resume, quick)
+    codec = Codec(model, threads)
+
+    def work(task: Task, progress: Progress) -> Outcome:
+        known = hashes.get(os.path.abspath(task.source))
+        if known is not None and not task.source.exists():
+            raise AeiError("is listed in the manifest, and missing")
+        return archive.verify_task(
+            task,
+            codec,
+            None if known is None else known.sha256,
+            quick=quick,
+            progress=functools.partial(progress.tick, task),
+        )
+
+    _check(plan, work, workers, journal)
+
+
+def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
+    """Check what is planned, report, and end the command with exit code 2 where files are bad."""
+    from ..codec.files import batch
+
+    tasks = [t for t in plan.tasks if journal is None or not journal.knows(t.source)]
+    counts = {GOOD: 0, BAD: 0, SKIPPED: len(plan.tasks) - len(tasks)}
+    sizes = [0, 0]
+    start = time.perf_counter()
+    for outcome in plan.settled:
+        _tell(outcome, counts)
+    progress = of_tasks(tasks, "verify")
+    stopped_by = 0
+    finished = False
+    try:
+        with stopping(progress) as stopped, progress.displayed():
+            one = functools.partial(work, progress=progress)
+            results: Generator[Outcome, None, None] = batch.run_tasks(tasks, one, jobs, stopped)
+            for outcome in results:
+                _tell(outcome, counts)
+                if outcome.status == batch.DONE and journal is not None:
+                    journal.add(outcome.source)
+                sizes[0] += outcome.bytes_in
+                sizes[1] += outcome.width * outcome.height
+                progress.advance(outcome)
+            stopped_by = stopped()
+        finished = progress.files == len(tasks)
+    finally:
+        if journal is not None:
+            journal.close(complete=finished)
+        _summary(counts, sizes, time.perf_counter() - start, len(tasks) - progress.files, journal)
+    many.end_if(0 if finished else stopped_by)
+    if counts[BAD]:
+        raise click.exceptions.Exit(many.SOME_FAILED)
+
+
+def _tell(outcome: Outcome, counts: dict[str, int]) -> None:
+    """One file: JSON, or a line where it is bad."""
+    from ..codec.files import batch
+
+    good = outcome.status == batch.DONE
+    counts[GOOD if good else BAD] += 1
+    if out.MODE.json:
+        facts: dict[str, object] = {"file": str(outcome.source), "status": GOOD if good else BAD}
+        if good:
+            facts |= {"bytes": outcome.bytes_in, "width": outcome.width, "height": outcome.height}
+            if outcome.sha256:
+                facts["sha256"] = outcome.sha256
+        else:
+            facts["message"] = outcome.message
+        out.emit(**facts)
+    elif not good:
+        message = out.advised(outcome.message, outcome.reason)
+        click.echo(f"{shown(outcome.source)}: {message}")
+
+
+def _summary(
+    counts: dict[str, int], sizes: list[int], seconds: float, left: int, journal: Journal | None
+) -> None:
+    out.emit(
+        summary=counts, bytes=sizes[0], pixels=sizes[1], seconds=round(seconds, 3),
+        left=left, finished=not left,
+    )  # fmt: skip
+    parts = [f"{counts[GOOD]} good", f"{counts[BAD]} bad"]
+    if counts[SKIPPED]:
+        parts.append(f"{counts[SKIPPED]} checked before")
+    speed = f", {sizes[1] / seconds / 1e6:.1f} MP/s" if sizes[1] else ""
+    out.tell(f"{', '.join(parts)}: {amount(sizes[0])} in {seconds:.1f} s{speed}")
+    if left:
+        way = "the same command" if journal is not None else "a run with --resume FILE"
+        goes = "does them" if journal is not None else "could have gone on from here"
+        out.tell(f"stopped with {left} files to do: {way} {goes}")
