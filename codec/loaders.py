@@ -124,8 +124,8 @@ class Latents:
 
 def _inverse_gain(rows: dict[str, NDArray[Any]], header: Header) -> NDArray[Any]:
     if "inverse_gain" in rows:
-        return rows["inverse_gain"][header.gain_index]
-    return 1 / rows["gain"][header.gain_index]
+        return np.asarray(rows["inverse_gain"][header.gain_index])
+    return np.asarray(1 / rows["gain"][header.gain_index])
 
 
 class AeiDataset:
