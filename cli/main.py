@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "Make a page that shows a photo by aei and others at the same bytes.",
     "restore": "Take noise, JPEG blocks or blur out of an image.",
     "enhance": "Mend the light, contrast or colour of an image.",
+    "serve": "Serve a folder's pictures to web pages (needs the [serve] extra).",
     "thumbnail": "Write a small PNG of an .aei file, for file managers.",
     "bench": "Compare image codecs on real files: bytes, quality, speed.",
     "plot": "Draw the curves of benchmark results or of a training run.",
@@ -198,7 +199,10 @@ def _forget_stdout() -> None:
 def _extra(module: str | None) -> str:
     train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
     bench = {"matplotlib", "bjontegaard", "scipy"}
-    for extra, names in {"train": train, "bench": bench}.items():
+    serve = {"starlette", "uvicorn", "prometheus_client"}
+    cluster = {"ray", "fsspec", "pyarrow"}
+    extras = {"train": train, "bench": bench, "serve": serve, "ray": cluster}
+    for extra, names in extras.items():
         if module in names:
             return f": pip install 'aei-codec[{extra}]'"
     return ""

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..formats import DEFAULT_LIMITS, Header, Limits, parse
 from .api import Codec
 from .cpus import available_cpus
 from .files.batch import default_jobs
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 from .targets import Target
+
+# What to decode of an image: four numbers of pixels, or a function of its width and height.
+Region = tuple[int, int, int, int] | Callable[[int, int], tuple[int, int, int, int]] | None
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -76,23 +80,33 @@ def encode_many(
 def decode_many(
     files: Iterable[bytes | str | os.PathLike[str]],
     *,
+    scale: int = 1,
+    region: Region = None,
+    limits: Limits = DEFAULT_LIMITS,
     jobs: int | None = None,
     model: str | Path | None = None,
 ) -> Iterator[Image.Image]:
     """The images of .aei files, in order, `jobs` at a time (by default one per CPU).
 
-    files: contents as bytes, or paths; read no faster than the results are. model: see Codec,
-    needed only for files of a model that is not installed. A file that cannot be decoded raises
-    when its turn comes, and ends the iteration.
+    files: contents as bytes, or paths; read no faster than the results are. scale, limits: see
+    Codec.decode. region: (left, top, width, height) in pixels of every image, or a function of an
+    image's width and height that gives it, such as loaders.RandomCrop; only the tiles it needs are
+    decoded. model: see Codec, needed only for files of a model that is not installed. A file that
+    cannot be decoded raises when its turn comes, and ends the iteration.
     """
     jobs = jobs or default_jobs()
     codec = Codec(model, max(1, available_cpus() // jobs))
 
     def one(file: bytes | str | os.PathLike[str]) -> Image.Image:
-        data = bytes(as_data(file))
-        return codec.decode(data)
+        contents = parse(bytes(as_data(file)), limits)
+        return codec.decode_contents(contents, region_of(region, contents.header), scale, limits)
 
     return _ordered(one, files, jobs)
+
+
+def region_of(region: Region, header: Header) -> tuple[int, int, int, int] | None:
+    """The region of one image, where there may be a function that gives it."""
+    return region(header.width, header.height) if callable(region) else region
 
 
 def _ordered(function: Callable[[In], Out], items: Iterable[In], jobs: int) -> Iterator[Out]:

@@ -15,7 +15,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-TOPS = ("formats", "codec", "benchmarks", "cli")
+TOPS = ("formats", "codec", "benchmarks", "serve", "cli")
 if not (ROOT / "codec").is_dir():
     pytest.skip("needs the source tree", allow_module_level=True)
 
@@ -53,9 +53,11 @@ ALLOWED = {
     "codec.pillow": API | {"codec.api", "codec.targets"},
     "codec.files": FILES,
     "codec.streams": FILES | {"codec.files"},
+    "codec.loaders": FILES | {"codec.files", "codec.streams"},
     "codec.inspect": FILES | {"codec.files", "codec.training"},  # relevance needs the torch model
     "codec.training": FILES | {"codec.files"},  # bundles are written as all files are
     "codec": {"formats", "codec.api", "codec.restore", "codec.streams", "codec.targets"},
+    "serve": {"formats", "codec.api", "codec.files", "codec.pixels"},
     "benchmarks": {"formats", "codec", "codec.training"} | FILES | {"codec.inspect"},
 }
 

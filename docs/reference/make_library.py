@@ -15,6 +15,14 @@ The library logs under the name `aei` with the standard logging module, and prin
 MODULES = {
     "aei.codec": None,
     "aei.codec.settings": ("EncodeSettings",),
+    "aei.codec.loaders": (
+        "AeiDataset",
+        "Pixels",
+        "Latents",
+        "RandomCrop",
+        "WebDecoder",
+        "read_aei",
+    ),
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.pixels.quality": ("psnr", "ssim"),
