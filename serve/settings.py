@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
 from ..formats import AeiError, Limits
@@ -34,9 +35,9 @@ class ServeSettings:
     quality: float = 75
     lossy: int = 80
 
-    def limits(self, cancel: object = None) -> Limits:
+    def limits(self, cancel: Callable[[], bool] | float | None = None) -> Limits:
         """What decoding one picture may cost. cancel: as in Limits."""
-        return Limits(self.pixels, memory=1 << 30, metadata=4 << 20, cancel=cancel)  # type: ignore[arg-type]
+        return Limits(self.pixels, memory=1 << 30, metadata=4 << 20, cancel=cancel)
 
     def to_environment(self) -> None:
         """Leave the settings where processes started from here find them."""

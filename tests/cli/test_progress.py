@@ -155,7 +155,8 @@ def test_ctrl_c_names_what_it_finishes_and_counts_right(tmp_path, photo):
         "encode", str(folder), "-o", str(out), "-j", "1", until=r"[1-9]\d? %"
     )
     assert code == 130, seen
-    assert re.search(r"stopping; finishing \d\d\.png \(\d+ %\) first \(again to stop at once\)", seen), seen
+    said = r"stopping; finishing \d\d\.png \(\d+ %\) first \(again to stop at once\)"
+    assert re.search(said, seen), seen
     done = len(list(out.glob("*.aei")))
     assert 0 < done < 12
     assert re.search(rf"(?<!\d){done} encoded", seen), seen
