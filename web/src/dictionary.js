@@ -2,34 +2,50 @@
 import { bytesOf } from "./core.js";
 
 export const DICTIONARY = bytesOf(
-  "QXBwbGUgaVBob25lIFNBTVNVTkcgR29vZ2xlIFBpeGVsIENhbm9uIEVPUyBOSUtPTiBDT1JQT1JBVElPTiBTT05ZIE" +
-    "ZVSklGSUxNIEFkb2JlIFBob3Rvc2hvcCBMaWdodHJvb20gR0lNUCBEb2N1bWVudElEIEluc3RhbmNlSUQgQ3JlYXRv" +
-    "clRvb2wgTW9kaWZ5RGF0ZSBDcmVhdGVEYXRlIE1ldGFkYXRhRGF0ZSBPcmllbnRhdGlvbiByZGY6U2VxIHJkZjpCYW" +
-    "cgcmRmOkFsdCByZGY6bGkgeG1sOmxhbmc9IngtZGVmYXVsdCIgQ29weXJpZ2h0IElFQyA2MTk2Ni0yLjEgc1JHQiBE" +
-    "aXNwbGF5IFAzIEFkb2JlIFJHQiAoMTk5OCltbHVjAAAAAAAAAAEAAAAMZW5VUyBwYXJhAAAAAAADAAAgY3VydgAAAA" +
-    "AgdGV4dAAAAAAgZGVzYwAAAABYWVogAAAAAAAA9tYAAQAAAADTLXNmMzIAAAAAY3BydHd0cHRjaGFkclhZWmdYWVpi" +
-    "WFlaclRSQ2dUUkNiVFJDa1RSQ2xjbXNhcHBsBCAAAG1udHJSR0IgWFlaIEdSQVlYWVogYWNzcEFQUExNU0ZUTU0AKg" +
-    "AAAAiCmgAFAAAAAYKdAAUAAAABiCIAAwAAAAGIJwADAAAAAZAAAAcAAAABkAMAAgAAABSQBAACAAAAFJEBAAcAAAAB" +
-    "kgEACgAAAAGSAgAFAAAAAZIEAAoAAAABkgcAAwAAAAGSCQADAAAAAZIKAAUAAAABknwABwAAAAGShgAHAAAAAaAAAA" +
-    "cAAAABoAEAAwAAAAGgAgAEAAAAAaADAAQAAAABpAIAAwAAAAGkAwADAAAAAaQFAAMAAAABpAYAAwAAAAEBDgACAAAA" +
-    "FAEPAAIAAAAUARAAAgAAABQBEgADAAAAAQEaAAUAAAABARsABQAAAAEBKAADAAAAAQExAAIAAAAUATIAAgAAABQBOw" +
-    "ACAAAAFAITAAMAAAABgpgAAgAAABSHaQAEAAAAAYglAAQAAAABMDEwMCAwMjMyIDIwMjA6MDE6MDEgMDA6MDA6MDAA" +
-    "SUkqAAgAAACaggUAAQAAAJ2CBQABAAAAIogDAAEAAAAniAMAAQAAAACQBwABAAAAA5ACABQAAAAEkAIAFAAAAAGRBw" +
-    "ABAAAAAZIKAAEAAAACkgUAAQAAAASSCgABAAAAB5IDAAEAAAAJkgMAAQAAAAqSBQABAAAAfJIHAAEAAACGkgcAAQAA" +
-    "AACgBwABAAAAAaADAAEAAAACoAQAAQAAAAOgBAABAAAAAqQDAAEAAAADpAMAAQAAAAWkAwABAAAABqQDAAEAAAAOAQ" +
-    "IAFAAAAA8BAgAUAAAAEAECABQAAAASAQMAAQAAABoBBQABAAAAGwEFAAEAAAAoAQMAAQAAADEBAgAUAAAAMgECABQA" +
-    "AAA7AQIAFAAAABMCAwABAAAAmIICABQAAABphwQAAQAAACWIBAABAAAAMDEwMCAwMjMwIDAyMzEBAgMAQVNDSUkAAA" +
-    "A8P3hwYWNrZXQgYmVnaW49Iu+7vyIgaWQ9Ilc1TTBNcENlaGlIenJlU3pOVGN6a2M5ZCI/Pjx4OnhtcG1ldGEgeG1s" +
-    "bnM6eD0iYWRvYmU6bnM6bWV0YS8iIHg6eG1wdGs9IlhNUCBDb3JlIj48cmRmOlJERiB4bWxuczpyZGY9Imh0dHA6Ly" +
-    "93d3cudzMub3JnLzE5OTkvMDIvMjItcmRmLXN5bnRheC1ucyMiPjxyZGY6RGVzY3JpcHRpb24gcmRmOmFib3V0PSIi" +
-    "IHhtbG5zOnBob3Rvc2hvcD0iaHR0cDovL25zLmFkb2JlLmNvbS9waG90b3Nob3AvMS4wLyIgeG1sbnM6Y3JzPSJodH" +
-    "RwOi8vbnMuYWRvYmUuY29tL2NhbWVyYS1yYXctc2V0dGluZ3MvMS4wLyIgeG1sbnM6YXV4PSJodHRwOi8vbnMuYWRv" +
-    "YmUuY29tL2V4aWYvMS4wL2F1eC8iIHhtbG5zOnN0RXZ0PSJodHRwOi8vbnMuYWRvYmUuY29tL3hhcC8xLjAvc1R5cG" +
-    "UvUmVzb3VyY2VFdmVudCMiIHhtbG5zOnN0UmVmPSJodHRwOi8vbnMuYWRvYmUuY29tL3hhcC8xLjAvc1R5cGUvUmVz" +
-    "b3VyY2VSZWYjIiB4bWxuczp4bXBSaWdodHM9Imh0dHA6Ly9ucy5hZG9iZS5jb20veGFwLzEuMC9yaWdodHMvIiB4bW" +
-    "xuczp4bXBNTT0iaHR0cDovL25zLmFkb2JlLmNvbS94YXAvMS4wL21tLyIgeG1sbnM6ZXhpZj0iaHR0cDovL25zLmFk" +
-    "b2JlLmNvbS9leGlmLzEuMC8iIHhtbG5zOnRpZmY9Imh0dHA6Ly9ucy5hZG9iZS5jb20vdGlmZi8xLjAvIiB4bWxucz" +
-    "pkYz0iaHR0cDovL3B1cmwub3JnL2RjL2VsZW1lbnRzLzEuMS8iIHhtbG5zOnhtcD0iaHR0cDovL25zLmFkb2JlLmNv" +
-    "bS94YXAvMS4wLyI+PC9yZGY6RGVzY3JpcHRpb24+PC9yZGY6UkRGPjwveDp4bXBtZXRhPjw/eHBhY2tldCBlbmQ9In" +
-    "ciPz4=",
+  "Apple iPhone SAMSUNG Google Pixel Canon EOS NIKON CORPORATION SONY FUJIFILM Adobe Photos" +
+    "hop Lightroom GIMP DocumentID InstanceID CreatorTool ModifyDate CreateDate MetadataDate " +
+    "Orientation rdf:Seq rdf:Bag rdf:Alt rdf:li xml:lang=\"x-default\" Copyright IEC 61966-2." +
+    "1 sRGB Display P3 Adobe RGB (1998)mluc\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x0cen" +
+    "US para\x00\x00\x00\x00\x00\x03\x00\x00 curv\x00\x00\x00\x00 text\x00\x00\x00\x00 desc" +
+    "\x00\x00\x00\x00XYZ \x00\x00\x00\x00\x00\x00\xf6\xd6\x00\x01\x00\x00\x00\x00\xd3-sf32" +
+    "\x00\x00\x00\x00cprtwtptchadrXYZgXYZbXYZrTRCgTRCbTRCkTRClcmsappl\x04 \x00\x00mntrRGB XYZ" +
+    " GRAYXYZ acspAPPLMSFTMM\x00*\x00\x00\x00\x08\x82\x9a\x00\x05\x00\x00\x00\x01\x82\x9d\x00" +
+    "\x05\x00\x00\x00\x01\x88\"\x00\x03\x00\x00\x00\x01\x88'\x00\x03\x00\x00\x00\x01\x90\x00" +
+    "\x00\x07\x00\x00\x00\x01\x90\x03\x00\x02\x00\x00\x00\x14\x90\x04\x00\x02\x00\x00\x00\x14" +
+    "\x91\x01\x00\x07\x00\x00\x00\x01\x92\x01\x00\x0a\x00\x00\x00\x01\x92\x02\x00\x05\x00\x00" +
+    "\x00\x01\x92\x04\x00\x0a\x00\x00\x00\x01\x92\x07\x00\x03\x00\x00\x00\x01\x92\x09\x00\x03" +
+    "\x00\x00\x00\x01\x92\x0a\x00\x05\x00\x00\x00\x01\x92|\x00\x07\x00\x00\x00\x01\x92\x86" +
+    "\x00\x07\x00\x00\x00\x01\xa0\x00\x00\x07\x00\x00\x00\x01\xa0\x01\x00\x03\x00\x00\x00\x01" +
+    "\xa0\x02\x00\x04\x00\x00\x00\x01\xa0\x03\x00\x04\x00\x00\x00\x01\xa4\x02\x00\x03\x00\x00" +
+    "\x00\x01\xa4\x03\x00\x03\x00\x00\x00\x01\xa4\x05\x00\x03\x00\x00\x00\x01\xa4\x06\x00\x03" +
+    "\x00\x00\x00\x01\x01\x0e\x00\x02\x00\x00\x00\x14\x01\x0f\x00\x02\x00\x00\x00\x14\x01\x10" +
+    "\x00\x02\x00\x00\x00\x14\x01\x12\x00\x03\x00\x00\x00\x01\x01\x1a\x00\x05\x00\x00\x00\x01" +
+    "\x01\x1b\x00\x05\x00\x00\x00\x01\x01(\x00\x03\x00\x00\x00\x01\x011\x00\x02\x00\x00\x00" +
+    "\x14\x012\x00\x02\x00\x00\x00\x14\x01;\x00\x02\x00\x00\x00\x14\x02\x13\x00\x03\x00\x00" +
+    "\x00\x01\x82\x98\x00\x02\x00\x00\x00\x14\x87i\x00\x04\x00\x00\x00\x01\x88%\x00\x04\x00" +
+    "\x00\x00\x010100 0232 2020:01:01 00:00:00\x00II*\x00\x08\x00\x00\x00\x9a\x82\x05\x00\x01" +
+    "\x00\x00\x00\x9d\x82\x05\x00\x01\x00\x00\x00\"\x88\x03\x00\x01\x00\x00\x00'\x88\x03\x00" +
+    "\x01\x00\x00\x00\x00\x90\x07\x00\x01\x00\x00\x00\x03\x90\x02\x00\x14\x00\x00\x00\x04\x90" +
+    "\x02\x00\x14\x00\x00\x00\x01\x91\x07\x00\x01\x00\x00\x00\x01\x92\x0a\x00\x01\x00\x00\x00" +
+    "\x02\x92\x05\x00\x01\x00\x00\x00\x04\x92\x0a\x00\x01\x00\x00\x00\x07\x92\x03\x00\x01\x00" +
+    "\x00\x00\x09\x92\x03\x00\x01\x00\x00\x00\x0a\x92\x05\x00\x01\x00\x00\x00|\x92\x07\x00" +
+    "\x01\x00\x00\x00\x86\x92\x07\x00\x01\x00\x00\x00\x00\xa0\x07\x00\x01\x00\x00\x00\x01\xa0" +
+    "\x03\x00\x01\x00\x00\x00\x02\xa0\x04\x00\x01\x00\x00\x00\x03\xa0\x04\x00\x01\x00\x00\x00" +
+    "\x02\xa4\x03\x00\x01\x00\x00\x00\x03\xa4\x03\x00\x01\x00\x00\x00\x05\xa4\x03\x00\x01\x00" +
+    "\x00\x00\x06\xa4\x03\x00\x01\x00\x00\x00\x0e\x01\x02\x00\x14\x00\x00\x00\x0f\x01\x02\x00" +
+    "\x14\x00\x00\x00\x10\x01\x02\x00\x14\x00\x00\x00\x12\x01\x03\x00\x01\x00\x00\x00\x1a\x01" +
+    "\x05\x00\x01\x00\x00\x00\x1b\x01\x05\x00\x01\x00\x00\x00(\x01\x03\x00\x01\x00\x00\x001" +
+    "\x01\x02\x00\x14\x00\x00\x002\x01\x02\x00\x14\x00\x00\x00;\x01\x02\x00\x14\x00\x00\x00" +
+    "\x13\x02\x03\x00\x01\x00\x00\x00\x98\x82\x02\x00\x14\x00\x00\x00i\x87\x04\x00\x01\x00" +
+    "\x00\x00%\x88\x04\x00\x01\x00\x00\x000100 0230 0231\x01\x02\x03\x00ASCII\x00\x00\x00<?xp" +
+    "acket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?><x:xmpmeta xmlns:x=\"adobe" +
+    ":ns:meta/\" x:xmptk=\"XMP Core\"><rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-s" +
+    "yntax-ns#\"><rdf:Description rdf:about=\"\" xmlns:photoshop=\"http://ns.adobe.com/photos" +
+    "hop/1.0/\" xmlns:crs=\"http://ns.adobe.com/camera-raw-settings/1.0/\" xmlns:aux=\"http:/" +
+    "/ns.adobe.com/exif/1.0/aux/\" xmlns:stEvt=\"http://ns.adobe.com/xap/1.0/sType/ResourceEv" +
+    "ent#\" xmlns:stRef=\"http://ns.adobe.com/xap/1.0/sType/ResourceRef#\" xmlns:xmpRights=\"" +
+    "http://ns.adobe.com/xap/1.0/rights/\" xmlns:xmpMM=\"http://ns.adobe.com/xap/1.0/mm/\" xm" +
+    "lns:exif=\"http://ns.adobe.com/exif/1.0/\" xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\" " +
+    "xmlns:dc=\"http://purl.org/dc/elements/1.1/\" xmlns:xmp=\"http://ns.adobe.com/xap/1.0/\"" +
+    "></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>",
 );
