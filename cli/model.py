@@ -123,6 +123,33 @@ def web(source: str | None, output: Path, force: bool) -> None:
     out.say(f"{path}: {len(data):,} bytes")
 
 
+@command.command("page")
+@click.argument("sources", metavar="[BUNDLE]...", nargs=-1, type=click.Path())
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="HTML file to write."
+)
+@click.option("-f", "--force", is_flag=True, help="Replace the file if it exists.")
+def page(sources: tuple[str, ...], output: Path, force: bool) -> None:
+    """Write one page that opens .aei files, with the weights of each BUNDLE in it.
+
+    By default those of the model that is used by default. The page can be sent around, and opened
+    from a disk: whoever has it drops files on it, looks, zooms, compares, saves PNG. It loads
+    nothing, and nothing is uploaded.
+
+    \b
+    Examples:
+      aei model page -o aei-viewer.html
+      aei model page my.bundle -o viewer.html --force
+    """
+    from ..codec.files.storage import write_atomic
+    from .pages.viewer import viewer_page
+
+    data = viewer_page([_open(source) for source in sources or (None,)]).encode()
+    write_atomic(output, data, overwrite=force)
+    out.emit(file=str(output), bytes=len(data))
+    out.say(f"{output}: {len(data):,} bytes")
+
+
 @command.command("quantize")
 @BUNDLE
 @OUTPUT

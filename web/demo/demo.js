@@ -1,4 +1,5 @@
-// The viewer: drop files, look, zoom, compare, save. Weights lie in aei-models/, or are dropped.
+// The viewer: drop files, look, zoom, compare, save. Weights lie in aei-models/, or in the page
+// itself, or are dropped.
 import { addWeights, encodePng } from "../dist/aei-decode.js";
 import "../dist/element.js";
 
@@ -164,10 +165,18 @@ for (const kind of ["dragover", "dragleave", "drop"])
     if (kind === "drop") take(event.dataTransfer.files);
   });
 
-// ?file=photo.aei shows a file of this site
-const named = new URLSearchParams(location.search).get("file");
-if (named) {
+/** ?file=photo.aei shows a file of this site. */
+async function openNamed(named) {
   const response = await fetch(new URL(named, location.href));
   if (response.ok) take([new File([await response.blob()], named.split("/").pop())]);
   else say(`${named}: ${response.status}`, true);
 }
+const named = new URLSearchParams(location.search).get("file");
+if (named) openNamed(named);
+
+// Weights that the page itself holds, as `aei model page` writes them.
+for (const { dataset, textContent } of document.querySelectorAll("script[data-fingerprint]"))
+  addWeights(
+    dataset.fingerprint,
+    Uint8Array.from(atob(textContent), (c) => c.charCodeAt(0)),
+  );

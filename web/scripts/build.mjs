@@ -7,6 +7,10 @@ import path from "node:path";
 
 const web = path.resolve(import.meta.dirname, "..");
 const out = process.argv[2] ?? path.join(web, "dist");
+// One page that the Python package carries.
+const viewer = process.argv[2]
+  ? path.join(out, "viewer.html")
+  : path.join(web, "../cli/pages/web/viewer.html");
 const shared = {
   bundle: true,
   minify: true,
@@ -73,3 +77,19 @@ if (fs.existsSync(path.join(web, "src/service-worker.js")))
   });
 fs.mkdirSync(out, { recursive: true });
 for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(out, name), text);
+
+// demo/ as one page that needs nothing beside it but weights, which `aei model page` puts in.
+const demo = (name) => path.join(web, "demo", name);
+const script = (
+  await build({ ...shared, entryPoints: [demo("demo.js")], plugins: [inside], format: "iife" })
+).outputFiles[0].text;
+const style = (await build({ ...shared, entryPoints: [demo("demo.css")] })).outputFiles[0].text;
+const page = fs
+  .readFileSync(demo("index.html"), "utf8")
+  .replace("script-src 'self' 'wasm-unsafe-eval'", "script-src 'unsafe-inline' 'wasm-unsafe-eval'")
+  .replace("worker-src 'self' blob:", "worker-src blob:")
+  .replace("style-src 'self'", "style-src 'unsafe-inline'")
+  .replace('<link rel="stylesheet" href="demo.css">\n', () => `<style>${style.trim()}</style>\n`)
+  .replace('<script type="module" src="demo.js"></script>\n', "")
+  .replace("</body>", () => `<!-- weights -->\n<script>${script.trim()}</script>\n</body>`);
+fs.writeFileSync(viewer, page);
