@@ -24,7 +24,15 @@ ALL = [*DOCS.rglob("*.md"), *(p for p in (DOCS.parent / name for name in TOP) if
 WIDTH = 100
 BLOCK = re.compile(r"(?:<!-- needs (\w+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 GUIDE = DOCS / "guide"
-PAGES = ["tour.md", "recipes.md", "faq.md", "inspect.md", "slim.md", "desktop/README.md"]
+PAGES = [
+    "tour.md",
+    "recipes.md",
+    "gallery.md",
+    "faq.md",
+    "inspect.md",
+    "slim.md",
+    "desktop/README.md",
+]
 
 
 @pytest.fixture
