@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from .files import STREAM, check_output, naming, output_path, read_input, write_
 @click.command("view")
 @click.argument("source", metavar="FILE", type=click.Path())
 @click.option("-o", "--output", metavar="OUT", type=click.Path(),
-              help="Page to write; - for stdout.  [default: FILE with .html]")  # fmt: skip
+              help="Page to write; - for stdout; of a folder the folder for its pages.  [default: "
+              "FILE with .html; of a folder a place among caches]")  # fmt: skip
 @click.option("--ansi", is_flag=True, help="Show it in the terminal (24-bit colours) instead.")
 @click.option(
     "--columns", type=click.IntRange(8), help="Width for --ansi.  [default: the terminal's]"
@@ -36,6 +39,8 @@ def command(
 ) -> None:
     """Show the .aei file FILE (- for stdin): the image, its header, and where the bits went.
 
+    Where FILE is a folder, its photographs are shown as `aei gallery` does, at once.
+
     Writes one web page that needs nothing else, with the heat map over the image and a slider to
     mix them.
 
@@ -43,7 +48,13 @@ def command(
     Examples:
       aei view photo.aei --open
       aei view photo.aei --ansi
+      aei view photos/
     """
+    if os.path.isdir(source):
+        if ansi:
+            raise click.UsageError("--ansi shows one file")
+        _folder(source, output, model)
+        return
     target = output_path(source, output, ".html")
     if not ansi:
         check_output(target, source, force)
@@ -73,3 +84,14 @@ def command(
         out.say(f"wrote {target}")
         if open_:
             click.launch(Path(target).resolve().as_uri())
+
+
+def _folder(source: str, output: str | None, model: str | None) -> None:
+    """Make a gallery of a folder, not beside it, and open it."""
+    from .gallery import make
+
+    if output is None:
+        key = hashlib.sha256(os.fsencode(Path(source).resolve())).hexdigest()[:16]
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        output = str(Path(caches) / "aei" / "galleries" / key)
+    make((source,), output, look={}, model=model, open_=True)

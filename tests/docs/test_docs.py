@@ -28,6 +28,7 @@ PAGES = [
     "tour.md",
     "recipes.md",
     "archives.md",
+    "gallery.md",
     "faq.md",
     "inspect.md",
     "slim.md",

@@ -1,0 +1,163 @@
+"""`aei gallery`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from . import many
+from . import output as out
+
+FORMS = ("webp", "avif", "jpeg")
+SUFFIX = ".x"  # behind names while they are planned: photo.aei and photo.jpg are two
+
+
+@click.command("gallery")
+@click.argument("sources", metavar="FOLDER...", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", metavar="SITE", required=True, type=click.Path(file_okay=False),
+              help="Folder for the pages, made if it is not there.")  # fmt: skip
+@click.option("--title", help="Of the page.  [default: the folder's name]")
+@click.option("--large", type=click.IntRange(0, 8192), default=1600, show_default=True,
+              help="Pixels on the longer side of the copies that fill the window, at most; 0 for "
+              "none.")  # fmt: skip
+@click.option("--place", is_flag=True, help="Say where photographs were taken.")
+@click.option("--images", is_flag=True, help="JPEG, PNG and other images too.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="webp", show_default=True,
+              help="Of those copies.")  # fmt: skip
+@click.option("--originals", is_flag=True,
+              help="Put the .aei files there, which browsers decode; the copies are for those that "
+              "cannot.")  # fmt: skip
+@click.option("--decoder", metavar="DIR", type=click.Path(),
+              help="Where aei-decode is, for --originals.  [default: web/dist of the "
+              "sources]")  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Files at a time.")
+@click.option("--model", metavar="BUNDLE", type=click.Path(),
+              help="Model bundle, for files written with one not shipped.")  # fmt: skip
+@click.option("--open", "open_", is_flag=True, help="Open it in the web browser.")
+def command(
+    sources: tuple[str, ...],
+    output: str,
+    title: str | None,
+    large: int,
+    place: bool,
+    images: bool,
+    form: str,
+    originals: bool,
+    decoder: str | None,
+    jobs: int | None,
+    model: str | None,
+    open_: bool,
+) -> None:
+    """Make static pages of the .aei files in FOLDER, its subfolders, or that a pattern names.
+
+    Photographs are sorted and grouped by date. The pages open from disk and on any web server; what
+    they hold is small copies, upright and in sRGB, and date, camera and exposure, but no place
+    unless asked. Called again, it does only what is new or has changed.
+
+    \b
+    Examples:
+      aei gallery photos/ -o site/
+      aei gallery photos/ -o site/ --originals --format avif
+    """
+    look = {"large": large, "form": form, "originals": originals, "place": place}
+    make(
+        sources, output, look=look, title=title, images=images, decoder=decoder, jobs=jobs,
+        model=model, open_=open_,
+    )  # fmt: skip
+
+
+def make(
+    sources: tuple[str, ...],
+    output: str,
+    *,
+    look: dict,
+    title: str | None = None,
+    images: bool = False,
+    decoder: str | None = None,
+    jobs: int | None = None,
+    model: str | None = None,
+    open_: bool = False,
+) -> None:
+    """Make a gallery and say so. look: as of pages.gallery.Look. Ends the command with exit code 2
+    where files failed."""
+    workers, threads = many.split_cpus(jobs)
+    from ..codec import Codec
+    from ..formats.errors import shown
+    from .pages import gallery
+
+    site = Path(output)
+    plan = _plan(sources, site, images)
+    found = [(os.path.relpath(t.target, site).removesuffix(SUFFIX), t.source) for t in plan.tasks]
+    how, codec = gallery.Look(**look), Codec(model, threads)
+    first = Path(sources[0]).resolve()
+    title = title or (first if first.is_dir() else first.parent).name or "Photographs"
+    with _progress() as bar:
+        photos, failed = gallery.build(
+            site, found, lambda one, todo: _run(one, todo, workers, bar), how, codec, title
+        )
+    failed += [(outcome.source, outcome.message) for outcome in plan.settled]
+    if how.originals:
+        models = {photo.model for photo in photos if photo.model}
+        gallery.add_decoder(site, Path(decoder) if decoder else _dist(), models, codec)
+    page = site / "index.html"
+    out.emit(output=str(page), photographs=len(photos), failed=[str(path) for path, _ in failed])
+    out.say(f"{page}: {len(photos)} photographs")
+    for path, why in failed:
+        out.tell(f"aei: {shown(path)}: {why}")
+    if open_:
+        click.launch(page.resolve().as_uri())
+    if failed:
+        raise click.exceptions.Exit(many.SOME_FAILED)
+
+
+def _plan(sources: tuple[str, ...], site: Path, images: bool):
+    """Which photographs are meant. Raises AeiError where there are none."""
+    from ..codec.files import batch
+    from ..codec.files.convert import image_suffixes
+    from ..formats import AeiError
+
+    plan = batch.make_plan(
+        sources,
+        suffixes={".aei", *image_suffixes()} if images else {".aei"},
+        new_suffix=SUFFIX,
+        output=site,
+        recursive=True,
+        keep_extension=True,
+        overwrite=True,
+    )
+    if not plan.tasks:
+        others = f" ({plan.ignored} files of other kinds)" if plan.ignored else ""
+        raise AeiError(f"nothing to do: no .aei files found{others}")
+    return plan
+
+
+def _dist() -> Path:
+    return Path(__file__).resolve().parents[1] / "web" / "dist"
+
+
+def _progress():
+    """A bar on stderr, with the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = out.MODE.quiet or out.MODE.json
+    return Progress(*columns, console=Console(stderr=True), disable=hidden)
+
+
+def _run(one, todo: list, workers: int, bar):
+    """Photographs as they are made, several at a time. Interrupted, it finishes those under way."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    task = bar.add_task("gallery", total=len(todo))
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [pool.submit(one, item) for item in todo]
+        try:
+            for future in as_completed(pending):
+                bar.advance(task)
+                yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()
