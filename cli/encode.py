@@ -106,13 +106,19 @@ log = logging.getLogger(__name__)
 @click.option(
     "--convert",
     is_flag=True,
-    help="Take 16-bit, float, CMYK and Lab images too, as 8-bit RGB or grey.",
+    help="Take 16-bit, float, CMYK, YCbCr, Lab and HSV images too, as 8-bit RGB or grey.",
 )
 @click.option(
     "--preview/--no-preview",
     default=None,
     help="Put a small picture into the file, for thumbnails.  [default: over 2 megapixels]",
 )
+@click.option(
+    "--first-frame", is_flag=True,
+    help="Of animations, pages and collections (GIF, APNG, WebP, TIFF, HEIC) take the first.",
+)  # fmt: skip
+@click.option("--all-frames", is_flag=True,
+              help="Write each frame or page as a file of its own, photo-01.aei.")  # fmt: skip
 @click.option(
     "--verify",
     is_flag=True,
@@ -151,6 +157,8 @@ def command(
     strip: bool,
     convert: bool,
     preview: bool | None,
+    first_frame: bool,
+    all_frames: bool,
     verify: bool,
     manifest: bool,
     force: bool,
@@ -179,6 +187,10 @@ def command(
     """
     if skip_existing and force:
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    if first_frame and all_frames:
+        raise click.UsageError("--first-frame is one of --all-frames: give one of them")
+    if all_frames and output is not None and output.lower().endswith(".aei"):
+        raise click.UsageError("--all-frames writes a file for each: name a folder with -o")
     if keep_smaller and strip:
         raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
     try:
@@ -192,7 +204,7 @@ def command(
     if restore_bundle and not (restore or enhance):
         raise click.UsageError("--restore-bundle is for --restore KIND and --enhance KIND")
     workers, threads = 1, None
-    is_many = many.is_many(sources, output, listed)
+    is_many = many.is_many(sources, output, listed) or all_frames
     if is_many:
         many.check_usage(sources, output, listed)
         workers, threads = many.split_cpus(jobs)
@@ -224,6 +236,7 @@ def command(
         keep_smaller=keep_smaller,
         convert=convert,
         preview=preview,
+        first_frame=first_frame,
     )
     bundles = model, restore_bundle
     folder = _folder_of_manifest(sources, output, listed) if manifest else None
@@ -242,6 +255,7 @@ def command(
             skip_existing=skip_existing,
             overwrite=force,
             copies=keep_smaller,
+            frames=conversion.frames_in if all_frames else None,
         )
 
         def load():
