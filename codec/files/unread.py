@@ -31,7 +31,8 @@ def why_unread(data: bytes, heic: bool = False) -> str | None:
     heic: such can be read."""
     kind = _raw_kind(data)
     if kind is not None:
-        return f"a raw photograph ({kind}), of which only a preview could be read: {DEVELOP.format('it')}"
+        what = f"a raw photograph ({kind}), of which only a preview could be read"
+        return f"{what}: {DEVELOP.format('it')}"
     if (
         not heic
         and data[4:8] == b"ftyp"
