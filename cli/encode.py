@@ -130,6 +130,12 @@ log = logging.getLogger(__name__)
     help="List the SHA-256 of the outputs in SHA256SUMS in their folder, as `sha256sum -c` and "
     "`aei verify` read it.",
 )
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Encode what FOLDER holds and what arrives in it, until Ctrl-C (needs the [watch] extra).",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
     sources: tuple[str, ...],
@@ -161,6 +167,7 @@ def command(
     all_frames: bool,
     verify: bool,
     manifest: bool,
+    watch: str | None,
     force: bool,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
@@ -183,10 +190,18 @@ def command(
       aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photo.jpg --target-ssimulacra2 80
       aei encode photos/ -o small/ --recursive --skip-existing
+      aei encode --watch incoming/ -o small/
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
     """
     if skip_existing and force:
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    if watch is not None:
+        if sources or listed is not None or force or dry_run:
+            raise click.UsageError(
+                "--watch FOLDER encodes what has no output yet: leave out other files, --force and "
+                "--dry-run"
+            )
+        sources, skip_existing = (watch,), True
     if first_frame and all_frames:
         raise click.UsageError("--first-frame is one of --all-frames: give one of them")
     if all_frames and output is not None and output.lower().endswith(".aei"):
@@ -244,7 +259,8 @@ def command(
         from ..codec.files import batch
         from ..codec.files import convert as conversion
 
-        plan = batch.make_plan(
+        make_plan = functools.partial(
+            batch.make_plan,
             sources,
             many.read_list(listed),
             suffixes=conversion.image_suffixes(),
@@ -262,10 +278,15 @@ def command(
             codec = conversion.load_codec(model, threads, restore_bundle, options.tune)
             return functools.partial(conversion.encode_file, codec=codec, options=options)
 
+        after = None if folder is None else functools.partial(_list_hashes, folder)
+        if watch is not None:
+            from .watch import run
+
+            run(watch, recursive, make_plan, load, workers, after)
+            return
         many.execute(
-            plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run,
-            after=None if folder is None else functools.partial(_list_hashes, folder),
-        )  # fmt: skip
+            make_plan(), load, workers, verb="encode", overwrite=force, dry_run=dry_run, after=after
+        )
     else:
         _one(sources[0], output, options, bundles, keep_extension, skip_existing, dry_run, force)
 

@@ -195,13 +195,16 @@ def execute(
 
 
 def follow(
-    results: Generator[Outcome, None, None], progress: Progress, outcomes: list[Outcome]
+    results: Generator[Outcome, None, None],
+    progress: Progress,
+    outcomes: list[Outcome],
+    tell: Callable[[Outcome], None] | None = None,
 ) -> None:
     """Gather what becomes of files, and report it as it comes."""
     with contextlib.closing(results):
         for outcome in results:
             outcomes.append(outcome)
-            report(outcome)
+            (tell or report)(outcome)
             progress.advance(outcome)
 
 

@@ -47,6 +47,16 @@ class Progress:
         self._bar: tuple[Bar, TaskID] | None = None
         self.lines = False
 
+    def add(self, tasks: Iterable[Task]) -> None:
+        """More files that are to be worked on; time counts from now on where there were none."""
+        with self._lock:
+            if self.files == len(self.sizes):  # nothing was under way
+                self.sizes.clear()
+                self.files = self.bytes_in = self.bytes_out = self._pixels = 0
+                self._done, self._started = 0.0, time.monotonic()
+                self._said = self._started
+            self.sizes.update({(t.source, t.frame): size_of(t.source) for t in tasks})
+
     def tick(self, task: Task, done: int, total: int) -> None:
         """So many pixels of a file's are done."""
         with self._lock:
@@ -148,11 +158,13 @@ class Progress:
 
 def of_tasks(tasks: Iterable[Task], verb: str) -> Progress:
     """The progress of files that are to be worked on."""
-    return Progress({(t.source, t.frame): size_of(t.source) for t in tasks}, verb)
+    progress = Progress({}, verb)
+    progress.add(tasks)
+    return progress
 
 
 @contextlib.contextmanager
-def stopping(progress: Progress | None = None) -> Iterator[Callable[[], int]]:
+def stopping(progress: Progress) -> Iterator[Callable[[], int]]:
     """The number of the signal that asked to stop, or 0: Ctrl-C, or one that ends a service. What
     happens then is said at once; a second one ends the process at once, without half a file."""
     asked: list[int] = []
@@ -187,9 +199,9 @@ def stopping(progress: Progress | None = None) -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def _ending(progress: Progress | None) -> str:
-    files = "" if progress is None else progress.under_way()
-    return f"stopping; finishing {files or 'files under way'} first (again to stop at once)"
+def _ending(progress: Progress) -> str:
+    files = progress.under_way()
+    return f"stopping; finishing {files} first (again to stop at once)" if files else "stopping"
 
 
 def clock(seconds: float) -> str:

@@ -366,6 +366,7 @@ def run(
     def one(task: Task) -> Outcome:
         made = convert
         if progress is not None:
+            progress(task, 0, 1)
             made = functools.partial(convert, progress=functools.partial(progress, task))
         return convert_task(task, made, overwrite, make_folders=True)
 
