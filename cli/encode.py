@@ -106,13 +106,19 @@ log = logging.getLogger(__name__)
 @click.option(
     "--convert",
     is_flag=True,
-    help="Take 16-bit, float, CMYK and Lab images too, as 8-bit RGB or grey.",
+    help="Take 16-bit, float, CMYK, YCbCr, Lab and HSV images too, as 8-bit RGB or grey.",
 )
 @click.option(
     "--preview/--no-preview",
     default=None,
     help="Put a small picture into the file, for thumbnails.  [default: over 2 megapixels]",
 )
+@click.option(
+    "--first-frame", is_flag=True,
+    help="Of animations, pages and collections (GIF, APNG, WebP, TIFF, HEIC) take the first.",
+)  # fmt: skip
+@click.option("--all-frames", is_flag=True,
+              help="Write each frame or page as a file of its own, photo-01.aei.")  # fmt: skip
 @click.option(
     "--verify",
     is_flag=True,
@@ -123,6 +129,12 @@ log = logging.getLogger(__name__)
     is_flag=True,
     help="List the SHA-256 of the outputs in SHA256SUMS in their folder, as `sha256sum -c` and "
     "`aei verify` read it.",
+)
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Encode what FOLDER holds and what arrives in it, until Ctrl-C (needs the [watch] extra).",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 def command(
@@ -151,8 +163,11 @@ def command(
     strip: bool,
     convert: bool,
     preview: bool | None,
+    first_frame: bool,
+    all_frames: bool,
     verify: bool,
     manifest: bool,
+    watch: str | None,
     force: bool,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
@@ -175,10 +190,22 @@ def command(
       aei encode photo.jpg --target-size 200KB --max-side 1600
       aei encode photo.jpg --target-ssimulacra2 80
       aei encode photos/ -o small/ --recursive --skip-existing
+      aei encode --watch incoming/ -o small/
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
     """
     if skip_existing and force:
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
+    if watch is not None:
+        if sources or listed is not None or force or dry_run:
+            raise click.UsageError(
+                "--watch FOLDER encodes what has no output yet: leave out other files, --force and "
+                "--dry-run"
+            )
+        sources, skip_existing = (watch,), True
+    if first_frame and all_frames:
+        raise click.UsageError("--first-frame is one of --all-frames: give one of them")
+    if all_frames and output is not None and output.lower().endswith(".aei"):
+        raise click.UsageError("--all-frames writes a file for each: name a folder with -o")
     if keep_smaller and strip:
         raise click.UsageError("--keep-smaller copies metadata too: leave out --strip")
     try:
@@ -192,7 +219,7 @@ def command(
     if restore_bundle and not (restore or enhance):
         raise click.UsageError("--restore-bundle is for --restore KIND and --enhance KIND")
     workers, threads = 1, None
-    is_many = many.is_many(sources, output, listed)
+    is_many = many.is_many(sources, output, listed) or all_frames
     if is_many:
         many.check_usage(sources, output, listed)
         workers, threads = many.split_cpus(jobs)
@@ -224,6 +251,7 @@ def command(
         keep_smaller=keep_smaller,
         convert=convert,
         preview=preview,
+        first_frame=first_frame,
     )
     bundles = model, restore_bundle
     folder = _folder_of_manifest(sources, output, listed) if manifest else None
@@ -231,7 +259,8 @@ def command(
         from ..codec.files import batch
         from ..codec.files import convert as conversion
 
-        plan = batch.make_plan(
+        make_plan = functools.partial(
+            batch.make_plan,
             sources,
             many.read_list(listed),
             suffixes=conversion.image_suffixes(),
@@ -242,16 +271,22 @@ def command(
             skip_existing=skip_existing,
             overwrite=force,
             copies=keep_smaller,
+            frames=conversion.frames_in if all_frames else None,
         )
 
         def load():
             codec = conversion.load_codec(model, threads, restore_bundle, options.tune)
             return functools.partial(conversion.encode_file, codec=codec, options=options)
 
+        after = None if folder is None else functools.partial(_list_hashes, folder)
+        if watch is not None:
+            from .watch import run
+
+            run(watch, recursive, make_plan, load, workers, after)
+            return
         many.execute(
-            plan, load, workers, verb="encode", overwrite=force, dry_run=dry_run,
-            after=None if folder is None else functools.partial(_list_hashes, folder),
-        )  # fmt: skip
+            make_plan(), load, workers, verb="encode", overwrite=force, dry_run=dry_run, after=after
+        )
     else:
         _one(sources[0], output, options, bundles, keep_extension, skip_existing, dry_run, force)
 

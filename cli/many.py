@@ -195,13 +195,16 @@ def execute(
 
 
 def follow(
-    results: Generator[Outcome, None, None], progress: Progress, outcomes: list[Outcome]
+    results: Generator[Outcome, None, None],
+    progress: Progress,
+    outcomes: list[Outcome],
+    tell: Callable[[Outcome], None] | None = None,
 ) -> None:
     """Gather what becomes of files, and report it as it comes."""
     with contextlib.closing(results):
         for outcome in results:
             outcomes.append(outcome)
-            report(outcome)
+            (tell or report)(outcome)
             progress.advance(outcome)
 
 
@@ -234,6 +237,7 @@ def _dry_run(plan: Plan, verb: str) -> None:
     failed = [o for o in plan.settled if o.status == batch.FAILED]
     total = sum(size_of(task.source) for task in plan.tasks)
     out.tell(f"would {verb} {len(plan.tasks)} files, {amount(total)}{_left_out(plan)}")
+    _hint(plan, verb)
     _list_failures(failed)
     if failed:
         raise click.exceptions.Exit(SOME_FAILED)
@@ -294,7 +298,7 @@ def execute_one(
             outcome = batch.convert_task(task, one, force)
         else:
             data = read_input(source)
-            progress.sizes[task.source] = len(data)
+            progress.sizes[task.source, None] = len(data)
             made = one(data)
             details = made.details | (made.check(made.data) if made.check is not None else {})
             write_output(target, made.data, force)
@@ -344,6 +348,15 @@ def _left_out(plan: Plan) -> str:
     return text
 
 
+def _hint(plan: Plan, verb: str) -> None:
+    """What can be done about files of other kinds that are photographs too."""
+    if verb == "encode":
+        from ..codec.files.unread import hints
+
+        for hint in hints(plan.others):
+            out.tell(hint)
+
+
 def _summary(
     plan: Plan, outcomes: list[Outcome], verb: str, seconds: float, finished: bool
 ) -> None:
@@ -375,6 +388,7 @@ def _summary(
         text += f": {ratio(size_in, size_out)} in {seconds:.1f} s"
         text += f", {len(made) / seconds:.2f} images/s, {pixels / seconds / 1e6:.2f} MP/s"
     out.tell(text + _left_out(plan))
+    _hint(plan, verb)
     if verb == "encode" and larger:
         out.tell(
             f"{len(larger)} files are not smaller than their sources: "

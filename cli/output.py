@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import click
 
+WORKER = "aei: "  # as in codec.files.batch, which loads more than a command may
+
 
 @dataclass
 class Mode:
@@ -29,10 +31,14 @@ class _Handler(logging.Handler):
     """To today's sys.stderr, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        thread = record.threadName or ""
+        if thread.startswith(WORKER):  # one of many files
+            message = f"{thread.removeprefix(WORKER)}: {message}"
         if MODE.json:
-            line = json.dumps({"log": record.levelname.lower(), "message": record.getMessage()})
+            line = json.dumps({"log": record.levelname.lower(), "message": message})
         else:
-            line = f"aei: {record.getMessage()}"
+            line = f"aei: {message}"
         print(line, file=sys.stderr)
 
 
@@ -120,6 +126,7 @@ ADVICE = {
     "metadata": "--strip leaves metadata out",
     "large": "decode a --region of it and look at that",
     "convert": "--convert makes 8-bit RGB or grey of it",
+    "frames": "--first-frame takes the first, --all-frames each as a file of its own",
     "restorer": "`aei export` makes one of a run with --restore",
 }
 OF_MANY = {"exists": "--skip-existing leaves it, --force replaces it"}

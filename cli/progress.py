@@ -27,37 +27,51 @@ SHARE = 1 / 30  # of the time that has passed, later on: an hour is some 150 lin
 NAMED = 3  # files under way that are named
 
 
+Key = tuple[Path, int | None]  # a source, and which of its frames
+
+
 class Progress:
     """What is done of some files, in bytes of their sources, and what is under way.
 
-    sizes: bytes, by source. Told by workers (`tick`) and by the main thread (`advance`); a signal
-    may ask at any moment (`under_way`).
+    sizes: bytes, by source and frame. Told by workers (`tick`) and by the main thread (`advance`);
+    a signal may ask at any moment (`under_way`).
     """
 
-    def __init__(self, sizes: dict[Path, int], verb: str):
+    def __init__(self, sizes: dict[Key, int], verb: str):
         self.verb, self.sizes = verb, sizes
         self.files = self.bytes_in = self.bytes_out = 0
         self._done, self._pixels = 0.0, 0
-        self._parts: dict[Path, tuple[int, int]] = {}
+        self._parts: dict[Key, tuple[int, int]] = {}
         self._started = self._said = time.monotonic()
         self._lock = threading.RLock()  # a signal's handler may run where it is held
         self._bar: tuple[Bar, TaskID] | None = None
         self.lines = False
 
+    def add(self, tasks: Iterable[Task]) -> None:
+        """More files that are to be worked on; time counts from now on where there were none."""
+        with self._lock:
+            if self.files == len(self.sizes):  # nothing was under way
+                self.sizes.clear()
+                self.files = self.bytes_in = self.bytes_out = self._pixels = 0
+                self._done, self._started = 0.0, time.monotonic()
+                self._said = self._started
+            self.sizes.update({(t.source, t.frame): size_of(t.source) for t in tasks})
+
     def tick(self, task: Task, done: int, total: int) -> None:
         """So many pixels of a file's are done."""
         with self._lock:
-            self._parts[task.source] = done, total
+            self._parts[task.source, task.frame] = done, total
         self._show()
 
     def advance(self, outcome: Outcome) -> None:
         """A file is done, or has failed."""
         with self._lock:
-            self._parts.pop(outcome.source, None)
+            key = outcome.source, outcome.frame
+            self._parts.pop(key, None)
             self.files += 1
             self.bytes_in += outcome.bytes_in
             self.bytes_out += outcome.bytes_out
-            self._done += self.sizes.get(outcome.source, 0)
+            self._done += self.sizes.get(key, 0)
             self._pixels += outcome.width * outcome.height
         self._show()
 
@@ -87,7 +101,7 @@ class Progress:
         """The files that are being worked on, by name, and how far they are."""
         with self._lock:
             parts = [(p, d / max(1, t)) for p, (d, t) in self._parts.items()]
-        names = [f"{shown(path.name)} ({100 * part:.0f} %)" for path, part in parts[:NAMED]]
+        names = [f"{shown(path.name)} ({100 * part:.0f} %)" for (path, _), part in parts[:NAMED]]
         return ", ".join(names) + f" and {len(parts) - NAMED} more" * (len(parts) > NAMED)
 
     def _show(self) -> None:
@@ -144,11 +158,13 @@ class Progress:
 
 def of_tasks(tasks: Iterable[Task], verb: str) -> Progress:
     """The progress of files that are to be worked on."""
-    return Progress({task.source: size_of(task.source) for task in tasks}, verb)
+    progress = Progress({}, verb)
+    progress.add(tasks)
+    return progress
 
 
 @contextlib.contextmanager
-def stopping(progress: Progress | None = None) -> Iterator[Callable[[], int]]:
+def stopping(progress: Progress) -> Iterator[Callable[[], int]]:
     """The number of the signal that asked to stop, or 0: Ctrl-C, or one that ends a service. What
     happens then is said at once; a second one ends the process at once, without half a file."""
     asked: list[int] = []
@@ -183,9 +199,9 @@ def stopping(progress: Progress | None = None) -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def _ending(progress: Progress | None) -> str:
-    files = "" if progress is None else progress.under_way()
-    return f"stopping; finishing {files or 'files under way'} first (again to stop at once)"
+def _ending(progress: Progress) -> str:
+    files = progress.under_way()
+    return f"stopping; finishing {files} first (again to stop at once)" if files else "stopping"
 
 
 def clock(seconds: float) -> str:

@@ -98,6 +98,7 @@ def command(
         known = hashes.get(os.path.abspath(task.source))
         if known is not None and not task.source.exists():
             raise AeiError("is listed in the manifest, and missing")
+        progress.tick(task, 0, 1)
         return archive.verify_task(
             task,
             codec,

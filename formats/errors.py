@@ -7,7 +7,8 @@ class AeiError(Exception):
     reason: a word for what programs can do something about, else empty: `exists` (an output does),
     `clash` (two inputs have one output), `input` (the output is the input), `pipe` (an input is no
     regular file), `model` (another one is needed), `metadata` (too much of it), `large` (an image
-    is), `restorer` (a bundle is none), `convert` (an image is no 8-bit RGB or grey).
+    is), `restorer` (a bundle is none), `convert` (an image is no 8-bit RGB or grey), `frames` (it
+    has several).
     """
 
     def __init__(self, *args: object, reason: str = "") -> None:

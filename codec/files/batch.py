@@ -9,7 +9,9 @@ import hashlib
 import itertools
 import logging
 import os
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from ...formats.errors import shown
 from ..cpus import available_cpus
 from ..reading import read_regular
 from .convert import Converted
+from .manifest import NAME as MANIFEST
 from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WORKER = "aei: "  # what names of threads begin with that work on a file, which follows
 DONE, KEPT, SKIPPED, FAILED, LEFT = "done", "kept", "skipped", "failed", "left"
 # Memory set aside for one image being coded: 0.57 GB was measured at 2048x2048 pixels
 WORKER_BYTES = 1_000_000_000
@@ -36,10 +40,12 @@ WORKER_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Task:
-    """One file to convert: where it is, and where its output goes."""
+    """One file to convert: where it is, and where its output goes. frame: which of several of an
+    animation or collection, from 0."""
 
     source: Path
     target: Path
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Outcome:
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun).
     Sizes in bytes, width and height in pixels, seconds of work; zero where nothing was made.
     message: why, where it is not DONE. details, lost: as in Converted. reason: as in AeiError.
-    sha256: of the output, in hexadecimal.
+    sha256: of the output, in hexadecimal. frame: as of Task.
     """
 
     source: Path
@@ -65,17 +71,19 @@ class Outcome:
     reason: str = ""
     lost: tuple[Box, ...] = ()
     sha256: str = ""
+    frame: int | None = None
 
 
 @dataclass
 class Plan:
     """tasks: to do; settled: files that need or allow no work, with the reason; ignored: how many
-    files in folders are of other kinds; unentered: subfolders left out because the search was not
-    recursive."""
+    files in folders are of other kinds; others: how many have which suffix, lower case; unentered:
+    subfolders left out because the search was not recursive."""
 
     tasks: list[Task] = field(default_factory=list)
     settled: list[Outcome] = field(default_factory=list)
     ignored: int = 0
+    others: Counter[str] = field(default_factory=Counter)
     unentered: int = 0
 
 
@@ -99,6 +107,7 @@ def make_plan(
     skip_existing: bool = False,
     overwrite: bool = False,
     copies: bool = False,
+    frames: Callable[[Path], int] | None = None,
 ) -> Plan:
     """Decide what to do with files, folders and patterns; reads folders, writes nothing.
 
@@ -106,8 +115,9 @@ def make_plan(
     relative ones keep their folders below `output`. suffixes: lower case, of the files wanted from
     folders. new_suffix: of the outputs, which go below `output`, or beside their sources.
     keep_extension: name them photo.jpg.aei. copies: the source's own name counts as an output that
-    exists. Inputs that map to one output are all refused, hidden files and links to folders are
-    left out.
+    exists. frames: says how many a file has, which become a task and an output each, photo-01.aei,
+    photo-02.aei. Inputs that map to one output are all refused, hidden files and links to folders
+    are left out.
     """
     plan = Plan()
     found = list(_find(list(names), plan, suffixes, recursive, output))
@@ -119,13 +129,14 @@ def make_plan(
         if not base.name:
             plan.settled.append(Outcome(file.path, None, FAILED, message="is no name of a file"))
             continue
-        if keep_extension:
-            target = base.with_name(base.name + new_suffix)
-        else:
-            target = base.with_suffix(new_suffix)
-        same = tasks.setdefault(os.path.normcase(os.path.abspath(target)), [])
-        if not any(_is_same(task.source, file.path) for task, _ in same):
-            same.append((Task(file.path, target), base))
+        for frame, name in _frames_of(base, 1 if frames is None else frames(file.path)):
+            if keep_extension:
+                target = name.with_name(name.name + new_suffix)
+            else:
+                target = name.with_suffix(new_suffix)
+            same = tasks.setdefault(os.path.normcase(os.path.abspath(target)), [])
+            if not any(_is_same(task.source, file.path) for task, _ in same):
+                same.append((Task(file.path, target, frame), name))
     for group in tasks.values():
         if len(group) > 1:
             plan.settled += _clashes([task for task, _ in group])
@@ -219,10 +230,22 @@ def _walk(
             plan.unentered += len(subfolders)
             subfolders.clear()
         for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+            suffix = os.path.splitext(file)[1].lower()
+            if not file.startswith(".") and suffix in suffixes:
                 yield Path(root, file).relative_to(folder)
-            else:
+            elif file != MANIFEST:
                 plan.ignored += 1
+                plan.others[suffix] += 1
+
+
+def _frames_of(base: Path, count: int) -> list[tuple[int | None, Path]]:
+    """Each frame of a file, with the file's name for it; of one alone it is the name as it is."""
+    if count == 1:
+        return [(None, base)]
+    width = len(str(count))
+    return [
+        (i, base.with_name(f"{base.stem}-{i + 1:0{width}d}{base.suffix}")) for i in range(count)
+    ]
 
 
 def _is_same(a: Path, b: Path) -> bool:
@@ -264,16 +287,16 @@ def _settle(task: Task, copy: Path | None, skip_existing: bool, overwrite: bool)
 
 def convert_task(
     task: Task,
-    convert: Callable[[bytes], Converted],
+    convert: Callable[..., Converted],
     overwrite: bool = False,
     make_folders: bool = False,
 ) -> Outcome:
-    """Read, convert and write one file; the output gets the source's times. Raises AeiError and
-    OSError."""
+    """Read, convert and write one file; the output gets the source's times. convert: given the
+    bytes, and a keyword `frame` where the task has one. Raises AeiError and OSError."""
     start = time.perf_counter()
     data = read_regular(task.source)
     status = os.stat(task.source)
-    made = convert(data)
+    made = convert(data) if task.frame is None else convert(data, frame=task.frame)
     target = task.target
     if made.kept:
         target = _copy_name(task)
@@ -306,6 +329,7 @@ def convert_task(
         details,
         lost=made.lost,
         sha256=hashlib.sha256(made.data).hexdigest(),
+        frame=task.frame,
     )
 
 
@@ -342,6 +366,7 @@ def run(
     def one(task: Task) -> Outcome:
         made = convert
         if progress is not None:
+            progress(task, 0, 1)
             made = functools.partial(convert, progress=functools.partial(progress, task))
         return convert_task(task, made, overwrite, make_folders=True)
 
@@ -364,6 +389,8 @@ def run_tasks(
 
     def one(task: Task) -> Outcome:
         reason = ""
+        # what is logged meanwhile is of this file
+        threading.current_thread().name = f"{WORKER}{shown(task.source)}"
         try:
             return work(task)
         except DiskError as error:
@@ -378,7 +405,9 @@ def run_tasks(
         except Exception as error:  # a fault of ours must not cost the other files
             log.debug("%s", shown(task.source), exc_info=True)
             message = f"unexpected {type(error).__name__}: {error}"
-        return Outcome(task.source, task.target, FAILED, message=message, reason=reason)
+        return Outcome(
+            task.source, task.target, FAILED, message=message, reason=reason, frame=task.frame
+        )
 
     # Threads will do: ONNX Runtime, NumPy and Pillow work outside Python's lock.
     from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait

@@ -25,8 +25,10 @@ from ...formats.container import SIGNATURE, check_size
 from ..api import Codec, default_codec
 from ..pixels.depth import converted, depth_of, depth_of_jpeg2000, refuse_deep
 from ..pixels.metadata import upright, whole_xmp
+from ..reading import read_regular
 from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
+from .unread import why_unread
 from .verify import check_written
 from .writing import image_file
 
@@ -45,7 +47,6 @@ PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp
 # Pillow opens these by name only, or needs other programs for them; or they are no pictures.
 NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 ENCODING = 2 / 3  # of the time of encoding and verifying
-NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # TIFF
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ class EncodeOptions(EncodeSettings):
     neither side is longer (pixels). keep_smaller: give the source's own bytes back where they are
     no more than the result; never without `metadata`, nor where the image was scaled or restored.
     convert: more bits and other colour spaces to 8-bit RGB or grey, which are refused otherwise.
+    first_frame: take the first of several frames or pages, of a collection its main image; files
+    with several are refused otherwise.
     """
 
     target: Target | None = None
     max_side: int | None = None
     keep_smaller: bool = False
     convert: bool = False
+    first_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,15 @@ def encode_file(
     codec: Codec,
     options: EncodeOptions,
     progress: Callable[[int, int], None] | None = None,
+    frame: int | None = None,
 ) -> Converted:
-    """An .aei file from the bytes of an image file. progress: as of Codec.encode_with. With
-    `options.verify` the result has a `check`.
+    """An .aei file from the bytes of an image file. progress: as of Codec.encode_with. frame: which
+    of several to take, from 0. With `options.verify` the result has a `check`.
 
     Raises UnsupportedError for what cannot be held, DamagedFileError for what cannot be read.
     """
-    image, scaled = open_image(data, options.max_side, options.convert)
+    opened = read_image(data, options.max_side, options.convert, frame, options.first_frame)
+    image, scaled = opened.image, opened.scaled
     if scaled and options.restores:
         image = image.copy()  # without the JPEG tables, which say nothing of a smaller image
     first = restore_first(lambda: codec.restorers, image, options)
@@ -114,7 +120,7 @@ def encode_file(
             options.target.kind: round(reached.achieved, 5),
         }
     width, height = image.size
-    changed = not options.metadata or scaled or options.restores
+    changed = not options.metadata or scaled or options.restores or opened.of_several
     if options.keep_smaller and not changed and len(data) <= len(encoded):
         check = functools.partial(_check_copy, data) if options.verify else None
         return Converted(data, width, height, kept=True, check=check)
@@ -144,34 +150,47 @@ def _check_copy(meant: bytes, written: bytes) -> dict[str, float]:
     return {}
 
 
+@dataclass(frozen=True)
+class Opened:
+    """An image, its pixels read. scaled: down, to a largest side; of_several: it is one frame of
+    those that the file has, and was asked for."""
+
+    image: Image.Image
+    scaled: bool
+    of_several: bool
+
+
 def open_image(
     data: bytes, max_side: int | None = None, convert: bool = False
 ) -> tuple[Image.Image, bool]:
-    """The image in a file, its pixels read, and whether it was scaled down to `max_side`. convert:
-    more bits and other colour spaces too, as 8-bit RGB or grey."""
-    from PIL import Image
+    """`read_image` of a file with one image, and whether it was scaled down."""
+    opened = read_image(data, max_side, convert)
+    return opened.image, opened.scaled
 
+
+def read_image(
+    data: bytes,
+    max_side: int | None = None,
+    convert: bool = False,
+    frame: int | None = None,
+    first_frame: bool = False,
+) -> Opened:
+    """The image in a file. max_side: scale larger ones down. convert: more bits and other colour
+    spaces too, as 8-bit RGB or grey. frame: which of several frames or pages, from 0. first_frame:
+    of several the one that the file opens with. Of a camera's JPEG without either it is the
+    photograph. Raises UnsupportedError and DamagedFileError."""
     if data.startswith(SIGNATURE):
         raise UnsupportedError("already an .aei file: decode it first")
-    register_heic()
-    with _pillow_errors(), warnings.catch_warnings():
-        # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image: Image.Image = Image.open(io.BytesIO(data))
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            if image.format != "MPO":
-                raise UnsupportedError(f"the image has {frames} frames: pick one of them first")
-            # A camera's JPEG with previews or depth behind it. A copy has the first frame alone.
-            log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
-            xmp = whole_xmp(image)
-            image = image.copy()
-            image.info["xmp"] = xmp
-        elif image.format == "JPEG":
+    with _opened(data) as image:
+        several = getattr(image, "n_frames", 1) > 1
+        if several and frame is None and not first_frame:
+            _refuse_frames(image)
+        if frame is not None:
+            image.seek(frame)
+        if image.format in ("JPEG", "MPO"):
             image.info["xmp"] = whole_xmp(image)  # for what is made of it too
         if max_side is None:
             check_size(*image.size)
-        _refuse_previews(image)
         depth = depth_of(image)
         if image.format == "JPEG2000":
             depth = max(depth, depth_of_jpeg2000(data))
@@ -179,6 +198,8 @@ def open_image(
             refuse_deep(image, depth)
         if image.format == "PNG" and (cicp := cicp_of(data)) is not None:
             image.info["cicp"] = cicp
+        if several and image.format != "TIFF":  # whose Exif lies in tags that a copy has not
+            image = image.copy()  # this frame alone
         if convert:
             image = converted(image, depth)
         scaled = False
@@ -186,16 +207,44 @@ def open_image(
             image, scaled = _scale_down(image, max_side), True
         check_size(*image.size)
         image.load()
-    return image, scaled
+    return Opened(image, scaled, several and (frame is not None or first_frame))
 
 
-def _refuse_previews(image: Image.Image) -> None:
-    """Raise UnsupportedError for raw photographs, of which Pillow reads a preview."""
-    tags = getattr(image, "tag_v2", {})
-    if DNG_VERSION in tags or tags.get(NEW_SUBFILE_TYPE, 0) & 1:
-        raise UnsupportedError(
-            "a raw photograph, of which Pillow reads only a preview: develop it to an image first"
-        )
+def frames_in(path: Path) -> int:
+    """How many frames or pages an image file has; 1 where it cannot be told."""
+    with contextlib.suppress(AeiError, OSError, MemoryError):
+        data = read_regular(path)
+        if not data.startswith(SIGNATURE):
+            with _opened(data) as image:
+                return int(getattr(image, "n_frames", 1))
+    return 1
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """A file, opened by Pillow; all that goes wrong while this lasts is one of our errors."""
+    from PIL import Image
+
+    heic = register_heic()
+    with _pillow_errors(), warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses twice that; the file format takes more.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        why = why_unread(data, heic)
+        if why is not None:
+            raise UnsupportedError(why)
+        yield Image.open(io.BytesIO(data))
+
+
+def _refuse_frames(image: Image.Image) -> None:
+    """Raise UnsupportedError for several frames, but for a camera's JPEG with previews or depth
+    behind the photograph."""
+    if image.format == "MPO":
+        log.info("the further pictures inside a camera's JPEG (preview, depth) are not kept")
+        return
+    frames = getattr(image, "n_frames", 1)
+    raise UnsupportedError(
+        f"the image has {frames} frames: pick one of them first", reason="frames"
+    )
 
 
 def cicp_of(data: bytes) -> tuple[int, ...] | None:

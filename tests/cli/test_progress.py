@@ -29,7 +29,7 @@ def now(monkeypatch):
 
 
 def test_a_file_counts_as_it_grows(now):
-    told = Progress({A.source: 3000, B.source: 1000}, "encode")
+    told = Progress({(A.source, None): 3000, (B.source, None): 1000}, "encode")
     assert told.share() == 0
     assert told.facts()["left"] == ""
     told.tick(A, 4_000_000, 12_000_000)
@@ -49,7 +49,7 @@ def test_a_file_counts_as_it_grows(now):
 
 
 def test_lines_in_a_log_grow_fewer(now, capsys):
-    told = Progress({A.source: 1}, "encode")
+    told = Progress({(A.source, None): 1}, "encode")
     with told.displayed():
         for second in range(3600):
             now[0] += 1
