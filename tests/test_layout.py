@@ -57,7 +57,7 @@ ALLOWED = {
     "codec.training": FILES | {"codec.files"},  # bundles are written as all files are
     "codec": {"formats", "codec.api", "codec.restore", "codec.streams", "codec.targets"},
     "serve": {"formats", "codec.api", "codec.files", "codec.pixels"},
-    "benchmarks": {"formats", "codec", "codec.training"} | FILES | {"codec.inspect"},
+    "benchmarks": {"formats", "codec", "codec.training"} | FILES | {"codec.inspect", "codec.loaders"},
 }
 
 
