@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from . import engine as engines
 from . import many
 from .files import STREAM, check_output, output_path, region_of
 
@@ -45,6 +46,7 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
     help="Model bundle, for files written with one not shipped.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
+@engines.options
 def command(
     sources: tuple[str, ...],
     output: str | None,
@@ -60,6 +62,7 @@ def command(
     dry_run: bool,
     model: str | None,
     force: bool,
+    engine: engines.Asked | None,
 ) -> None:
     """Turn .aei files (- for stdin) back into images.
 
@@ -81,6 +84,17 @@ def command(
     if salvage and (region or scale > 1):
         raise click.UsageError("--salvage decodes the whole: leave --region and --scale away")
     suffix = SUFFIXES[(to or "png").lower()]
+    if engine is not None:
+        engines.check_usage(sources, listed, skip_existing)
+        from ..codec.cluster.work import Job
+        from ..codec.files import convert
+
+        options = convert.DecodeOptions(region, scale, salvage)
+        job = Job(options, suffix, frozenset({".aei"}), convert.output_format(suffix), model,
+                  keep_extension=keep_extension)  # fmt: skip
+        names = [*sources, *many.read_list(listed)]
+        engines.execute(job, names, output, engine, jobs=jobs, force=force, dry_run=dry_run)
+        return
     if not many.is_many(sources, output, listed):
         _one(
             sources[0],

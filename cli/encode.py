@@ -20,6 +20,7 @@ from ..codec.settings import (
     settle_effort,
 )
 from ..formats import UnsupportedError
+from . import engine as engines
 from . import many
 from . import output as out
 from .files import ByteCount, check_output, output_path
@@ -137,6 +138,7 @@ log = logging.getLogger(__name__)
     help="Encode what FOLDER holds and what arrives in it, until Ctrl-C (needs the [watch] extra).",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
+@engines.options
 def command(
     sources: tuple[str, ...],
     output: str | None,
@@ -169,6 +171,7 @@ def command(
     manifest: bool,
     watch: str | None,
     force: bool,
+    engine: engines.Asked | None,
 ) -> None:
     """Compress images (any format Pillow reads; - for stdin) to .aei files.
 
@@ -192,6 +195,7 @@ def command(
       aei encode photos/ -o small/ --recursive --skip-existing
       aei encode --watch incoming/ -o small/
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
+      aei encode s3://bucket/photos/ -o s3://bucket/small/ --engine ray --sample 0.01
     """
     if skip_existing and force:
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
@@ -219,8 +223,14 @@ def command(
     if restore_bundle and not (restore or enhance):
         raise click.UsageError("--restore-bundle is for --restore KIND and --enhance KIND")
     workers, threads = 1, None
-    is_many = many.is_many(sources, output, listed) or all_frames
-    if is_many:
+    is_many = engine is not None or many.is_many(sources, output, listed) or all_frames
+    if engine is not None:
+        if all_frames or verify or manifest or watch:
+            raise click.UsageError(
+                "--engine goes without --all-frames, --verify, --manifest and --watch"
+            )
+        engines.check_usage(sources, listed, skip_existing)
+    elif is_many:
         many.check_usage(sources, output, listed)
         workers, threads = many.split_cpus(jobs)
     from ..codec.files.convert import EncodeOptions
@@ -255,7 +265,15 @@ def command(
     )
     bundles = model, restore_bundle
     folder = _folder_of_manifest(sources, output, listed) if manifest else None
-    if is_many:
+    if engine is not None:
+        from ..codec.cluster.work import Job
+        from ..codec.files.convert import image_suffixes
+
+        job = Job(options, ".aei", image_suffixes(), "", model, restore_bundle, keep_extension,
+                  engine.metrics)  # fmt: skip
+        names = [*sources, *many.read_list(listed)]
+        engines.execute(job, names, output, engine, jobs=jobs, force=force, dry_run=dry_run)
+    elif is_many:
         from ..codec.files import batch
         from ..codec.files import convert as conversion
 

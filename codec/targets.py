@@ -164,10 +164,10 @@ def reach(
         )
         if target.kind in RATES:
             return math.log(8 * len(data) / pixels)
-        seen = _seen(image, codec.decode(data), settings.metadata)
+        pair = seen(image, codec.decode(data), settings.metadata)
         if target.kind == SSIM:
-            return quality_in_db(ssim(*seen))
-        return psnr(*seen) if target.kind == PSNR else ssimulacra2(*seen)
+            return quality_in_db(ssim(*pair))
+        return psnr(*pair) if target.kind == PSNR else ssimulacra2(*pair)
 
     index, values = _search(measure, target.kind, (low, high))
     if target.kind == SSIMULACRA2:
@@ -206,7 +206,7 @@ def _window(target: Target, pixels: int) -> tuple[float, float]:
     return goal, goal + DB_TOLERANCE
 
 
-def _seen(
+def seen(
     image: Image.Image | NDArray[Any], decoded: Image.Image, metadata: bool
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What a viewer sees of an image and of its decoded file: uint8 (H, W, C) without alpha; pixels

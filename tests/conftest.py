@@ -129,20 +129,3 @@ def analysed(codec, levels: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarra
         return y, to_hyper_symbols(codec.transforms.hyper_analysis(y, row))
     found = analysis.latents(codec.bundle.analysis, padded_levels(levels, stride), row)
     return analysis.in_steps(found), analysis.hyper_symbols(codec.bundle.analysis, found, row)
-
-
-@pytest.fixture(scope="session")
-def ray_here():
-    """Ray on two CPUs of this machine, with a small store of objects, and nothing sent anywhere."""
-    ray = pytest.importorskip("ray")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    here = os.environ.get("PYTHONPATH", "")
-    ray.init(
-        num_cpus=2,
-        object_store_memory=300_000_000,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": here, "OPENBLAS_NUM_THREADS": "1"}},
-    )
-    yield ray
-    ray.shutdown()

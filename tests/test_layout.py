@@ -53,6 +53,7 @@ ALLOWED = {
     "codec.pillow": API | {"codec.api", "codec.targets"},
     "codec.files": FILES,
     "codec.streams": FILES | {"codec.files"},
+    "codec.cluster": FILES | {"codec.files"},
     "codec.loaders": FILES | {"codec.files", "codec.streams"},
     "codec.inspect": FILES | {"codec.files", "codec.training"},  # relevance needs the torch model
     "codec.training": FILES | {"codec.files"},  # bundles are written as all files are

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...codec import encode_many
+from .loaders import cpu_seconds, resident
 
 CONNECTIONS = (1, 8, 64)
 REQUESTS = 10_000  # between two looks at memory
@@ -64,7 +65,7 @@ def load(
     """What wrk measures of one request, asked for again and again."""
     what, path, accept = asked
     said = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", "--timeout", "30s",
          "-H", f"Accept: {accept}", f"{address}/images/{path}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
@@ -83,15 +84,9 @@ def load(
     return facts
 
 
-def resident(pid: int) -> int:
-    """Megabytes of a process and its children that they share with no other."""
-    total = 0
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (pid, *map(int, children)):
-        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
-            if line.startswith(("Private_Dirty:", "Private_Clean:")):
-                total += int(line.split()[1])
-    return total >> 10
+def processes(pid: int) -> list[int]:
+    """A server and its workers."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
 def main() -> None:
@@ -106,20 +101,21 @@ def main() -> None:
         fill(Path(name), arguments.photographs)
         process, address = start(Path(name), arguments.workers)
         try:
+            pids = processes(process.pid)
             for asked in ASKED:
+                load(address, asked, arguments.workers, 1)  # models are read
                 for connections in CONNECTIONS:
-                    print(
-                        json.dumps(load(address, asked, connections, arguments.seconds)), flush=True
-                    )
+                    before = cpu_seconds(pids)
+                    facts = load(address, asked, connections, arguments.seconds)
+                    spent = cpu_seconds(pids) - before
+                    facts["cpu_ms"] = round(1e3 * spent / max(1, facts["requests"]), 2)
+                    print(json.dumps(facts), flush=True)
             for asked in (ASKED[0], ASKED[-1]):
-                before, done = resident(process.pid), 0
+                memory, done = [resident(pids)], 0
                 while done < REQUESTS:
                     done += load(address, asked, 8, arguments.seconds)["requests"]
-                facts = {
-                    "what": asked[0],
-                    "requests": done,
-                    "megabytes": [before, resident(process.pid)],
-                }
+                memory.append(resident(pids))
+                facts = {"what": asked[0], "requests": done, "megabytes": memory}
                 print(json.dumps(facts), flush=True)
         finally:
             process.terminate()

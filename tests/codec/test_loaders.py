@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import os
 import pickle
 import random
 import tarfile
@@ -228,17 +227,3 @@ def test_the_image_plugin_gives_the_same_as_the_codec(files):
     import aei.codec.pillow  # noqa: F401
 
     assert Image.open(io.BytesIO(files[0])).tobytes() == face.decode(files[0]).tobytes()
-
-
-@needs("ray")
-@pytest.mark.skipif(os.name != "posix", reason="Ray runs on POSIX systems")
-def test_ray_data(tmp_path, files, ray_here):
-    from aei.codec.loaders import read_aei
-
-    for i, file in enumerate(files[:3]):
-        (tmp_path / f"{i}.aei").write_bytes(file)
-    (tmp_path / "notes.txt").write_text("no picture")
-    rows = read_aei(str(tmp_path), include_paths=True, override_num_blocks=1).take_all()
-    found = {os.path.basename(row["path"]): row["image"] for row in rows}
-    assert sorted(found) == ["0.aei", "1.aei", "2.aei"]
-    assert np.array_equal(found["1.aei"], np.moveaxis(np.asarray(face.decode(files[1])), 2, 0))

@@ -277,7 +277,7 @@ def test_quality_counts_what_is_seen(codec, large, mode):
     image = image.convert("RGB").convert(mode) if mode in ("P", "1") else image.convert(mode)
     reached = targets.encode_to_target(codec, image, Target(PSNR, {"1": 8, "P": 18}.get(mode, 33)))
     back = codec.decode(reached.data)
-    a, b = targets._seen(image, back, True)
+    a, b = targets.seen(image, back, True)
     assert quality.psnr(a, b) == reached.achieved
 
 

@@ -1,0 +1,227 @@
+"""Listing, reading and writing by URL, the manifest, and the work on one object: without Ray."""
+
+import functools
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import pytest
+from conftest import synthetic_photo
+from PIL import Image
+
+pytest.importorskip("fsspec", reason="needs the [ray] extra")
+pytest.importorskip("pyarrow", reason="needs the [ray] extra")
+
+from aei import codec as face
+from aei.codec.cluster import engine, manifest, objects
+from aei.codec.cluster.work import Job, done
+from aei.codec.files.convert import DecodeOptions, EncodeOptions
+from aei.codec.targets import Target
+from cluster_fixtures import Busy, s3, s3_port
+
+SUFFIXES = frozenset({".png", ".jpg"})
+
+
+def job(**options) -> Job:
+    kept = {"metrics": options.pop("metrics", False), "keep_extension": options.pop("keep", False)}
+    return Job(EncodeOptions(**options), ".aei", SUFFIXES, **kept)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for i, name in enumerate(("a.png", "trip/b.JPG", "trip/c.png", ".hidden/d.png", "notes.txt")):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("no picture")
+        else:
+            format_ = "JPEG" if path.suffix == ".JPG" else None
+            Image.fromarray(synthetic_photo(24, 32, seed=i)).save(path, format_)
+    return tmp_path / "photos"
+
+
+def test_what_is_found(photos):
+    found = list(objects.find(str(photos), SUFFIXES))
+    assert [s.place for s in found] == ["a.png", "trip/b.JPG", "trip/c.png"]
+    assert found[0].url == str(photos / "a.png")
+    assert found[0].size == (photos / "a.png").stat().st_size
+    (one,) = objects.find(str(photos / "trip" / "c.png"), SUFFIXES)
+    assert one.place == "c.png"
+    assert one.version == found[2].version
+    urls = [s.url for s in objects.find(f"file://{photos}", SUFFIXES)]
+    assert urls == [f"file://{s.url}" for s in found]
+    with pytest.raises(face.AeiError, match="no such file or folder"):
+        list(objects.find(str(photos / "nothing"), SUFFIXES))
+    with pytest.raises(face.AeiError, match="no such kind of place"):
+        list(objects.find("nonsense://x/y", SUFFIXES))
+
+
+def test_pages_that_list_a_folder(photos):
+    pytest.importorskip("aiohttp", reason="needs aiohttp, for http")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(photos))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        handler.log_message = lambda *_: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        found = list(objects.find(url, SUFFIXES))
+        assert [s.place for s in found] == ["a.png", "trip/b.JPG", "trip/c.png"]
+        assert objects.read(found[2].url) == (photos / "trip/c.png").read_bytes()
+        server.shutdown()
+
+
+def test_patience(monkeypatch):
+    monkeypatch.setattr(objects, "FIRST_WAIT", 0.001)
+    calls = []
+
+    def busy(error: Exception, times: int) -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return "done"
+
+    assert objects.patient(lambda: busy(TimeoutError(), 4), "x") == "done"
+    assert len(calls) == 5
+    calls.clear()
+    with pytest.raises(TimeoutError):
+        objects.patient(lambda: busy(TimeoutError(), 99), "x")
+    assert len(calls) == objects.ATTEMPTS
+    calls.clear()
+    with pytest.raises(FileNotFoundError):
+        objects.patient(lambda: busy(FileNotFoundError(), 99), "x")
+    assert len(calls) == 1
+
+
+def test_one_object_and_its_row(photos, tmp_path):
+    this = job(quality=60, metrics=True)
+    codec = this.load()
+    source = next(objects.find(str(photos / "a.png"), SUFFIXES))
+    (row,) = done(this, codec, source, str(tmp_path / "out"))
+    file = (tmp_path / "out" / "a.aei").read_bytes()
+    assert file == codec.encode(Image.open(photos / "a.png"), 60)
+    assert row["target"] == str(tmp_path / "out" / "a.aei")
+    assert (row["status"], row["asked"], row["width"]) == ("done", "quality 60", 32)
+    assert row["file_sha256"] == hashlib.sha256(file).hexdigest()
+    assert row["latents_sha256"] == codec.latents_sha256(file)
+    assert row["bytes_out"] == len(file)
+    assert 15 < row["psnr"] < 60
+    assert 20 < row["ssimulacra2"] < 100
+    assert set(row) <= set(manifest.COLUMNS)
+
+
+def test_what_was_to_be_met_is_noted(photos, tmp_path):
+    this = job(target=Target("size", 500))
+    source = next(objects.find(str(photos / "a.png"), SUFFIXES))
+    (row,) = done(this, this.load(), source, str(tmp_path))
+    assert row["asked"] == "size 500"
+    assert row["reached"] == row["bytes_out"]
+    assert 400 < row["reached"] <= 500
+
+
+def test_what_goes_wrong_stands_in_the_row(photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"no picture")
+    this = job()
+    codec = this.load()
+    gone = objects.Source(str(photos / "gone.png"), "gone.png", 1, "")
+    found = {s.place: s for s in objects.find(str(photos), SUFFIXES)}
+    for source, words in ((found["bad.png"], "not an image"), (gone, "No such file")):
+        (row,) = done(this, codec, source, str(tmp_path / "out"))
+        assert row["status"] == "failed"
+        assert words in row["error"]
+    assert not list(tmp_path.glob("out/*.aei"))
+
+
+def tar_of(path, members) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+
+
+def test_a_shard_becomes_a_shard(photos, tmp_path):
+    """Samples stay together: labels are copied, and what fails is left out and noted."""
+    picture = (photos / "a.png").read_bytes()
+    members = [("0.png", picture), ("0.cls", b"5"), ("1.png", b"bad"), ("1.cls", b"6")]
+    tar_of(tmp_path / "s.tar", members)
+    this = job(quality=60)
+    (source,) = objects.find(str(tmp_path / "s.tar"), {".tar"})
+    rows = done(this, this.load(), source, str(tmp_path / "out"))
+    statuses = [(row["source"].rpartition("/")[2], row["status"]) for row in rows]
+    assert statuses == [
+        ("0.png", "done"), ("0.cls", "copied"), ("1.png", "failed"), ("1.cls", "copied"),
+        ("s.tar", "shard"),
+    ]  # fmt: skip
+    with tarfile.open(tmp_path / "out" / "s.tar") as tar:
+        assert tar.getnames() == ["0.aei", "0.cls", "1.cls"]
+        file = tar.extractfile("0.aei").read()
+    assert file == face.encode(Image.open(photos / "a.png"), 60)
+    back = Job(DecodeOptions(), ".png", frozenset({".aei"}), "PNG")
+    (source,) = objects.find(str(tmp_path / "out" / "s.tar"), {".tar"})
+    rows = done(back, back.load(), source, str(tmp_path / "back"))
+    assert [row["status"] for row in rows] == ["done", "copied", "copied", "shard"]
+
+
+def test_places_and_digests():
+    assert job().place("trip/a.b.png") == "trip/a.b.aei"
+    assert job(keep=True).place("a.png") == "a.png.aei"
+    assert job().place("x/s.tar") == "x/s.tar"
+    assert job().digest == job().digest
+    assert len({job().digest, job(quality=50).digest, job(effort=2).digest,
+                job(target=Target("size", 9)).digest, job(metrics=True).digest}) == 5  # fmt: skip
+    twice = [objects.Source(f"/x/{n}", n, 1, "") for n in ("a.jpg", "a.png")]
+    with pytest.raises(face.AeiError, match="the same target"):
+        list(engine.placed(job(), twice))
+    assert len(list(engine.placed(job(keep=True), twice))) == 2
+
+
+def test_a_sample_is_the_same_each_time():
+    sources = [objects.Source(f"s3://pictures/{i}.png", f"{i}.png", 1, "") for i in range(2000)]
+    sample = [s for s in sources if engine.in_sample(s, 0.1)]
+    assert 140 < len(sample) < 260
+    assert sample == [s for s in sources if engine.in_sample(s, 0.1)]
+    assert all(engine.in_sample(s, 1) for s in sources)
+
+
+def rows_of(*names, status="done"):
+    return manifest.table(
+        [{"source": n, "version": "1", "status": status, "job": "j"} for n in names]
+    )
+
+
+def test_a_manifest_is_whole_whenever_its_writer_stops(tmp_path):
+    first = manifest.Manifest(str(tmp_path), "1")
+    first.add(rows_of("a", "b"))
+    first.flush()
+    first.add(rows_of("c", status="failed"))
+    first.flush()  # and here it is killed
+    second = manifest.Manifest(str(tmp_path), "2")
+    second.add(rows_of("c"))
+    url = second.close()
+    assert sorted(p.name for p in (tmp_path / ".aei").iterdir()) == [
+        "part-1-000000.parquet", "part-1-000001.parquet", "run-2.parquet",
+    ]  # fmt: skip
+    assert url.endswith("run-2.parquet")
+    assert manifest.read(str(tmp_path)).column("source").to_pylist() == ["a", "b", "c", "c"]
+    keys = manifest.finished(str(tmp_path), "j")
+    assert keys == {manifest.key_of(n, "1", "j") for n in "abc"}
+    assert manifest.finished(str(tmp_path), "other") == set()
+    changed = objects.Source("a", "a", 1, "2")
+    assert list(manifest.left_of(iter([changed]), keys, "j")) == [changed]
+    assert manifest.Manifest(str(tmp_path / "none"), "3").close() is None
+
+
+def test_a_busy_store(s3, monkeypatch):
+    """Every third request is refused or broken off; nothing is lost."""
+    monkeypatch.setattr(objects, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(Busy, "every", 3)
+    before = Busy.refused
+    for i in range(20):
+        objects.write(f"s3://pictures/busy/{i}.png", b"%d" % i * 100)
+    found = list(objects.find("s3://pictures/busy", SUFFIXES))
+    assert len(found) == 20
+    assert {s.url for s in found} == {f"s3://pictures/busy/{i}.png" for i in range(20)}
+    assert all(s.version and s.size for s in found)
+    assert objects.read("s3://pictures/busy/7.png") == b"7" * 100
+    assert Busy.refused - before >= 10
