@@ -178,7 +178,9 @@ const gallery = (() => {
       Camera: one.camera,
       Exposure: one.exposure,
       Place: one.place && `${one.place[0]}, ${one.place[1]}`,
-      Size: `${one.width} × ${one.height} (${megapixels.toFixed(1)} megapixels), ${size(one.bytes)}`,
+      Size:
+        `${one.width} × ${one.height} (${megapixels.toFixed(1)} megapixels), ` +
+        `${size(one.bytes)}`,
     };
     el("about-it").replaceChildren(
       ...Object.entries(rows).flatMap(([name, value]) =>
