@@ -302,6 +302,43 @@ def test_chart_toggles_hover_and_keys(open_page, report_page):
     assert "JPEG optimised" in page.locator("#chart [aria-live]").inner_text()
 
 
+def test_one_outlier_does_not_flatten_a_chart(open_page, report_page, tmp_path):
+    data = data_of(report_page)
+    scripts = ("viewer.js", "chart.js", "report.js")
+
+    def heights(far: float) -> list[float]:
+        images = [f"{i}" for i in range(8)]
+        data["bd_rate_per_image"] = {
+            "images": images, "WebP": [*(-30.0 + i for i in range(7)), far],
+        }  # fmt: skip
+        (tmp_path / f"{far}.html").write_text(pages.page("report.html", "x", data, scripts))
+        page = open_page(tmp_path / f"{far}.html")
+        assert page.locator("#bars .beyond").count() == (far > 0)
+        if far > 0:
+            assert f"{far:g}" in page.locator("#bars").inner_text()
+        boxes = page.locator("#bars circle[fill]:not([fill=none])").evaluate_all(
+            "(all) => all.map((c) => Number(c.getAttribute('cy')))"
+        )
+        return boxes[:7]
+
+    usual, far = heights(-23.0), heights(4000.0)
+    assert max(far) - min(far) > 0.7 * (max(usual) - min(usual)) > 0
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_tables_scroll_within_the_page(open_page, report_page, width):
+    page = open_page(report_page)
+    page.set_viewport_size({"width": width, "height": 800})
+    table = page.locator("#codecs")
+    first = table.locator("td").first
+    box = page.locator(".scroll", has=table)
+    box.evaluate("(e) => e.scrollTo(1e6, 0)")
+    left = box.bounding_box()["x"]
+    assert first.bounding_box()["x"] == pytest.approx(left, abs=2)  # stays in sight
+    assert first.bounding_box()["width"] < 0.6 * width
+    assert box.get_attribute("tabindex") == "0"
+
+
 def test_tables_sort(open_page, report_page):
     page = open_page(report_page)
     heading = page.locator("#bd th").nth(1)
