@@ -70,8 +70,8 @@ def command(
             with naming(source):
                 image, note = read_photo(read_input(source), max_side)
                 name = "photo" if source == STREAM else click.format_filename(source, shorten=True)
-                photo = pages.Photograph(name, image, note)
-                photos.append(pages.compared(photo, codecs, quality or 30, size))
+                one = pages.Photograph(name, image, note)
+                photos.append(pages.compared(one, codecs, quality or 30, size))
             progress.advance(task)
     text = pages.compare(photos, codecs)
     write_output(target, text.encode())
