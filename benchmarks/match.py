@@ -11,6 +11,8 @@ import numpy as np
 from .codecs import CodecError, PeerCodec
 
 Rule = Literal["nearest", "at_most", "at_least"]
+CLOSE = 0.004  # of the bytes: near enough
+HALVINGS = 7  # of the gap between two settings of a scale
 
 
 @dataclass
@@ -61,3 +63,48 @@ def match_bytes(
         "nearest": min(below, above, key=lambda i: abs(len(file(i)) - target)),
     }[rule]
     return Match(codec.name, scale[chosen], file(chosen))
+
+
+def match_closely(
+    codec: PeerCodec, image: np.ndarray, target: int, most: int | None = None
+) -> Match:
+    """The file of `image` nearest to `target` bytes, between the settings of the codec's scale too
+    where it is continuous. most: bytes that are not to be passed, if the codec can keep to it."""
+    least = match_bytes(codec, image, target, "at_least")
+    best = match_bytes(codec, image, target, "at_most")
+
+    def far(match: Match) -> float:
+        size = len(match.data)
+        return abs(size - target) + (1e12 if most is not None and size > most else 0)
+
+    low, high = best.quality, least.quality
+    best = min(best, least, key=far)
+    for _ in range(HALVINGS if codec.continuous and low < high else 0):
+        if far(best) <= CLOSE * target:
+            break
+        middle = (low + high) / 2
+        found = Match(codec.name, middle, codec.encode(image, middle))
+        best = min(best, found, key=far)
+        low, high = (middle, high) if len(found.data) < target else (low, middle)
+    return best
+
+
+def meet(
+    codecs: list[PeerCodec], image: np.ndarray, first: Match, most: int | None = None
+) -> list[Match]:
+    """Files of `image` by several codecs, all as near to each other in bytes as they can be.
+
+    first: the file that codecs[0] would have; it moves to where the first codec with coarse
+    settings can be, by no more than a step of these, and the rest follow. most: bytes that
+    codecs[0] is not to pass.
+    """
+    own, *others = codecs
+    target = len(first.data)
+    coarse = [codec for codec in others if not codec.continuous and not codec.lossless]
+    if coarse and own.continuous:
+        rule: Rule = "nearest" if most is None else "at_most"
+        there = len(match_bytes(coarse[0], image, target, rule).data)
+        if abs(there - target) > CLOSE * target and 0.8 < there / target < 1.25:
+            first = match_closely(own, image, there, most)
+            target = len(first.data)
+    return [first, *(match_closely(codec, image, target) for codec in others)]

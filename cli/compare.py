@@ -13,9 +13,10 @@ from .files import STREAM, ByteCount, check_output, naming, output_path, read_in
 
 
 @click.command("compare")
-@click.argument("source", metavar="PHOTO")
+@click.argument("sources", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT",
-              help="Page to write; - for stdout.  [default: PHOTO with .html]")  # fmt: skip
+              help="Page to write; - for stdout.  [default: the first PHOTO with "
+              ".html]")  # fmt: skip
 @click.option(
     "-q", "--quality", type=click.FloatRange(1, 100), help="aei's quality.  [default: 30]"
 )
@@ -27,7 +28,7 @@ from .files import STREAM, ByteCount, check_output, naming, output_path, read_in
 @click.option("--model", metavar="BUNDLE", help="Model bundle to use instead of the one shipped.")
 @click.option("-f", "--force", is_flag=True, help="Replace the page if it exists.")
 def command(
-    source: str,
+    sources: tuple[str, ...],
     output: str | None,
     quality: float | None,
     size: int | None,
@@ -38,48 +39,67 @@ def command(
 ) -> None:
     """Make a page that shows PHOTO by aei and by other codecs at the same bytes, with a slider.
 
-    One HTML file with everything in it: it opens from disk, needs no network, and holds no metadata
-    of the photograph. The other codecs get at least as many bytes as aei.
+    Of several photographs, one is shown at a time. One HTML file with everything in it: it opens
+    from disk, needs no network, and holds no metadata of the photographs. Files are within about
+    1 % of each other in bytes: where a codec has coarse steps, as AVIF has, aei and the others go
+    to where it can be; the page says how near they are.
 
     \b
     Examples:
       aei compare photo.jpg                  writes photo.html
       aei compare photo.jpg --size 40k -o compare.html
+      aei compare a.jpg b.jpg c.jpg -q 50 -o three.html
       aei compare photo.png -q 10 --codecs "JPEG,WebP,AVIF,JPEG XL"
     """
     if quality is not None and size is not None:
         raise click.UsageError("give --quality or --size, not both")
-    target = output_path(source, output, ".html")
-    check_output(target, source, force)
+    if len(sources) > 1 and STREAM in sources:
+        raise click.UsageError("- for stdin stands alone: no other files beside it")
+    target = output_path(sources[0], output, ".html")
+    for source in sources:
+        check_output(target, source, force)
     from ..benchmarks.codecs.choose import choose
-    from .pages.pages import compare
+    from .bench import progress_bar
+    from .pages import pages
 
     codecs, _ = choose(f"aei,{names}", [], (model or "shipped",))
-    with naming(source):
-        image, note = read_photo(read_input(source), max_side)
-        from .bench import progress_bar
-
-        with progress_bar() as progress:
-            task = progress.add_task("aei", total=len(codecs))
-            rest = iter([c.name for c in codecs[1:]] + ["done"])
-            name = "photo" if source == STREAM else click.format_filename(source, shorten=True)
-            text, rows = compare(
-                image, name, codecs, 30 if quality is None else quality, size,
-                lambda _: progress.update(task, advance=1, description=next(rest)), note,
-            )  # fmt: skip
+    photos = []
+    with progress_bar() as progress:
+        task = progress.add_task("photographs", total=len(sources))
+        for source in sources:
+            with naming(source):
+                image, note = read_photo(read_input(source), max_side)
+                name = "photo" if source == STREAM else click.format_filename(source, shorten=True)
+                one = pages.Photograph(name, image, note)
+                photos.append(pages.compared(one, codecs, quality or 30, size))
+            progress.advance(task)
+    text = pages.compare(photos, codecs)
     write_output(target, text.encode())
-    if size is not None and rows[0]["bytes"] > size:
-        out.tell(
-            f"note: aei's smallest file of this photo is {rows[0]['bytes']} bytes, above --size"
-        )
     if find_spec("scipy") is None:
         out.tell("note: no MS-SSIM without scipy: pip install 'aei-codec[bench]'")
-    for row in rows:
-        out.tell(f"{row['name']:<12} {row['bytes']:>9} bytes  {row['psnr']:.2f} dB")
+    for photo in photos:
+        _tell(photo, size, len(photos) > 1)
     if target != STREAM:
-        files = {row["name"]: {"bytes": row["bytes"], "psnr": row["psnr"]} for row in rows}
-        out.emit(output=str(target), codecs=files)
+        files = {photo["name"]: _numbers(photo) for photo in photos}
+        facts = files if len(photos) > 1 else next(iter(files.values()))
+        out.emit(output=str(target), **{"photos" if len(photos) > 1 else "codecs": facts})
         out.say(f"wrote {target} ({len(text) / 1e6:.1f} MB)")
+
+
+def _numbers(photo: dict) -> dict:
+    names = ("bytes", "psnr", "ssimulacra2")
+    return {row["name"]: {name: row[name] for name in names} for row in photo["pictures"]}
+
+
+def _tell(photo: dict, size: int | None, many: bool) -> None:
+    if many:
+        out.tell(photo["name"])
+    own = photo["pictures"][0]
+    if size is not None and own["bytes"] > size:
+        out.tell(f"note: aei's smallest file of this photo is {own['bytes']} bytes, above --size")
+    for row in photo["pictures"]:
+        score = "" if row["ssimulacra2"] is None else f"  SSIMULACRA 2 {row['ssimulacra2']:.1f}"
+        out.tell(f"{row['name']:<12} {row['bytes']:>9} bytes  {row['psnr']:.2f} dB{score}")
 
 
 def read_photo(data: bytes, max_side: int):

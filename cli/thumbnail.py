@@ -47,7 +47,8 @@ def command(
     if output is None:
         if len(sources) != 2 or listed is not None:
             raise click.UsageError("give FILE and OUT, or files and folders and -o OUT")
-        sources, output = sources[:1], sources[1]
+        source, output = sources
+        sources = (source,)
         is_many = False
     else:
         is_many = many.is_many(sources, output, listed)
@@ -77,9 +78,9 @@ def command(
 
         def one(data: bytes, progress=None) -> Converted:  # done before there is anything to tell
             made = thumbnail(data, size, codec)
-            # width and height of a PNG
-            sides = (int.from_bytes(made[at : at + 4], "big") for at in (16, 20))
-            return Converted(made, *sides)
+            # width and height stand there in a PNG
+            width, height = (int.from_bytes(made[at : at + 4], "big") for at in (16, 20))
+            return Converted(made, width, height)
 
         return one
 

@@ -77,7 +77,8 @@ def small_picture(picture: Picture, side: int) -> Picture:
     reduced = Image.new(parts[0][1].mode, (parts[0][1].width, -(-height // factor)))
     for top, part in parts:
         reduced.paste(part, (0, top))
-    size = tuple(max(1, round(n * side / max(width, height))) for n in picture.size)
+    scale = side / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     # the last squares may reach over the picture's sides
     box = (0, 0, width / factor, height / factor)
     return Picture(reduced.resize(size, Image.Resampling.LANCZOS, box))

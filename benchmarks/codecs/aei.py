@@ -55,6 +55,7 @@ def aei_codec(
         f"aei-codec {version('aei-codec')}",
         scale=tuple((1 + 99 * np.arange(256) / 255).tolist()),  # the gain indices
         family="aei",
+        continuous=True,
         build=_aei_build(bundle.path),
         tuned_for=TUNED_FOR[options.get("tune", next(iter(TUNES)))],
     )

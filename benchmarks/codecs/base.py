@@ -26,6 +26,7 @@ class PeerCodec:
     size, in order of rising size; empty for `qualities`. payload: bytes of a file that are not
     headers; None where they cannot be told apart. family: variants of one codec share it. mime:
     what a browser calls the files, where browsers show them. slow: seconds per photograph.
+    continuous: `encode` takes any quality between those of the scale, and files follow it.
     lossless: for reference. build: anything else that the bytes depend on. tuned_for: the measure
     of quality that its encoder aims at with these settings, as far as is known.
     """
@@ -41,6 +42,7 @@ class PeerCodec:
     family: str = ""
     mime: str = ""
     slow: bool = False
+    continuous: bool = False
     lossless: bool = False
     build: str = ""
     tuned_for: str = ""

@@ -74,11 +74,26 @@ def _saver(format_: str, quality_as: str, **options) -> Callable[[np.ndarray, fl
         from PIL import Image
 
         out = io.BytesIO()
-        values = {quality_as: quality} if quality_as else {}
-        Image.fromarray(image).save(out, format_, **values, **options)
+        values: dict[str, Any] = {quality_as: quality} if quality_as else {}
+        if format_ == "JPEG" and quality % 1:
+            values = {"qtables": _tables_between(quality), "subsampling": "4:2:0"}
+        Image.fromarray(image).save(out, format_, **(values | options))
         return out.getvalue()
 
     return encode
+
+
+def _tables_between(quality: float) -> list[list[int]]:
+    """JPEG's tables at a quality that is no whole number, scaled as libjpeg scales the
+    standard's."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "JPEG", quality=50)  # where they are the standard's own
+    with Image.open(out) as image:
+        tables = image.quantization  # type: ignore[attr-defined]
+    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
+    return [[int(min(max((v * scale + 50) // 100, 1), 255)) for v in tables[i]] for i in (0, 1)]
 
 
 def _pillow(
@@ -121,6 +136,7 @@ def _jpeg() -> list[PeerCodec]:
     facts: dict[str, Any] = {
         "payload": payload.jpeg, "version": _library("libjpeg_turbo", "libjpeg-turbo"),
         "family": "JPEG", "mime": "image/jpeg", "tuned_for": "the standard's tables",
+        "continuous": True,
     }  # fmt: skip
     scale = _steps(1, 98)
     smaller = {"optimize": True, "progressive": True}
@@ -158,6 +174,7 @@ def _mozjpeg() -> PeerCodec:
         family="JPEG",
         mime="image/jpeg",
         tuned_for="the standard's tables",
+        continuous=True,
     )
 
 
@@ -193,14 +210,14 @@ def _jpeg2000() -> PeerCodec:
         "save('JPEG2000', quality_mode='rates', quality_layers=[24 / quality], irreversible=True)",
         JPEG2000_BPP, encode, _decode, payload.jpeg2000, _library("jpg_2000", "OpenJPEG"),
         scale=tuple(round(0.05 * 1.03**i, 4) for i in range(160)), family="JPEG 2000",
-        tuned_for="squared error",
+        continuous=True, tuned_for="squared error",
     )  # fmt: skip
 
 
 def _webp() -> list[PeerCodec]:
     facts: dict[str, Any] = {
         "payload": payload.riff, "version": _library("webp", "libwebp"),
-        "family": "WebP", "mime": "image/webp",
+        "family": "WebP", "mime": "image/webp", "continuous": True,
         "tuned_for": "squared error, more of it in texture",
     }  # fmt: skip
     scale = _steps(0, 100)

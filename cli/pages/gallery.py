@@ -191,7 +191,7 @@ def coded(image, form: str, quality: int = 80) -> bytes:
 def build(
     site: Path,
     found: Iterable[tuple[str, Path]],
-    run: Callable[[Callable[[tuple[str, Path]], Photo], list], Iterator[Any]],
+    run: Callable[[Callable[[tuple[str, Path]], Any], list], Iterator[Any]],
     look: Look,
     codec: Codec,
     title: str,

@@ -7,16 +7,17 @@ import base64
 import html
 import io
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 
 import numpy as np
 
 from ...benchmarks.codecs import PeerCodec
-from ...benchmarks.match import Match, Rule, match_bytes
+from ...benchmarks.match import Match, match_bytes, meet
 from ...benchmarks.metrics import ms_ssim
 from ...codec.pixels.quality import psnr
+from ...codec.pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from ...codec.settings import DEFAULT_QUALITY
 
 
@@ -89,6 +90,9 @@ def picture(image: np.ndarray, codec: PeerCodec, match: Match, small: bool = Fal
         "psnr": round(psnr(image, back), 2),
         "ms_ssim": None if np.isnan(structural) else round(structural, 5),
     }
+    if not small:
+        wide = min(image.shape[:2]) >= MIN_SIDE
+        shown["ssimulacra2"] = round(ssimulacra2(image, back), 2) if wide else None
     if codec.mime:
         return {**shown, "src": data_uri(codec.mime, match.data)}
     if not small:
@@ -115,43 +119,43 @@ def before_after(before: np.ndarray, after: np.ndarray, name: str, done: str, no
     return page("restored.html", f"{name}: before and after", data, scripts)
 
 
-def compare(
-    image: np.ndarray,
-    name: str,
-    codecs: list[PeerCodec],
-    quality: float | None,
-    size: int | None,
-    step: Callable[[str], None],
-    note: str = "",
-) -> tuple[str, list[dict]]:
-    """The page of one photograph, uint8 (H, W, 3), by several codecs at the same bytes; and its
-    table.
+@dataclass(frozen=True)
+class Photograph:
+    """One to compare codecs by: its name, pixels, uint8 (H, W, 3), and what was done to it."""
 
-    The first codec codes it at `quality`, or as well as fits `size` bytes; each of the others gets
-    the smallest file that is no smaller. `step` is called with a codec's name as its picture is
-    done.
-    """
-    first, *others = codecs
+    name: str
+    image: np.ndarray
+    note: str = ""
+
+
+def compared(
+    photo: Photograph, codecs: list[PeerCodec], quality: float | None, size: int | None
+) -> dict:
+    """What the page shows of one photograph by several codecs, at the same bytes as nearly as they
+    can: at those of the first codec at `quality`, or as well as fits `size` bytes."""
+    first = codecs[0]
     if size is None:
         value = float(DEFAULT_QUALITY) if quality is None else quality
-        match = Match(first.name, value, first.encode(image, value))
+        match = Match(first.name, value, first.encode(photo.image, value))
     else:
-        match = match_bytes(first, image, size, "at_most")
-    pictures = [picture(image, first, match)]
-    step(first.name)
-    rule: Rule = "at_least"
-    for codec in others:
-        pictures.append(picture(image, codec, match_bytes(codec, image, len(match.data), rule)))
-        step(codec.name)
-    height, width = image.shape[:2]
-    data = {
-        "name": name,
-        "note": note,
+        match = match_bytes(first, photo.image, size, "at_most")
+    most = None if size is None else max(size, len(match.data))
+    matches = meet(codecs, photo.image, match, most)
+    height, width = photo.image.shape[:2]
+    return {
+        "name": photo.name,
+        "note": photo.note,
         "width": width,
         "height": height,
-        "original": lossless_uri(image),
-        "pictures": pictures,
-        "versions": {c.name: f"{c.version}; {c.settings}" for c in codecs},
+        "original": lossless_uri(photo.image),
+        "pictures": [picture(photo.image, c, m) for c, m in zip(codecs, matches)],
     }
-    text = page("compare.html", f"{name}: {first.name} compared", data, ("viewer.js", "compare.js"))
-    return text, [{k: v for k, v in p.items() if k != "src"} for p in pictures]
+
+
+def compare(photos: list[dict], codecs: list[PeerCodec]) -> str:
+    """The page of photographs, each as `compared` gives it."""
+    versions = {c.name: f"{c.version}; {c.settings}" for c in codecs}
+    data = {"photos": photos, "versions": versions}
+    what = photos[0]["name"] if len(photos) == 1 else f"{len(photos)} photographs"
+    scripts = ("viewer.js", "compare.js")
+    return page("compare.html", f"{what}: {codecs[0].name} compared", data, scripts)

@@ -3,10 +3,7 @@ a terminal."""
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +12,14 @@ from ...codec.api import Codec
 from ...codec.inspect.account import bit_map
 from ...formats import parse
 from ...formats.sections import NAMES
+from .pages import data_uri
+from .pages import page as shell
 
 if TYPE_CHECKING:
     from PIL import Image
 
+SIDE, QUALITY = 1600, 90  # of the copy on a page: pixels, and WebP's
+CELLS = 256  # of the map on a page, on a side
 # Dark to bright, like matplotlib's "inferno": colours at equal distances
 COLOURS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 
@@ -61,36 +62,52 @@ def coloured(share: np.ndarray, colours: tuple[tuple[int, int, int], ...] = COLO
 
 
 def page(data: bytes, codec: Codec, name: str) -> str:
-    """One HTML file that needs nothing else: image, header, and the heat map over it with a
-    slider."""
+    """One HTML file that needs nothing else: image, header, and the heat map over it with a slider.
+
+    Its size is bounded: the image is a copy of at most SIDE pixels on a side, and the map has at
+    most CELLS places, each of them several blocks if need be.
+    """
     image = codec.decode(data)
     bits, side = bit_map(codec, data)
-    rows = "".join(
-        f"<tr><th>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
-        for label, value in facts(data, codec, bits, side).items()
-    )
-    values = {
-        "NAME": html.escape(name),
-        "ROWS": rows,
-        "IMAGE": _data_uri(image),
-        "HEAT": _data_uri(heat_image(bits)),
-        "WIDTH": str(image.width),
-        "HEIGHT": str(image.height),
-        "HEAT_WIDTH": f"{100 * bits.shape[1] * side / image.width:.4f}",
-        "HEAT_HEIGHT": f"{100 * bits.shape[0] * side / image.height:.4f}",
-        "BITS": json.dumps(np.rint(bits).astype(int).tolist()),
-        "SIDE": str(side),
+    rows = facts(data, codec, bits, side)
+    width, height = image.size
+    joined = -(-max(bits.shape) // CELLS)
+    if joined > 1:
+        bits, side = _summed(bits, joined), side * joined
+    copy = _copy(image)
+    note = "" if copy.size == image.size else f"shown at {copy.width} x {copy.height} pixels"
+    shown = {
+        "width": width,
+        "height": height,
+        "side": side,
+        "bits": np.rint(bits).astype(int).tolist(),
+        "image": _data_uri(copy, "WEBP", quality=QUALITY),
+        "heat": _data_uri(heat_image(bits), "PNG"),
+        "rows": list(rows.items()),
+        "note": note,
     }
-    text = PAGE
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text
+    return shell("view.html", name, shown, ("viewer.js", "view.js"), ("page.css", "inspect.css"))
 
 
-def _data_uri(image: Image.Image) -> str:
+def _copy(image: Image.Image) -> Image.Image:
+    """What the page shows: no larger than SIDE, in the colours that pages have."""
+    from .gallery import in_srgb, smaller
+
+    return in_srgb(smaller(image, SIDE))
+
+
+def _summed(bits: np.ndarray, factor: int) -> np.ndarray:
+    """Sums over squares of blocks; those at the right and bottom may hold fewer."""
+    h, w = bits.shape
+    whole = np.pad(bits, ((0, -h % factor), (0, -w % factor)))
+    h, w = whole.shape
+    return whole.reshape(h // factor, factor, w // factor, factor).sum((1, 3))
+
+
+def _data_uri(image: Image.Image, form: str, **options: int) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    image.save(file, form, **options)
+    return data_uri(f"image/{form.lower()}", file.getvalue())
 
 
 def ansi(image: Image.Image, columns: int) -> str:
@@ -111,50 +128,3 @@ def ansi(image: Image.Image, columns: int) -> str:
         )
         lines.append("".join(cells) + "\x1b[0m")
     return "\n".join(lines)
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>@NAME@</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem }
-h1 { font-size: 1.25rem; overflow-wrap: anywhere }
-figure { margin: 0; position: relative; overflow: hidden; width: fit-content; max-width: 100%;
-  background: repeating-conic-gradient(#8886 0 25%, transparent 0 50%) 0 0/16px 16px }
-figure > img:first-child { display: block; max-width: 100%; height: auto }
-#heat { position: absolute; left: 0; top: 0; width: @HEAT_WIDTH@%; height: @HEAT_HEIGHT@%;
-  opacity: 0; image-rendering: pixelated }
-.bar { display: flex; gap: 1rem; align-items: center; margin: .75rem 0; flex-wrap: wrap }
-input { flex: 1; max-width: 24rem }
-.scale { width: 8rem; height: .75rem;
-  background: linear-gradient(90deg, #000004, #420a68, #932667, #dd513a, #fca50a, #fcffa4) }
-th { text-align: left; padding-right: 1.5rem; font-weight: 600; vertical-align: top }
-output { font-variant-numeric: tabular-nums }
-</style>
-<h1>@NAME@</h1>
-<figure id="figure"><img src="@IMAGE@" width="@WIDTH@" height="@HEIGHT@"
-  alt="the decoded image"><img id="heat" src="@HEAT@" alt="heat map of the bits"></figure>
-<div class="bar"><label for="mix">Where the bits went</label>
-<input id="mix" type="range" min="0" max="100" value="0">
-<span class="scale" title="few bits to many"></span><output
-  id="here">point at the image</output></div>
-<table>@ROWS@</table>
-<script>
-const bits = @BITS@, side = @SIDE@;
-const heat = document.getElementById('heat'), figure = document.getElementById('figure');
-document.getElementById('mix').addEventListener('input', e => {
-  heat.style.opacity = e.target.value / 100;
-});
-figure.addEventListener('pointermove', e => {
-  const box = figure.getBoundingClientRect();
-  const x = Math.floor((e.clientX - box.left) / box.width * @WIDTH@ / side);
-  const y = Math.floor((e.clientY - box.top) / box.height * @HEIGHT@ / side);
-  const value = (bits[y] || [])[x];
-  if (value !== undefined)
-    document.getElementById('here').textContent =
-      `block ${x}, ${y}: ${value} bits, ${(value / side / side).toFixed(2)} per pixel`;
-});
-</script>
-</html>
-"""

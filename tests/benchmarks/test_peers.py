@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from aei.benchmarks import match
-from aei.benchmarks.codecs import CodecError, payload
+from aei.benchmarks.codecs import CodecError, PeerCodec, payload
 from aei.benchmarks.codecs.choose import choose
 from aei.benchmarks.codecs.peers import peer_codecs
 from aei.benchmarks.metrics import psnr
@@ -86,3 +86,38 @@ def test_missing_peers_are_named_with_the_reason(monkeypatch):
     assert "HEIC" in choose("default", [])[1]
     with pytest.raises(CodecError, match="pillow-heif"):
         choose("HEIC", [])
+
+
+@pytest.mark.parametrize("name", ["JPEG", "JPEG 4:4:4", "WebP", "JPEG 2000"])
+def test_continuous_codecs_come_close_between_their_settings(name):
+    found = {codec.name: codec for codec in peer_codecs()[0]}
+    if name not in found:
+        pytest.skip(f"no {name} here")
+    codec = found[name]
+    assert codec.continuous
+    scale = codec.scale or codec.qualities
+    low, high = (len(codec.encode(IMAGE, scale[len(scale) // 2 + i])) for i in (0, 1))
+    target = (low + high) // 2
+    close = match.match_closely(codec, IMAGE, target)
+    assert abs(len(close.data) - target) <= abs(
+        len(match.match_bytes(codec, IMAGE, target).data) - target
+    )
+    assert abs(len(close.data) / target - 1) < 0.01
+    assert codec.decode(close.data).shape == IMAGE.shape
+
+
+def test_all_meet_where_the_coarse_one_can_be():
+    def steps(name: str, size: float, continuous: bool) -> PeerCodec:
+        return PeerCodec(
+            name, "", (1.0, 99.0), lambda _, q: bytes(round(1000 * size**q)), lambda data: IMAGE,
+            scale=tuple(range(1, 100)), continuous=continuous,
+        )  # fmt: skip
+
+    codecs = [steps("own", 1.02, True), steps("fine", 1.05, True), steps("coarse", 1.06, False)]
+    first = match.match_bytes(codecs[0], IMAGE, 5000, "at_most")
+    for most in (None, 5000):
+        sizes = [len(m.data) for m in match.meet(codecs, IMAGE, first, most)]
+        assert max(sizes) / min(sizes) < 1.01
+        assert most is None or sizes[0] <= most
+    # without a coarse one, the first stays where it is
+    assert match.meet(codecs[:2], IMAGE, first)[0] is first

@@ -85,12 +85,13 @@ def data_of(page: Path) -> dict:
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-def test_compare_gives_the_others_no_fewer_bytes(compare_page):
-    own, *others = data_of(compare_page)["pictures"]
+def test_compare_gives_all_the_same_bytes(compare_page):
+    own, *others = data_of(compare_page)["photos"][0]["pictures"]
     assert own["name"] == "aei"
     assert own["bytes"] <= 3000
     assert [p["name"] for p in others] == ["JPEG", "WebP"]
-    assert all(p["bytes"] >= own["bytes"] for p in others)
+    assert all(abs(p["bytes"] / own["bytes"] - 1) < 0.015 for p in others)
+    assert all(0 < p["ssimulacra2"] < 100 for p in [own, *others])
 
 
 @pytest.mark.parametrize("page", ["compare_page", "report_page", "restored_page"])
@@ -119,13 +120,30 @@ def test_compare_of_photographs_as_cameras_write_them(tmp_path):
     arguments = [str(tmp_path / "p.jpg"), "--max-side", "64", "--codecs", "JPEG", "-q", "40"]
     result = CliRunner().invoke(compare_cli.command, arguments)
     assert result.exit_code == 0, result.output
-    data = data_of(tmp_path / "p.html")
+    (data,) = data_of(tmp_path / "p.html")["photos"]
     assert (data["width"], data["height"]) == (43, 64)
     assert "Scaled down from 60 x 90" in data["note"]
     assert b"secret" not in (tmp_path / "p.html").read_bytes()
     again = CliRunner().invoke(compare_cli.command, arguments)
     assert again.exit_code  # never overwritten without --force
     assert "exists" in str(again.exception)
+
+
+def test_compare_of_several_photographs_in_the_order_asked_for(tmp_path, open_page):
+    names = ["WebP", "JPEG", "AVIF"]
+    for i in range(2):
+        Image.fromarray(synthetic_photo(90 + i, 120, seed=i)).save(tmp_path / f"{i}.png")
+    arguments = [str(tmp_path / "1.png"), str(tmp_path / "0.png"), "--codecs", ",".join(names)]
+    result = CliRunner().invoke(compare_cli.command, arguments)
+    assert result.exit_code == 0, result.output
+    photos = data_of(tmp_path / "1.html")["photos"]
+    assert [p["name"] for p in photos] == ["1.png", "0.png"]
+    assert all([c["name"] for c in p["pictures"]] == ["aei", *names] for p in photos)
+    page = open_page(tmp_path / "1.html")
+    assert "120 x 91" in page.locator("#facts").inner_text()
+    page.get_by_role("button", name="0.png").click()
+    assert "120 x 90" in page.locator("#facts").inner_text()
+    assert page.locator("#table tbody tr td:first-child").all_inner_texts() == ["aei", *names]
 
 
 def test_compare_refuses_by_name(tmp_path):
@@ -282,6 +300,43 @@ def test_chart_toggles_hover_and_keys(open_page, report_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     assert "JPEG optimised" in page.locator("#chart [aria-live]").inner_text()
+
+
+def test_one_outlier_does_not_flatten_a_chart(open_page, report_page, tmp_path):
+    data = data_of(report_page)
+    scripts = ("viewer.js", "chart.js", "report.js")
+
+    def heights(far: float) -> list[float]:
+        images = [f"{i}" for i in range(8)]
+        data["bd_rate_per_image"] = {
+            "images": images, "WebP": [*(-30.0 + i for i in range(7)), far],
+        }  # fmt: skip
+        (tmp_path / f"{far}.html").write_text(pages.page("report.html", "x", data, scripts))
+        page = open_page(tmp_path / f"{far}.html")
+        assert page.locator("#bars .beyond").count() == (far > 0)
+        if far > 0:
+            assert f"{far:g}" in page.locator("#bars").inner_text()
+        boxes = page.locator("#bars circle[fill]:not([fill=none])").evaluate_all(
+            "(all) => all.map((c) => Number(c.getAttribute('cy')))"
+        )
+        return boxes[:7]
+
+    usual, far = heights(-23.0), heights(4000.0)
+    assert max(far) - min(far) > 0.7 * (max(usual) - min(usual)) > 0
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_tables_scroll_within_the_page(open_page, report_page, width):
+    page = open_page(report_page)
+    page.set_viewport_size({"width": width, "height": 800})
+    table = page.locator("#codecs")
+    first = table.locator("td").first
+    box = page.locator(".scroll", has=table)
+    box.evaluate("(e) => e.scrollTo(1e6, 0)")
+    left = box.bounding_box()["x"]
+    assert first.bounding_box()["x"] == pytest.approx(left, abs=2)  # stays in sight
+    assert first.bounding_box()["width"] < 0.6 * width
+    assert box.get_attribute("tabindex") == "0"
 
 
 def test_tables_sort(open_page, report_page):

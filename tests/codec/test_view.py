@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from aei.cli.pages import view
 from aei.codec.exact.symbols import reconstruct
 from aei.codec.inspect import account as heatmap
+from aei.codec.pixels.quality import psnr
 from aei.formats import parse
 from conftest import synthetic_photo
 from golden_files import codec_of
@@ -73,18 +75,40 @@ def test_bits_go_where_the_detail_is(codec):
     assert bits[:, 9:].mean() > 5 * bits[:, :7].mean()
 
 
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def picture_of(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
 def test_page(codec):
     photo = synthetic_photo(50, 70)
     data = codec.encode(photo, 50)
     text = view.page(data, codec, "<b>&.aei")
     assert "&lt;b&gt;&amp;.aei" in text
-    assert "@" not in re.sub(r"data:image/png;base64,[^\"]*", "", text).replace("@media", "")
-    assert "http" not in text
-    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', text)
-    sizes = [Image.open(io.BytesIO(base64.b64decode(p))).size for p in pictures]
-    assert sizes == [(70, 50), (5, 4)]
-    first = Image.open(io.BytesIO(base64.b64decode(pictures[0])))
-    assert first.tobytes() == codec.decode(data).tobytes()
+    assert "@@" not in text
+    assert set(re.findall(r"https?://[^\s\"']+", text)) <= {"http://www.w3.org/2000/svg"}
+    shown = data_of(text)
+    assert picture_of(shown["heat"]).size == (5, 4)
+    copy = picture_of(shown["image"])
+    assert copy.size == (70, 50) == (shown["width"], shown["height"])
+    assert psnr(np.asarray(codec.decode(data)), np.asarray(copy)) > 30
+    assert sum(map(sum, shown["bits"])) == pytest.approx(heatmap.bit_map(codec, data)[0].sum(), 0.1)
+    assert shown["note"] == ""
+
+
+def test_a_page_of_a_large_picture_is_bounded(codec, monkeypatch):
+    monkeypatch.setattr(view, "SIDE", 40)
+    monkeypatch.setattr(view, "CELLS", 2)
+    data = codec.encode(synthetic_photo(50, 70), 50)
+    shown = data_of(view.page(data, codec, "x"))
+    assert picture_of(shown["image"]).size == (40, 29)
+    assert picture_of(shown["heat"]).size == (2, 2)
+    assert shown["side"] == 48
+    assert sum(map(sum, shown["bits"])) == pytest.approx(heatmap.bit_map(codec, data)[0].sum(), 0.1)
+    assert "40 x 29" in shown["note"]
 
 
 def test_command(run_aei, aei_file, tmp_path):

@@ -37,6 +37,22 @@ function makeChart(root, options) {
     return found;
   }
 
+  /** The range to draw of some values: without the few that lie so far out that they would flatten
+      all others. */
+  function range(values) {
+    const sorted = [...values].sort((a, b) => a - b),
+      at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+    const [q1, q3] = [at(0.25), at(0.75)],
+      far = 3 * (q3 - q1);
+    const inside = sorted.filter((v) => v >= q1 - far && v <= q3 + far);
+    const whole = sorted.at(-1) - sorted[0],
+      left = inside.at(-1) - inside[0];
+    const few = sorted.length - inside.length <= Math.max(1, sorted.length / 10);
+    return sorted.length >= 6 && few && left > 0 && left < whole / 1.8
+      ? [inside[0], inside.at(-1)]
+      : [sorted[0], sorted.at(-1)];
+  }
+
   const plain = (v) => String(Number(v.toPrecision(4)));
 
   function draw() {
@@ -59,7 +75,8 @@ function makeChart(root, options) {
       const fx = log ? Math.log : (v) => v;
       const ext = (values) => [Math.min(...values), Math.max(...values)];
       let [x0, x1] = ext(points.map((p) => fx(p.x)));
-      let [y0, y1] = ext(points.map((p) => p.y));
+      let [y0, y1] = range(points.map((p) => p.y));
+      const [least, most] = [y0, y1]; // points beyond are drawn at the edge, as triangles
       const padX = (x1 - x0 || 1) * 0.03,
         padY = (y1 - y0 || 1) * 0.05;
       [x0, x1, y0, y1] = [x0 - padX, x1 + padX, y0 - padY, y1 + padY];
@@ -68,7 +85,8 @@ function makeChart(root, options) {
         h: height - margin.top - margin.bottom,
       };
       const px = (x) => margin.left + ((fx(x) - x0) / (x1 - x0)) * inner.w;
-      const py = (y) => margin.top + (1 - (y - y0) / (y1 - y0)) * inner.h;
+      const py = (y) =>
+        margin.top + (1 - (Math.min(y1, Math.max(y0, y)) - y0) / (y1 - y0)) * inner.h;
       const back = log ? Math.exp : (v) => v;
       const wanted = ticks(back(x0), back(x1), log, Math.max(2, Math.floor(inner.w / 90)));
       const xTicks = options.xWhole ? wanted.filter(Number.isInteger) : wanted;
@@ -140,6 +158,20 @@ function makeChart(root, options) {
         }
         s.points.forEach((p, k) => {
           spots.push({ s: i, p: k, px: px(p.x), py: py(p.y) });
+          if (p.y < least || p.y > most) {
+            const [x, y, up] = [px(p.x), py(p.y), p.y > most ? 1 : -1];
+            svg.append(
+              node("path", {
+                class: "beyond",
+                d: `M${x - 7} ${y + 9 * up}L${x + 7} ${y + 9 * up}L${x} ${y - 2 * up}Z`,
+                fill: "var(--card)",
+                stroke: s.colour,
+                "stroke-width": 1.6,
+              }),
+              node("text", { x: x + 10, y: y + 4 + 8 * up }, plain(p.y)),
+            );
+            return;
+          }
           svg.append(
             node("circle", {
               cx: px(p.x),

@@ -2,45 +2,82 @@
 
 (function () {
   const data = dataOfPage();
-  const [own, ...others] = data.pictures;
-  const bpp = (p) => (8 * p.bytes) / (data.width * data.height);
-  document.getElementById("theme").append(themeButton());
-  document.getElementById("facts").textContent =
-    `${data.width} x ${data.height} pixels, ${own.name} at ${fileSize(own.bytes)} ` +
-    `(${bpp(own).toFixed(3)} bits per pixel), the others at no fewer bytes. ${data.note}`;
-
-  const pictures = [...data.pictures, { name: "Original", src: data.original }];
   const viewer = makeViewer(document.getElementById("viewer"));
-  viewer.show(
-    pictures,
-    data.width,
-    data.height,
-    others.length ? others[0].name : "Original",
-    own.name,
-  );
+  const table = document.getElementById("table");
+  const chooser = document.getElementById("photos");
+  document.getElementById("theme").append(themeButton());
 
-  const body = document.getElementById("table");
-  const exact = data.pictures.some((p) => p.ms_ssim !== null);
-  const heads = ["codec", "bytes", `against ${own.name}`, "bits per pixel", "setting", "PSNR (dB)"];
-  if (exact) heads.push("MS-SSIM");
-  body.append(el("thead", {}, el("tr", {}, ...heads.map((h) => el("th", { scope: "col" }, h)))));
-  body.append(
-    el(
-      "tbody",
-      {},
-      ...data.pictures.map((p) => {
-        const more = 100 * (p.bytes / own.bytes - 1);
-        const cells = [
-          p.name,
-          p.bytes.toLocaleString("en"),
-          p === own ? "" : `${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(1)} %`,
-          bpp(p).toFixed(3),
-          String(p.quality),
-          p.psnr.toFixed(2),
-        ];
-        if (exact) cells.push(p.ms_ssim === null ? "" : p.ms_ssim.toFixed(4));
-        return el("tr", { class: p === own ? "own" : null }, ...cells.map((c) => el("td", {}, c)));
-      }),
+  /** One photograph: its pictures in the viewer, its numbers in the table. */
+  function show(photo) {
+    const [own, ...others] = photo.pictures;
+    const bpp = (p) => (8 * p.bytes) / (photo.width * photo.height);
+    const apart = Math.max(0, ...others.map((p) => Math.abs(p.bytes / own.bytes - 1)));
+    const near = others.length ? `, the others within ${(100 * apart).toFixed(1)} % of that` : "";
+    document.getElementById("facts").textContent =
+      `${data.photos.length > 1 ? `${photo.name}: ` : ""}${photo.width} x ${photo.height} pixels, ` +
+      `${own.name} at ${fileSize(own.bytes)} (${bpp(own).toFixed(3)} bits per pixel)${near}. ` +
+      photo.note;
+    viewer.show(
+      [...photo.pictures, { name: "Original", src: photo.original }],
+      photo.width,
+      photo.height,
+      others.length ? others[0].name : "Original",
+      own.name,
+    );
+    const columns = [
+      ["codec", (p) => p.name],
+      ["bytes", (p) => p.bytes.toLocaleString("en")],
+      [
+        `against ${own.name}`,
+        (p) => {
+          const more = 100 * (p.bytes / own.bytes - 1);
+          return p === own ? "" : `${more < 0 ? "\u2212" : "+"}${Math.abs(more).toFixed(1)} %`;
+        },
+      ],
+      ["bits per pixel", (p) => bpp(p).toFixed(3)],
+      ["setting", (p) => String(p.quality)],
+      ["PSNR (dB)", (p) => p.psnr.toFixed(2)],
+      ["SSIMULACRA 2", (p) => p.ssimulacra2?.toFixed(1) ?? ""],
+      ["MS-SSIM", (p) => p.ms_ssim?.toFixed(4) ?? ""],
+    ].filter(([, of]) => photo.pictures.some((p) => of(p) !== ""));
+    const cells = (tag, values, more) => values.map((v) => el(tag, more ?? {}, v));
+    table.replaceChildren(
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          ...cells(
+            "th",
+            columns.map(([name]) => name),
+            { scope: "col" },
+          ),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        ...photo.pictures.map((p) =>
+          el(
+            "tr",
+            { class: p === own ? "own" : null },
+            ...cells(
+              "td",
+              columns.map(([, of]) => of(p)),
+            ),
+          ),
+        ),
+      ),
+    );
+    for (const [i, button] of [...chooser.children].entries())
+      button.setAttribute("aria-pressed", String(data.photos[i] === photo));
+  }
+
+  chooser.hidden = data.photos.length < 2;
+  chooser.append(
+    ...data.photos.map((photo) =>
+      el("button", { type: "button", onclick: () => show(photo) }, photo.name),
     ),
   );
   document
@@ -50,4 +87,5 @@
         el("li", {}, el("strong", {}, name), `: ${text}`),
       ),
     );
+  show(data.photos[0]);
 })();
