@@ -75,7 +75,7 @@ def command(
     def load():
         codec = Codec(threads=threads)
 
-        def one(data: bytes) -> Converted:
+        def one(data: bytes, progress: object = None) -> Converted:  # too short to be told
             made = thumbnail(data, size, codec)
             # width and height of a PNG
             sides = (int.from_bytes(made[at : at + 4], "big") for at in (16, 20))
