@@ -76,7 +76,7 @@ def command(
     def load():
         codec = Codec(threads=threads)
 
-        def one(data: bytes, progress=None) -> Converted:  # done before there is anything to tell
+        def one(data: bytes, progress: object = None) -> Converted:  # too short to be told
             made = thumbnail(data, size, codec)
             # width and height stand there in a PNG
             width, height = (int.from_bytes(made[at : at + 4], "big") for at in (16, 20))

@@ -232,6 +232,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         why = why_unread(data, heic)
         if why is not None:
             raise UnsupportedError(why)
+        if not data:
+            raise UnsupportedError("not an image: the file is empty")
         yield Image.open(io.BytesIO(data))
 
 
@@ -243,7 +245,7 @@ def _refuse_frames(image: Image.Image) -> None:
         return
     frames = getattr(image, "n_frames", 1)
     raise UnsupportedError(
-        f"the image has {frames} frames: pick one of them first", reason="frames"
+        f"the image has {frames} frames, of which a file holds one", reason="frames"
     )
 
 

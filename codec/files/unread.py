@@ -47,13 +47,13 @@ def hints(suffixes: Mapping[str, int]) -> list[str]:
     each; those that nothing is known of are not named."""
     found = []
     for kind, known, advice in (
-        ("raw photographs", RAW_SUFFIXES, DEVELOP),
-        ("HEIC photographs", HEIC_SUFFIXES, INSTALL),
+        ("raw", RAW_SUFFIXES, DEVELOP),
+        ("HEIC", HEIC_SUFFIXES, INSTALL),
     ):
         some = sorted(suffix for suffix in suffixes if suffix in known)
         if some:
-            number = sum(suffixes[suffix] for suffix in some)
-            found.append(f"{number} {kind} ({', '.join(some)}) left out: {advice.format('them')}")
+            counts = ", ".join(f"{suffixes[suffix]} {suffix}" for suffix in some)
+            found.append(f"{kind} photographs left out ({counts}): {advice.format('them')}")
     return found
 
 

@@ -12,6 +12,7 @@ from ...formats import AeiError, Contents, DamagedFileError, Header, Limits, par
 from ...formats.plane import decode_plane
 from ...formats.sections import ALPHA
 from ...formats.tiles import Box
+from .. import preview
 from ..api import Codec
 from ..decoder import latents
 from ..pixels.images import Picture, to_picture
@@ -41,10 +42,10 @@ def verify_data(
     """Check a whole .aei file in memory, a tile at a time; its header.
 
     What is checked: the checksums of the file and of all its tiles, that metadata, alpha and
-    post-filter can be read, and that each tile's payload decodes to latents that pass their check
-    and take exactly these bytes. quick: the checksums alone. progress: told the pixels that are
-    done, and all of them. Raises NotAnAeiFileError, DamagedFileError, UnsupportedError, LimitError
-    or UnknownModelError.
+    post-filter can be read, and that each tile's payload, and the preview's, decodes to latents
+    that pass their check and take exactly these bytes. quick: the checksums alone. progress: told
+    the pixels that are done, and all of them. Raises NotAnAeiFileError, DamagedFileError,
+    UnsupportedError, LimitError or UnknownModelError.
     """
     contents = parse(data, limits)
     _check_tiles(contents)
@@ -53,6 +54,18 @@ def verify_data(
         return header
     read_metadata(contents.sections, limits)
     filter_of(contents)
+    small = preview.contents_of(header, contents.sections)
+    if small is not None:
+        _check_payloads(codec, small, limits, None)
+    _check_payloads(codec, contents, limits, progress)
+    return header
+
+
+def _check_payloads(
+    codec: Codec, contents: Contents, limits: Limits, progress: Callable[[int, int], None] | None
+) -> None:
+    """Decode every tile to its latents, and its alpha. Raises AeiError."""
+    header = contents.header
     done, total = 0, header.width * header.height
     for i, _ in enumerate(latents(codec.model_of_file(header), contents, limits)):
         box = contents.boxes[i]
@@ -62,7 +75,6 @@ def verify_data(
         done += box.width * box.height
         if progress is not None:
             progress(done, total)
-    return header
 
 
 def _check_tiles(contents: Contents) -> None:

@@ -90,8 +90,8 @@ def to_picture(image: Image.Image | np.ndarray, metadata: bool = True) -> Pictur
         image = image.convert("L" if mode == "1" else "RGB")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
         raise UnsupportedError(
-            f"images of mode {mode} are not supported: convert to RGB or L first "
-            "(Pillow: image.convert('RGB'))",
+            f"images of mode {mode} are not supported, as RGB and L are (Pillow: "
+            "image.convert('RGB'))",
             reason="convert",
         )
     return Picture(image, side.suited(kept, image.mode))

@@ -152,8 +152,8 @@ def test_raw_and_heic_files_in_folders_are_named(run_aei, tmp_path, monkeypatch)
     result = run_aei("encode", tmp_path, "--dry-run")
     assert result.code == 0
     assert "4 files of other kinds ignored" in result.err
-    assert "2 raw photographs (.cr2, .nef) left out: develop them" in result.err
-    assert "1 HEIC photographs (.heic) left out: the package pillow-heif" in result.err
+    assert "raw photographs left out (1 .cr2, 1 .nef): develop them" in result.err
+    assert "HEIC photographs left out (1 .heic): the package pillow-heif" in result.err
     assert "develop" not in run_aei("decode", tmp_path, "--dry-run").err
 
 

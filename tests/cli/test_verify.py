@@ -5,7 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -135,6 +138,31 @@ def test_a_check_that_was_stopped_goes_on(run_aei, archive, tmp_path):
     result = run_aei("verify", archive, "--resume", archive / "note.txt")
     assert result.code == 1
     assert "no list of checked files" in result.err
+
+
+def test_ctrl_c_keeps_the_notes(run_aei, tmp_path, codec, photo):
+    folder, journal = tmp_path / "many", tmp_path / "checked"
+    folder.mkdir()
+    data = codec.encode(np.tile(photo, (4, 4, 1)), 60)
+    for i in range(60):
+        (folder / f"{i}.aei").write_bytes(data)
+    command = ["verify", str(folder), "--resume", str(journal), "-j", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aei.cli.main", *command], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 100
+    while time.monotonic() < end and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    good = len(journal.read_text().splitlines())
+    assert 0 < good < 60
+    assert f"stopped with {60 - good} files to do: the same command does them" in err
+    result = run_aei(*command)
+    assert result.code == 0
+    assert f"{60 - good} good, 0 bad, {good} checked before" in result.err
+    assert not journal.exists()
 
 
 @pytest.fixture
