@@ -21,7 +21,9 @@ from ...codec.files.convert import open_image
 from ...codec.files.exif import in_words, sentence
 from ...codec.files.storage import write_atomic
 from ...codec.pixels.metadata import metadata_of, upright
+from ...codec.preview import contents_of
 from ...formats import AeiError, UnsupportedError, parse_header
+from ...formats.container import parse_start
 
 STATE = "state.json"  # in data/: what was made of which file, so that nothing is made twice
 VERSION = 1
@@ -29,6 +31,7 @@ CHUNK = 500  # photographs in a file of the list
 BLOCK = 200  # photographs that a page builds at once
 BUSY = 5  # photographs a day, on average, from which on days are headings, else months
 SAVED_EVERY = 50
+LEAST_PREVIEW = 160  # pixels of a preview that is shown in the grid
 ROUGH = 2.4  # pictures so many times as large as their copy come at a quarter, from the latents
 ENDINGS = {"webp": ".webp", "avif": ".avif", "jpeg": ".jpg"}
 
@@ -131,7 +134,10 @@ def make_photo(site: Path, name: str, path: Path, look: Look, codec: Codec) -> P
 def _decoded(codec: Codec, data: bytes, side: int, look: Look):
     """An .aei file as large as it is needed, or a little smaller where that is much faster."""
     if not look.large:
-        return codec.thumbnail(data, look.small)
+        small = contents_of(*parse_start(data))
+        own = max(small.header.width, small.header.height) if small else 0
+        # a preview that is somewhat smaller will do
+        return codec.thumbnail(data, min(own, look.small) if own >= LEAST_PREVIEW else look.small)
     if side >= ROUGH * look.large:
         return codec.decode(data, scale=4)
     return codec.decode(data)
