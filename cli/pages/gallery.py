@@ -18,12 +18,21 @@ from typing import Any
 
 from ...codec.api import Codec
 from ...codec.files.convert import open_image
-from ...codec.files.exif import in_words, sentence
+from ...codec.files.exif import ORIENTATION, in_words, sentence
 from ...codec.files.storage import write_atomic
-from ...codec.pixels.metadata import metadata_of, upright
+from ...codec.pixels.metadata import EXIF_PREFIX, metadata_of, upright
+from ...codec.pixels.side_channels import pack_metadata, read_metadata
 from ...codec.preview import contents_of
-from ...formats import AeiError, UnsupportedError, parse_header
+from ...formats import (
+    DEFAULT_LIMITS,
+    AeiError,
+    UnsupportedError,
+    pack,
+    parse,
+    parse_header,
+)
 from ...formats.container import parse_start
+from ...formats.sections import EXIF, XMP
 
 STATE = "state.json"  # in data/: what was made of which file, so that nothing is made twice
 VERSION = 1
@@ -127,8 +136,26 @@ def make_photo(site: Path, name: str, path: Path, look: Look, codec: Codec) -> P
     small = site / "small" / f"{key}.webp"
     write_atomic(small, coded(smaller(image, look.small), "webp", 72), overwrite=True)
     if look.originals and model:
-        write_atomic(site / "aei" / f"{key}.aei", data, overwrite=True)
+        served = data if look.place else untold(data)
+        write_atomic(site / "aei" / f"{key}.aei", served, overwrite=True)
     return photo
+
+
+def untold(data: bytes) -> bytes:
+    """An .aei file with the same pixels and colours, whose metadata say nothing but its
+    orientation: Exif and XMP may name places and people."""
+    from PIL import Image
+
+    contents = parse(data)
+    found = read_metadata(contents.sections, DEFAULT_LIMITS)
+    left = {k: v for k, v in contents.sections.items() if k not in (EXIF, XMP)}
+    orientation = in_words(found.get("exif", b"")).get("orientation")
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        left |= pack_metadata({"exif": exif.tobytes().removeprefix(EXIF_PREFIX)})
+    tiles = [(contents.tile(i), entry.code_all) for i, entry in enumerate(contents.entries)]
+    return pack(contents.header, tiles, left, contents.side)
 
 
 def _decoded(codec: Codec, data: bytes, side: int, look: Look):

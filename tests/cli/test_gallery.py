@@ -147,7 +147,13 @@ def test_originals_come_with_what_decodes_them(photos, tmp_path, run_aei, monkey
         (decoder / name).write_text("1")
     assert run_aei(*arguments, "--format", "jpeg").code == 0
     key = rows_of(site)[3][0]
-    assert (site / "aei" / f"{key}.aei").read_bytes() == (photos / "a.aei").read_bytes()
+    served = (site / "aei" / f"{key}.aei").read_bytes()
+    original = (photos / "a.aei").read_bytes()
+    assert in_words(codec_of("finish").decode(original).info["exif"])["place"]
+    assert "exif" not in codec_of("finish").decode(served).info  # which names the place
+    assert codec_of("finish").pixels_sha256(served) == codec_of("finish").pixels_sha256(original)
+    turned = codec_of("finish").decode((site / "aei" / f"{rows_of(site)[0][0]}.aei").read_bytes())
+    assert in_words(turned.info["exif"]) == {"orientation": 6}
     assert (site / "large" / f"{key}.jpg").exists()
     assert len(list((site / "aei-models").glob("*.aeiw"))) == 1
     assert index_of(site)["originals"]
