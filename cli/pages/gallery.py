@@ -8,7 +8,6 @@ import html
 import io
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -352,21 +351,15 @@ def _remove_others(site: Path, photos: list[Photo], look: Look) -> None:
             os.unlink(entry.path)
 
 
-def add_decoder(site: Path, decoder: Path, models: Iterable[str], codec: Codec) -> None:
-    """Put what decodes .aei files in a browser beside the pages: the scripts in a folder `decoder`,
-    and the weights of models, by fingerprint. Raises UnsupportedError."""
+def add_decoder(site: Path, models: Iterable[str], codec: Codec) -> None:
+    """Put what decodes .aei files in a browser beside the pages: the script, and the weights of
+    models, by fingerprint."""
     from ...codec.models.bundle import find_bundle
     from ...codec.training.export.web import file_name, pack_weights
 
-    names = ("aei-decode.js", "element.js")
-    if not all((decoder / name).is_file() for name in names):
-        raise UnsupportedError(
-            f"{decoder} does not hold {' and '.join(names)}, which web/dist of the sources does"
-        )
-    (site / "aei-decode").mkdir(exist_ok=True)
+    script = files(__package__) / "web" / "aei-image.js"
+    write_atomic(site / "aei-image.js", script.read_bytes(), overwrite=True)
     (site / "aei-models").mkdir(exist_ok=True)
-    for name in names:
-        shutil.copyfile(decoder / name, site / "aei-decode" / name)
     for model in sorted(set(models)):
         own = codec.model_of_tune(None).bundle
         bundle = own if own.fingerprint.hex() == model else find_bundle(bytes.fromhex(model))
