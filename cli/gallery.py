@@ -27,11 +27,8 @@ SUFFIX = ".x"  # behind names while they are planned: photo.aei and photo.jpg ar
 @click.option("--format", "form", type=click.Choice(FORMS), default="webp", show_default=True,
               help="Of those copies.")  # fmt: skip
 @click.option("--originals", is_flag=True,
-              help="Put the .aei files there, which browsers decode; the copies are for those that "
-              "cannot.")  # fmt: skip
-@click.option("--decoder", metavar="DIR", type=click.Path(),
-              help="Where aei-decode is, for --originals.  [default: web/dist of the "
-              "sources]")  # fmt: skip
+              help="Put the .aei files there, without Exif, for browsers to decode; the copies are "
+              "for those that cannot.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Files at a time.")
 @click.option("--model", metavar="BUNDLE", type=click.Path(),
               help="Model bundle, for files written with one not shipped.")  # fmt: skip
@@ -45,7 +42,6 @@ def command(
     images: bool,
     form: str,
     originals: bool,
-    decoder: str | None,
     jobs: int | None,
     model: str | None,
     open_: bool,
@@ -63,7 +59,7 @@ def command(
     """
     look = {"large": large, "form": form, "originals": originals, "place": place}
     make(
-        sources, output, look=look, title=title, images=images, decoder=decoder, jobs=jobs,
+        sources, output, look=look, title=title, images=images, jobs=jobs,
         model=model, open_=open_,
     )  # fmt: skip
 
@@ -75,7 +71,6 @@ def make(
     look: dict,
     title: str | None = None,
     images: bool = False,
-    decoder: str | None = None,
     jobs: int | None = None,
     model: str | None = None,
     open_: bool = False,
@@ -100,7 +95,7 @@ def make(
     failed += [(outcome.source, outcome.message) for outcome in plan.settled]
     if how.originals:
         models = {photo.model for photo in photos if photo.model}
-        gallery.add_decoder(site, Path(decoder) if decoder else _dist(), models, codec)
+        gallery.add_decoder(site, models, codec)
     page = site / "index.html"
     out.emit(output=str(page), photographs=len(photos), failed=[str(path) for path, _ in failed])
     out.say(f"{page}: {len(photos)} photographs")
@@ -131,10 +126,6 @@ def _plan(sources: tuple[str, ...], site: Path, images: bool):
         others = f" ({plan.ignored} files of other kinds)" if plan.ignored else ""
         raise AeiError(f"nothing to do: no .aei files found{others}")
     return plan
-
-
-def _dist() -> Path:
-    return Path(__file__).resolve().parents[1] / "web" / "dist"
 
 
 def _progress():

@@ -168,7 +168,8 @@ def test_lines_are_within_100_columns():
     wide = [
         f"{name}:{number}"
         for name in listed.stdout.splitlines()
-        if not name.startswith("web/dist/") and name != "cli/pages/web/viewer.html"
+        if not name.startswith("web/dist/")
+        and name not in ("cli/pages/web/viewer.html", "cli/pages/web/aei-image.js")
         for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").split("\n"), 1)
         if len(line) > 100
     ]

@@ -8,7 +8,6 @@ import html
 import io
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,10 +17,21 @@ from typing import Any
 
 from ...codec.api import Codec
 from ...codec.files.convert import open_image
-from ...codec.files.exif import in_words, sentence
+from ...codec.files.exif import ORIENTATION, in_words, sentence
 from ...codec.files.storage import write_atomic
-from ...codec.pixels.metadata import metadata_of, upright
-from ...formats import AeiError, UnsupportedError, parse_header
+from ...codec.pixels.metadata import EXIF_PREFIX, metadata_of, upright
+from ...codec.pixels.side_channels import pack_metadata, read_metadata
+from ...codec.preview import contents_of
+from ...formats import (
+    DEFAULT_LIMITS,
+    AeiError,
+    UnsupportedError,
+    pack,
+    parse,
+    parse_header,
+)
+from ...formats.container import parse_start
+from ...formats.sections import EXIF, XMP
 
 STATE = "state.json"  # in data/: what was made of which file, so that nothing is made twice
 VERSION = 1
@@ -29,6 +39,7 @@ CHUNK = 500  # photographs in a file of the list
 BLOCK = 200  # photographs that a page builds at once
 BUSY = 5  # photographs a day, on average, from which on days are headings, else months
 SAVED_EVERY = 50
+LEAST_PREVIEW = 160  # pixels of a preview that is shown in the grid
 ROUGH = 2.4  # pictures so many times as large as their copy come at a quarter, from the latents
 ENDINGS = {"webp": ".webp", "avif": ".avif", "jpeg": ".jpg"}
 
@@ -124,14 +135,35 @@ def make_photo(site: Path, name: str, path: Path, look: Look, codec: Codec) -> P
     small = site / "small" / f"{key}.webp"
     write_atomic(small, coded(smaller(image, look.small), "webp", 72), overwrite=True)
     if look.originals and model:
-        write_atomic(site / "aei" / f"{key}.aei", data, overwrite=True)
+        served = data if look.place else untold(data)
+        write_atomic(site / "aei" / f"{key}.aei", served, overwrite=True)
     return photo
+
+
+def untold(data: bytes) -> bytes:
+    """An .aei file with the same pixels and colours, whose metadata say nothing but its
+    orientation: Exif and XMP may name places and people."""
+    from PIL import Image
+
+    contents = parse(data)
+    found = read_metadata(contents.sections, DEFAULT_LIMITS)
+    left = {k: v for k, v in contents.sections.items() if k not in (EXIF, XMP)}
+    orientation = in_words(found.get("exif", b"")).get("orientation")
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        left |= pack_metadata({"exif": exif.tobytes().removeprefix(EXIF_PREFIX)})
+    tiles = [(contents.tile(i), entry.code_all) for i, entry in enumerate(contents.entries)]
+    return pack(contents.header, tiles, left, contents.side)
 
 
 def _decoded(codec: Codec, data: bytes, side: int, look: Look):
     """An .aei file as large as it is needed, or a little smaller where that is much faster."""
     if not look.large:
-        return codec.thumbnail(data, look.small)
+        small = contents_of(*parse_start(data))
+        own = max(small.header.width, small.header.height) if small else 0
+        # a preview that is somewhat smaller will do
+        return codec.thumbnail(data, min(own, look.small) if own >= LEAST_PREVIEW else look.small)
     if side >= ROUGH * look.large:
         return codec.decode(data, scale=4)
     return codec.decode(data)
@@ -319,21 +351,15 @@ def _remove_others(site: Path, photos: list[Photo], look: Look) -> None:
             os.unlink(entry.path)
 
 
-def add_decoder(site: Path, decoder: Path, models: Iterable[str], codec: Codec) -> None:
-    """Put what decodes .aei files in a browser beside the pages: the scripts in a folder `decoder`,
-    and the weights of models, by fingerprint. Raises UnsupportedError."""
+def add_decoder(site: Path, models: Iterable[str], codec: Codec) -> None:
+    """Put what decodes .aei files in a browser beside the pages: the script, and the weights of
+    models, by fingerprint."""
     from ...codec.models.bundle import find_bundle
     from ...codec.training.export.web import file_name, pack_weights
 
-    names = ("aei-decode.js", "element.js")
-    if not all((decoder / name).is_file() for name in names):
-        raise UnsupportedError(
-            f"{decoder} does not hold {' and '.join(names)}, which web/dist of the sources does"
-        )
-    (site / "aei-decode").mkdir(exist_ok=True)
+    script = files(__package__) / "web" / "aei-image.js"
+    write_atomic(site / "aei-image.js", script.read_bytes(), overwrite=True)
     (site / "aei-models").mkdir(exist_ok=True)
-    for name in names:
-        shutil.copyfile(decoder / name, site / "aei-decode" / name)
     for model in sorted(set(models)):
         own = codec.model_of_tune(None).bundle
         bundle = own if own.fingerprint.hex() == model else find_bundle(bytes.fromhex(model))

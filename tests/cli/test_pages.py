@@ -13,6 +13,7 @@ from aei.benchmarks.datasets import Dataset
 from aei.benchmarks.metrics import choose_measures
 from aei.cli import compare as compare_cli
 from aei.cli import enhance as enhance_cli
+from aei.cli import gallery as gallery_cli
 from aei.cli import report as report_cli
 from aei.cli.pages import pages, report
 from click.testing import CliRunner
@@ -380,3 +381,59 @@ def test_light_dark_and_every_width(open_page, page, width, request):
     scroll = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     opened.wait_for_timeout(100)
     assert opened.evaluate(scroll) <= 0
+
+
+@pytest.fixture(scope="module")
+def gallery_page(tmp_path_factory):
+    """A gallery of forty small images on two days, and one more of another month."""
+    folder = tmp_path_factory.mktemp("gallery")
+    (folder / "photos").mkdir()
+    for i in range(41):
+        exif = Image.Exif()
+        exif[0x0132] = f"2024:0{5 if i == 40 else 7}:1{i % 2} 10:00:{i:02d}"
+        small = Image.fromarray(synthetic_photo(20, 30 + i % 3, seed=i))
+        small.save(folder / "photos" / f"{i:02d}.jpg", exif=exif)
+    arguments = [str(folder / "photos"), "-o", str(folder / "site"), "--images"]
+    result = CliRunner().invoke(gallery_cli.command, arguments)
+    assert result.exit_code == 0, result.output
+    return folder / "site" / "index.html"
+
+
+def test_a_gallery_by_keys(open_page, gallery_page):
+    page = open_page(gallery_page)
+    page.wait_for_selector(".photo img")
+    assert page.locator("#facts").inner_text().startswith("41 photographs")
+    assert page.locator(".block h2").first.inner_text() == "Thursday, July 11, 2024"
+    focused = "Number(document.activeElement.dataset.photo)"
+    for key, index in (("Right", 0), ("Right", 1), ("Left", 0)):
+        page.keyboard.press(f"Arrow{key}")
+        assert page.evaluate(focused) == index
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate(focused)
+    assert below > 1
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#viewer[open] img")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"location.hash === '#{below + 1}'")
+    page.keyboard.press("+")
+    assert "scale(1.5)" in page.locator("#stage > *").evaluate("(e) => e.style.transform")
+    page.keyboard.press("0")
+    page.keyboard.press("i")
+    assert "Taken" in page.locator("#about-it").inner_text()
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"{focused} === {below + 1}")
+    assert not page.locator("#viewer").is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_a_gallery_light_and_dark_at_every_width(open_page, gallery_page, width):
+    page = open_page(gallery_page)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.wait_for_selector(".photo img")
+    background = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(background)
+    page.get_by_label("Light or dark").click()
+    assert page.evaluate(background) != before
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.get_by_label("Go to").select_option(label="May 2024")
+    page.wait_for_function("document.querySelectorAll('.photo').length === 41")

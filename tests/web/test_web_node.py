@@ -299,8 +299,9 @@ def test_dist_is_what_the_script_makes(node, tmp_path):
     subprocess.run([node, str(WEB / "scripts" / "build.mjs"), str(tmp_path)], check=True)
     for path in sorted((WEB / "dist").iterdir()):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
-    viewer = ROOT / "cli" / "pages" / "web" / "viewer.html"
-    assert (tmp_path / viewer.name).read_bytes() == viewer.read_bytes()
+    for name in ("viewer.html", "aei-image.js"):
+        shipped = ROOT / "cli" / "pages" / "web" / name
+        assert (tmp_path / name).read_bytes() == shipped.read_bytes(), name
 
 
 def test_the_decoder_is_small(node):

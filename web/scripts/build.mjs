@@ -93,3 +93,9 @@ const page = fs
   .replace('<script type="module" src="demo.js"></script>\n', "")
   .replace("</body>", () => `<!-- weights -->\n<script>${script.trim()}</script>\n</body>`);
 fs.writeFileSync(viewer, page);
+
+// <aei-image> in one script, for the pages of `aei gallery`.
+const element = (
+  await build({ ...shared, entryPoints: ["src/element.js"], plugins: [inside], format: "iife" })
+).outputFiles[0].text;
+fs.writeFileSync(path.join(path.dirname(viewer), "aei-image.js"), element);

@@ -13,9 +13,9 @@
     const bpp = (p) => (8 * p.bytes) / (photo.width * photo.height);
     const apart = Math.max(0, ...others.map((p) => Math.abs(p.bytes / own.bytes - 1)));
     const near = others.length ? `, the others within ${(100 * apart).toFixed(1)} % of that` : "";
+    const name = data.photos.length > 1 ? `${photo.name}: ` : "";
     document.getElementById("facts").textContent =
-      (data.photos.length > 1 ? `${photo.name}: ` : "") +
-      `${photo.width} x ${photo.height} pixels, ` +
+      `${name}${photo.width} x ${photo.height} pixels, ` +
       `${own.name} at ${fileSize(own.bytes)} (${bpp(own).toFixed(3)} bits per pixel)${near}. ` +
       photo.note;
     viewer.show(

@@ -367,9 +367,9 @@ const gallery = (() => {
       if (el("viewer").open) scaleTo(1);
     });
     if (index.originals && location.protocol !== "file:" && globalThis.WebAssembly)
-      import(new URL("aei-decode/element.js", location.href)).then(
-        () => (element = "aei-image"),
-        () => {}, // the copies are shown
+      document.head.append(
+        // without it the copies are shown
+        make("script", { src: "aei-image.js", onload: () => (element = "aei-image") }),
       );
     follow();
   }

@@ -6,8 +6,8 @@
   const { width, height, side, bits } = data;
   byId("theme").append(themeButton());
   byId("facts").textContent =
-    `${width} x ${height} pixels${data.note ? `, ${data.note}` : ""}. The slider lays over it ` +
-    `how many bits each block of ${side} x ${side} pixels took.`;
+    `${width} x ${height} pixels${data.note && ", "}${data.note}. The slider lays over it how ` +
+    `many bits each block of ${side} x ${side} pixels took.`;
 
   const share = (blocks, pixels) => `${(100 * blocks * side) / pixels}%`;
   const heat = el("img", { class: "heat", src: data.heat, alt: "heat map of the bits" });
