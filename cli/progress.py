@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..formats.errors import shown
 from . import output as out
@@ -81,7 +81,7 @@ class Progress:
             parts = sum(self.sizes.get(p, 0) * d / max(1, t) for p, (d, t) in self._parts.items())
             return min(1.0, (self._done + parts) / max(1, sum(self.sizes.values())))
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         """Files, share, speed, amounts and time left, in words; time only once there is an
         estimate."""
         share, passed = self.share(), time.monotonic() - self._started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import click
@@ -86,7 +86,7 @@ def _tell(outcome: Outcome) -> None:
         click.echo(f"aei: {shown(outcome.source)}: {message}", err=True)
 
 
-def _looks(folder: str, recursive: bool) -> Iterator[bool]:
+def _looks(folder: str, recursive: bool) -> Generator[bool, None, None]:
     """Every half second, or as soon as something changes in a folder: whether something has; the
     first time it is taken for changed."""
     try:
@@ -96,7 +96,7 @@ def _looks(folder: str, recursive: bool) -> Iterator[bool]:
             "watching folders needs the package watchfiles: pip install 'aei-codec[watch]'"
         ) from None
 
-    def looks() -> Iterator[bool]:
+    def looks() -> Generator[bool, None, None]:
         yield True
         for changes in watch(
             folder,

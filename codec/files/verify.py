@@ -142,7 +142,7 @@ def _compared(picture: Picture, shown: Picture) -> float:
     for top in range(0, height, ROWS):
         box = Box(0, top, width, min(ROWS, height - top))
         (a, alpha), (b, beside) = picture.read(box), shown.read(box)
-        if alpha is not None:
+        if alpha is not None and beside is not None:
             if not np.array_equal(alpha, beside):
                 raise DamagedFileError("what was written has another alpha than the image")
             a, b = a[alpha > 0], b[alpha > 0]
