@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job, done
+from aei.codec.cluster.work import Job, VerifyOptions, done
 from aei.codec.files.convert import DecodeOptions, EncodeOptions
 from aei.codec.targets import Target
 from cluster_fixtures import Busy, s3, s3_port
@@ -225,3 +225,21 @@ def test_a_busy_store(s3, monkeypatch):
     assert all(s.version and s.size for s in found)
     assert objects.read("s3://pictures/busy/7.png") == b"7" * 100
     assert Busy.refused - before >= 10
+
+
+def test_verifying_one_object(photos, tmp_path):
+    this = job(quality=60)
+    (source,) = objects.find(str(photos / "a.png"), SUFFIXES)
+    done(this, this.load(), source, str(tmp_path / "out"))
+    check = Job(VerifyOptions(), ".aei", frozenset({".aei"}))
+    codec = check.load()
+    (source,) = objects.find(str(tmp_path / "out"), check.suffixes)
+    (row,) = done(check, codec, source, "")
+    assert (row["status"], row["place"], row["target"]) == ("good", "a.aei", None)
+    data = (tmp_path / "out" / "a.aei").read_bytes()
+    assert row["file_sha256"] == hashlib.sha256(data).hexdigest()
+    tar_of(tmp_path / "s.tar", [("x.aei", data), ("x.cls", b"1"), ("y.aei", data[:-3])])
+    (source,) = objects.find(str(tmp_path / "s.tar"), {".tar"})
+    statuses = [row["status"] for row in done(check, codec, source, "")]
+    assert statuses == ["good", "copied", "failed", "shard"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "photos", "s.tar"]
