@@ -110,6 +110,18 @@ def test_one_object_and_its_row(photos, tmp_path):
     assert set(row) <= set(manifest.COLUMNS)
 
 
+def test_what_is_written_is_read_again(photos, tmp_path, monkeypatch):
+    """With `verify`, a store that changes bytes is found out."""
+    this = job(quality=60, verify=True)
+    (source,) = objects.find(str(photos / "a.png"), SUFFIXES)
+    (row,) = done(this, this.load(), source, str(tmp_path / "out"))
+    assert row["status"] == "done"
+    write = objects.write
+    monkeypatch.setattr(objects, "write", lambda url, data: write(url, data[:-1] + b"x"))
+    (row,) = done(this, this.load(), source, str(tmp_path / "out"))
+    assert row["status"] == "failed"
+
+
 def test_what_was_to_be_met_is_noted(photos, tmp_path):
     this = job(target=Target("size", 500))
     source = next(objects.find(str(photos / "a.png"), SUFFIXES))
