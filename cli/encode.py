@@ -225,10 +225,8 @@ def command(
     workers, threads = 1, None
     is_many = engine is not None or many.is_many(sources, output, listed) or all_frames
     if engine is not None:
-        if all_frames or verify or manifest or watch:
-            raise click.UsageError(
-                "--engine goes without --all-frames, --verify, --manifest and --watch"
-            )
+        if all_frames or watch:
+            raise click.UsageError("--engine ray goes without --all-frames and --watch")
         engines.check_usage(sources, listed, skip_existing)
     elif is_many:
         many.check_usage(sources, output, listed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ..codec.cluster.work import Job
 
 LOCAL, RAY = "local", "ray"
+VERIFY = "verify"
+DID = {"encode": "encoded", "decode": "decoded", VERIFY: "verified"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ def check_usage(sources: tuple[str, ...], listed: str | None, skip_existing: boo
         raise click.UsageError("name files, folders or URLs, or a list of them with --from-list")
     if many.STREAM in sources:
         raise click.UsageError("- for stdin is for one file, without --engine ray")
+    if click.get_current_context().params.get("manifest"):
+        raise click.UsageError(
+            "--manifest: with --engine ray there is one in Parquet, leave it out"
+        )
     if skip_existing:
         raise click.UsageError(
             "--skip-existing: with --engine ray the manifest says what is done, leave it out"
@@ -96,7 +104,11 @@ def execute(
     if target is None:
         raise click.UsageError("--engine ray wants a folder for the results: name it with -o")
     _check_packages()
-    engine.check_target(target, force)
+    listed: dict[str, str] = {}
+    if job.verb != VERIFY:
+        engine.check_target(target, force)
+    elif len(names) == 1:  # what is listed has its place below this folder
+        listed = manifest.listed(names[0])
     done = set() if force else manifest.finished(target, job.digest)
     suffixes = {*job.suffixes, ".tar"}
 
@@ -118,12 +130,12 @@ def execute(
     if before == count:
         _summary(engine.Totals(), 0.0, before, job.verb, None)
         return
-    run = engine.Run(job, target, asked.max_failures, _report)
+    run = engine.Run(job, target, asked.max_failures, _report, listed)
     into = manifest.Manifest(target, run.name)
     start = time.perf_counter()
     url = None
     try:
-        with engine.Ray(asked.address, jobs) as ray:
+        with _own_stdout(), engine.Ray(asked.address, jobs) as ray:
             if asked.sample is not None:
                 share = asked.sample
                 run.over(ray, (s for s in left() if engine.in_sample(s, share)), into)
@@ -136,6 +148,16 @@ def execute(
         _summary(run.totals, time.perf_counter() - start, before, job.verb, url)
     if run.totals.failed:
         raise click.exceptions.Exit(many.SOME_FAILED)
+
+
+@contextlib.contextmanager
+def _own_stdout() -> Iterator[None]:
+    """Results alone on stdout: what Ray prints there, of workers that died, goes to stderr."""
+    out.MODE.results, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, out.MODE.results = out.MODE.results, None
 
 
 def _check_packages() -> None:
@@ -175,8 +197,10 @@ def _report(row: dict[str, Any]) -> None:
     if row["status"] == "shard":
         return
     facts = {name: value for name, value in row.items() if value is not None}
-    facts["file"], facts["output"] = facts.pop("source"), facts.pop("target")
-    for name in ("job", "run", "version", "finished"):
+    facts["file"] = facts.pop("source")
+    if "target" in facts:
+        facts["output"] = facts.pop("target")
+    for name in ("job", "run", "version", "finished", "place"):
         facts.pop(name, None)
     out.emit(**facts)
     if row["status"] == "failed":
@@ -214,6 +238,6 @@ def _summary(totals: Totals, seconds: float, before: int, verb: str, url: str | 
         bytes_out=totals.bytes_out, seconds=round(seconds, 3),
         work_seconds=round(totals.seconds, 3), manifest=url,
     )  # fmt: skip
-    words = f"{verb}d {totals.done} images, {totals.failed} failed"
+    words = f"{DID[verb]} {totals.done} images, {totals.failed} failed"
     ratio = f": {totals.bytes_in / 1e6:.1f} MB -> {totals.bytes_out / 1e6:.1f} MB"
     out.tell(f"{words}{ratio} in {seconds:.1f} s" + (f"; {shown(url)}" if url else ""))

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from typing import TextIO
 
 import click
 
@@ -17,11 +18,13 @@ WORKER = "aei: "  # as in codec.files.batch, which loads more than a command may
 
 @dataclass
 class Mode:
-    """What the user asked for. verbose: 0, 1 (-v) or more."""
+    """What the user asked for. verbose: 0, 1 (-v) or more. results: where results go while stdout
+    is another's."""
 
     verbose: int = 0
     quiet: bool = False
     json: bool = False
+    results: TextIO | None = None
 
 
 MODE = Mode()
@@ -100,7 +103,7 @@ def common_options() -> list[click.Option]:
 def emit(**facts: object) -> None:
     """One JSON object on a line of stdout, with --json only."""
     if MODE.json:
-        print(json.dumps(facts), flush=True)
+        print(json.dumps(facts), flush=True, file=MODE.results or sys.stdout)
 
 
 def say(text: str) -> None:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
-from typing import TYPE_CHECKING
 
 import click
 
 from ..formats import AeiError
-from . import output as out
 from .files import ByteCount
-
-if TYPE_CHECKING:
-    import uvicorn
 
 
 @click.command("serve")
@@ -70,6 +64,7 @@ def command(
     import uvicorn
 
     from ..codec.cpus import available_cpus
+    from ..serve.protocol import Protocol
     from ..serve.settings import ServeSettings
 
     settings = ServeSettings(
@@ -81,39 +76,12 @@ def command(
     counters = tempfile.mkdtemp(prefix="aei-serve-") if workers > 1 else None
     if counters is not None:  # where the processes add up what they count
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters
-    config = uvicorn.Config(
-        "aei.serve.app:from_environment", factory=True, host=host, port=port, workers=workers,
-        access_log=False, log_level="info", server_header=False, timeout_keep_alive=15,
-        timeout_graceful_shutdown=int(timeout) + 1,
-    )  # fmt: skip
     try:
-        _run(config)
+        uvicorn.run(
+            "aei.serve.app:from_environment", factory=True, host=host, port=port, workers=workers,
+            access_log=False, log_level="info", server_header=False, timeout_keep_alive=15,
+            timeout_graceful_shutdown=int(timeout) + 1, http=Protocol,
+        )  # fmt: skip
     finally:
         if counters is not None:
             shutil.rmtree(counters, ignore_errors=True)
-
-
-def _run(config: uvicorn.Config) -> None:
-    """Serve until a signal ends it. Raises AeiError where the address is taken."""
-    from uvicorn import Server
-    from uvicorn.supervisors import Multiprocess
-
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # connections inherit it; without, an answer waits 40 ms for the client's acknowledgement
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            listening.bind((config.host, config.port))
-        except OSError as error:
-            raise AeiError(
-                f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}"
-            ) from None
-        listening.set_inheritable(True)
-        host, port = listening.getsockname()[:2]
-        out.tell(f"serving on http://{host}:{port}")
-        server = Server(config)
-        if config.workers == 1:
-            server.run(sockets=[listening])
-        else:
-            Multiprocess(config, target=server.run, sockets=[listening]).run()

@@ -13,6 +13,7 @@ import click
 
 from ..formats import AeiError
 from ..formats.errors import shown
+from . import engine as engines
 from . import many
 from . import output as out
 from .progress import Progress, amount, of_tasks, stopping
@@ -41,14 +42,15 @@ GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 @click.option(
     "--resume",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Note good files in FILE, and leave out those noted there; it is deleted when all are "
-    "checked.",
+    "checked. With --engine ray a folder, or its URL, for the manifest of the check.",
 )
 @click.option(
     "--model", metavar="BUNDLE", type=click.Path(),
     help="Model bundle, for files written with one not shipped.",
 )  # fmt: skip
+@engines.options
 def command(
     sources: tuple[str, ...],
     listed: str | None,
@@ -56,8 +58,9 @@ def command(
     recursive: bool,
     quick: bool,
     manifest: bool | None,
-    resume: Path | None,
+    resume: str | None,
     model: str | None,
+    engine: engines.Asked | None,
 ) -> None:
     """Check .aei files: every checksum, and every payload decoded to the check at its end.
 
@@ -72,6 +75,9 @@ def command(
       aei verify archive/ --resume checked.txt        stop it, and the same command goes on
       aei verify archive/ --quick --json
     """
+    if engine is not None:
+        _on_ray(engine, [*sources, *many.read_list(listed)], jobs, quick, model, resume)
+        return
     many.check_usage(sources, None, listed)
     workers, threads = many.split_cpus(jobs)
     from ..codec import Codec
@@ -91,7 +97,7 @@ def command(
         plan.tasks += [batch.Task(path, path) for path in more]
     if not plan.tasks and not plan.settled:
         raise AeiError(many.nothing_found(plan, "no .aei files"))
-    journal = None if resume is None else archive.Journal(resume, quick)
+    journal = None if resume is None else archive.Journal(Path(resume), quick)
     codec = Codec(model, threads)
 
     def work(task: Task, progress: Progress) -> Outcome:
@@ -108,6 +114,23 @@ def command(
         )
 
     _check(plan, work, workers, journal)
+
+
+def _on_ray(
+    asked: engines.Asked, names: list[str], jobs: int | None, quick: bool, model: str | None,
+    resume: str | None,
+) -> None:  # fmt: skip
+    """Check with Ray; `resume` is then the folder of its manifest."""
+    import tempfile
+
+    from ..codec.cluster.work import Job, VerifyOptions
+
+    if not names:
+        raise click.UsageError("name files, folders or URLs, or a list of them with --from-list")
+    job = Job(VerifyOptions(quick), ".aei", frozenset({".aei"}), model=model, keep_extension=False)
+    with tempfile.TemporaryDirectory(prefix="aei-verify-") as passing:
+        target = resume or passing
+        engines.execute(job, names, target, asked, jobs=jobs, force=False, dry_run=False)
 
 
 def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:

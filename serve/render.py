@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..codec.api import Codec
 from ..codec.files.convert import open_image
-from ..codec.pixels.metadata import upright
-from ..formats import AeiError, LimitError, UnsupportedError, parse
+from ..codec.pixels.metadata import info_of, orientation_of, upright
+from ..codec.pixels.side_channels import read_metadata
+from ..formats import AeiError, Contents, LimitError, Limits, UnsupportedError, parse
 from ..formats.container import SIGNATURE
 from ..formats.errors import shown
 from .negotiate import AEI, AVIF, JPEG, PNG, WEBP
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 ORIGINALS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF")
 AVIF_LESS = 20  # its quality at which it looks about as JPEG and WebP do
 AVIF_SPEED = 9
+TURNED = 5  # Exif's orientations from here on
 Region = tuple[int, int, int, int]
 
 
@@ -91,13 +93,12 @@ def _image(
     if data.startswith(SIGNATURE):
         limits = settings.limits(cancel)
         contents = parse(data, limits)
-        # turned pictures, whose width is their height, are decoded at the scale of either
-        sides = (
-            wanted.region[2:] if wanted.region else (contents.header.width, contents.header.height)
-        )
+        header = contents.header
+        sides = wanted.region[2:] if wanted.region else (header.width, header.height)
         scale = 1
         if wanted.width is not None:
-            scale = next((s for s in (8, 4, 2) if min(sides) // s >= wanted.width), 1)
+            across = sides[1] if _is_turned(contents, limits) else sides[0]
+            scale = next((s for s in (8, 4, 2) if across // s >= wanted.width), 1)
         return codec.decode_contents(contents, wanted.region, scale, limits)
     size = _peek(data).size
     settings.limits().check_pixels(*size)
@@ -111,6 +112,15 @@ def _image(
             f"{image.width}x{image.height} pixels (left, top, width, height)"
         )
     return image.crop((left, top, left + width, top + height))
+
+
+def _is_turned(contents: Contents, limits: Limits) -> bool:
+    """Whether a picture is to be shown with its height across."""
+    from PIL import Image as images
+
+    probe = images.new("L", (1, 1))
+    probe.info.update(info_of(read_metadata(contents.sections, limits)))
+    return orientation_of(probe) >= TURNED
 
 
 def _peek(data: bytes) -> Image.Image:

@@ -53,10 +53,11 @@ def start(folder: Path, workers: int) -> tuple[subprocess.Popen[bytes], str]:
     for _ in range(600):
         try:
             urllib.request.urlopen(f"{address}/health")
-            break
+            return process, address
         except OSError:
             time.sleep(0.1)
-    return process, address
+    process.kill()
+    sys.exit("the server did not start")
 
 
 def load(
@@ -71,7 +72,7 @@ def load(
     ).stdout  # fmt: skip
     facts: dict[str, Any] = {"what": what, "connections": connections}
     for key, line in (("p50", "50%"), ("p99", "99%")):
-        found = re.search(rf"^\s+{line}\s+([\d.]+)(us|ms|s)$", said, re.MULTILINE)
+        found = re.search(rf"^\s+{line}\s+([\d.]+)(us|ms|s)\s*$", said, re.MULTILINE)
         if found:
             factor = {"us": 1e-3, "ms": 1, "s": 1e3}[found[2]]
             facts[f"{key}_ms"] = round(float(found[1]) * factor, 1)

@@ -172,13 +172,14 @@ class Run:
     """A run over sources, its manifest, and what it may cost.
 
     target: folder of the results. max_failures: images; one more ends the run. told: called with
-    each row.
+    each row. listed: SHA-256 by place, that verified files have to have.
     """
 
     job: Job
     target: str
     max_failures: int | None = None
     told: Callable[[dict[str, Any]], None] = lambda row: None
+    listed: dict[str, str] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     name: str = field(
         default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
@@ -189,12 +190,23 @@ class Run:
         and is in the manifest."""
         waiting = iter(sources)
         while wave := list(itertools.islice(waiting, WAVE)):
-            for table in ray.rows(self.job, wave, self.target, self.name):
+            for given in ray.rows(self.job, wave, self.target, self.name):
+                table = self._compared(given) if self.listed else given
                 into.add(table)
                 for row in table.to_pylist():
                     self.totals.add(row)
                     self.told(row)
                 self._check(table)
+
+    def _compared(self, table: pa.Table) -> pa.Table:
+        """Rows of verified files, those failed that are not what is listed."""
+        rows = table.to_pylist()
+        for row in rows:
+            known = self.listed.get(row["place"])
+            if row["status"] == "good" and known not in (None, row["file_sha256"]):
+                row["status"] = "failed"
+                row["error"] = "is not the file that the manifest lists: its SHA-256 is another"
+        return manifest.table(rows)
 
     def _check(self, table: pa.Table) -> None:
         if "disk" in table.column("reason").to_pylist():

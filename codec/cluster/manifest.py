@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 FOLDER = ".aei"
 FLUSH_SECONDS, FLUSH_ROWS = 2.0, 5000
+FINISHED = {"done", "kept", "good", "shard"}
 TEXT, WHOLE, REAL = "string", "int64", "float64"
 # A row: what was read, what was made of it, how it was asked for, what can be held against it.
 COLUMNS = {
     "source": TEXT,  # URL; of a shard's member SHARD.tar/NAME
     "version": TEXT,  # of the source: its ETag or time of change
-    "target": TEXT,
-    "status": TEXT,  # done, kept (smaller as it was), copied (of a shard, no image) or failed
+    "target": TEXT,  # URL
+    "place": TEXT,  # of the target below its folder
+    # done, kept (smaller as it was), good (verified), failed; copied (of a shard, no image), shard
+    "status": TEXT,
     "bytes_in": WHOLE,
     "bytes_out": WHOLE,
     "width": WHOLE,
@@ -158,9 +161,19 @@ def finished(target: str, job: str) -> set[bytes]:
     for url in files(target):
         rows = _table_in(url).select(["source", "version", "job", "status"])
         for row in rows.to_pylist():
-            if row["job"] == job and row["status"] in ("done", "kept", "shard"):
+            if row["job"] == job and row["status"] in FINISHED:
                 done.add(key_of(row["source"], row["version"], job))
     return done
+
+
+def listed(target: str) -> dict[str, str]:
+    """SHA-256 of the files that runs have written to a folder, by place; the last run counts."""
+    found = {}
+    for url in files(target):
+        for row in _table_in(url).select(["place", "status", "file_sha256"]).to_pylist():
+            if row["status"] in ("done", "kept"):
+                found[row["place"]] = row["file_sha256"]
+    return found
 
 
 def left_of(sources: Iterator[Source], done: set[bytes], job: str) -> Iterator[Source]:

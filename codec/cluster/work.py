@@ -28,14 +28,22 @@ from ..files.convert import (
     open_image,
 )
 from ..files.storage import DiskError
+from ..files.verify import verify_data
 from . import objects
 from .objects import Source
 
 log = logging.getLogger(__name__)
 
-ENCODE, DECODE = "encode", "decode"
+ENCODE, DECODE, VERIFY = "encode", "decode", "verify"
 SHARD = ".tar"  # of WebDataset: members that belong together follow each other
 MOST_MEMBER = 1 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How to check files. quick: checksums alone."""
+
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Job:
     metrics: measure PSNR and SSIMULACRA 2 of what was encoded. suffixes: of the sources.
     """
 
-    options: EncodeOptions | DecodeOptions
+    options: EncodeOptions | DecodeOptions | VerifyOptions
     suffix: str
     suffixes: frozenset[str]
     format_: str = ""
@@ -57,6 +65,8 @@ class Job:
 
     @property
     def verb(self) -> str:
+        if isinstance(self.options, VerifyOptions):
+            return VERIFY
         return ENCODE if isinstance(self.options, EncodeOptions) else DECODE
 
     @property
@@ -92,19 +102,24 @@ def done(job: Job, codec: Codec, source: Source, target: str) -> list[dict[str, 
     """Do one source; its row, or the rows of a shard's members with one of the shard behind them.
     What goes wrong stands in them. target: the folder."""
     start = time.perf_counter()
-    url = objects.joined(target, job.place(source.place))
+    place = job.place(source.place)
+    url = objects.joined(target, place)
     common = {"version": source.version, "asked": job.asked, "job": job.digest}
-    row: dict[str, Any] = {"source": source.url, "target": url, **common}
+    row: dict[str, Any] = {"source": source.url, "target": url, "place": place, **common}
     rows: list[dict[str, Any]] = []
 
     def work() -> dict[str, Any]:
         if source.place.lower().endswith(SHARD):
             rows.extend({**made, **common} for made in _shard(job, codec, source, url))
             return _sum_of(rows)
+        if job.verb == VERIFY:
+            return _verified(job, codec, objects.read(source.url))
         made, facts = _converted(job, codec, objects.read(source.url))
         if made.kept:  # under the source's own name
-            row["target"] = objects.joined(target, source.place)
+            row.update(target=objects.joined(target, source.place), place=source.place)
         objects.write(row["target"], made.data)
+        if made.check is not None:
+            made.check(objects.read(row["target"]))
         return facts
 
     row |= _tried(work, source.url)
@@ -112,7 +127,24 @@ def done(job: Job, codec: Codec, source: Source, target: str) -> list[dict[str, 
     row["seconds"] = time.perf_counter() - start
     for one in (*rows, row):
         one["finished"] = now
+        if job.verb == VERIFY:
+            one["target"] = None
     return [*rows, row]
+
+
+def _verified(job: Job, codec: Codec, data: bytes) -> dict[str, Any]:
+    """What a whole file is. Raises the errors of verify_data."""
+    assert isinstance(job.options, VerifyOptions)
+    header = verify_data(data, codec, quick=job.options.quick)
+    return {
+        "status": "good",
+        "bytes_in": len(data),
+        "bytes_out": len(data),
+        "width": header.width,
+        "height": header.height,
+        "gain_index": header.gain_index,
+        "file_sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def _tried(work: Callable[[], dict[str, Any]], name: str) -> dict[str, Any]:
@@ -139,6 +171,7 @@ def _converted(job: Job, codec: Codec, data: bytes) -> tuple[Converted, dict[str
     if isinstance(job.options, EncodeOptions):
         made = encode_file(data, codec, job.options)
     else:
+        assert isinstance(job.options, DecodeOptions)
         made = decode_file(data, codec, job.format_, job.options)
     facts: dict[str, Any] = {
         "status": "kept" if made.kept else "done",
@@ -189,26 +222,24 @@ def _shard(job: Job, codec: Codec, source: Source, url: str) -> list[dict[str, A
         ):
             for member in old:
                 if member.isfile():
-                    rows.append(_member(job, codec, old, new, member, source.url, url))
-        objects.upload(made, url)
+                    row = _member(job, codec, old, new, member)
+                    row["source"] = f"{source.url}/{member.name}"
+                    row["target"] = f"{url}/{row['place']}"
+                    row["place"] = f"{source.place}/{row['place']}"
+                    rows.append(row)
+        if job.verb != VERIFY:
+            objects.upload(made, url)
     return rows
 
 
 def _member(
-    job: Job,
-    codec: Codec,
-    old: tarfile.TarFile,
-    new: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    shard: str,
-    target: str,
+    job: Job, codec: Codec, old: tarfile.TarFile, new: tarfile.TarFile, member: tarfile.TarInfo
 ) -> dict[str, Any]:
     """One member of a shard, and its row."""
     start = time.perf_counter()
     name = member.name
     image = posixpath.splitext(name)[1].lower() in job.suffixes
-    placed = job.place(name) if image else name
-    row: dict[str, Any] = {"source": f"{shard}/{name}", "target": f"{target}/{placed}"}
+    row: dict[str, Any] = {"place": job.place(name) if image else name}
 
     def work() -> dict[str, Any]:
         if member.size > MOST_MEMBER:
@@ -217,17 +248,19 @@ def _member(
         assert stream is not None
         data = stream.read()
         facts = {"status": "copied", "bytes_in": len(data), "bytes_out": len(data)}
-        written = name
+        if image and job.verb == VERIFY:
+            return _verified(job, codec, data)
         if image:
             result, facts = _converted(job, codec, data)
             data = result.data
-            written = name if result.kept else placed
-        entry = tarfile.TarInfo(written)
+            if result.kept:
+                row["place"] = name
+        entry = tarfile.TarInfo(row["place"])
         entry.size, entry.mtime, entry.mode = len(data), member.mtime, 0o644
         new.addfile(entry, io.BytesIO(data))
         return facts
 
-    row |= _tried(work, f"{shard}/{name}")
+    row |= _tried(work, name)
     row["seconds"] = time.perf_counter() - start
     return row
 

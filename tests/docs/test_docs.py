@@ -29,6 +29,7 @@ PAGES = [
     "recipes.md",
     "archives.md",
     "gallery.md",
+    "loaders.md",
     "faq.md",
     "inspect.md",
     "slim.md",

@@ -270,9 +270,13 @@ def test_what_takes_too_long_is_given_up_and_what_waits_is_bounded(folder, monke
         assert statuses == [503] * 5
         assert time.monotonic() - start < 3
         assert ended.wait(2)
+        until = time.monotonic() + 5
         text = client.get("/metrics").text
-        assert 'aei_cancelled_total{why="busy"}' in text
+        while "aei_pictures_in_work 0.0" not in text and time.monotonic() < until:
+            time.sleep(0.02)
+            text = client.get("/metrics").text
         assert "aei_pictures_in_work 0.0" in text
+        assert 'aei_cancelled_total{why="busy"}' in text
 
 
 def test_health_metrics_and_the_document(client):

@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job, done
+from aei.codec.cluster.work import Job, VerifyOptions, done
 from aei.codec.files.convert import DecodeOptions, EncodeOptions
 from aei.codec.targets import Target
 from cluster_fixtures import Busy, s3, s3_port
@@ -108,6 +108,18 @@ def test_one_object_and_its_row(photos, tmp_path):
     assert 15 < row["psnr"] < 60
     assert 20 < row["ssimulacra2"] < 100
     assert set(row) <= set(manifest.COLUMNS)
+
+
+def test_what_is_written_is_read_again(photos, tmp_path, monkeypatch):
+    """With `verify`, a store that changes bytes is found out."""
+    this = job(quality=60, verify=True)
+    (source,) = objects.find(str(photos / "a.png"), SUFFIXES)
+    (row,) = done(this, this.load(), source, str(tmp_path / "out"))
+    assert row["status"] == "done"
+    write = objects.write
+    monkeypatch.setattr(objects, "write", lambda url, data: write(url, data[:-1] + b"x"))
+    (row,) = done(this, this.load(), source, str(tmp_path / "out"))
+    assert row["status"] == "failed"
 
 
 def test_what_was_to_be_met_is_noted(photos, tmp_path):
@@ -225,3 +237,21 @@ def test_a_busy_store(s3, monkeypatch):
     assert all(s.version and s.size for s in found)
     assert objects.read("s3://pictures/busy/7.png") == b"7" * 100
     assert Busy.refused - before >= 10
+
+
+def test_verifying_one_object(photos, tmp_path):
+    this = job(quality=60)
+    (source,) = objects.find(str(photos / "a.png"), SUFFIXES)
+    done(this, this.load(), source, str(tmp_path / "out"))
+    check = Job(VerifyOptions(), ".aei", frozenset({".aei"}))
+    codec = check.load()
+    (source,) = objects.find(str(tmp_path / "out"), check.suffixes)
+    (row,) = done(check, codec, source, "")
+    assert (row["status"], row["place"], row["target"]) == ("good", "a.aei", None)
+    data = (tmp_path / "out" / "a.aei").read_bytes()
+    assert row["file_sha256"] == hashlib.sha256(data).hexdigest()
+    tar_of(tmp_path / "s.tar", [("x.aei", data), ("x.cls", b"1"), ("y.aei", data[:-3])])
+    (source,) = objects.find(str(tmp_path / "s.tar"), {".tar"})
+    statuses = [row["status"] for row in done(check, codec, source, "")]
+    assert statuses == ["good", "copied", "failed", "shard"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "photos", "s.tar"]

@@ -221,3 +221,21 @@ def test_read_aei(ray_here, photos, wanted, tmp_path):
     assert sorted(found) == [os.path.basename(name) for name in names]
     image = np.asarray(face.decode(wanted[names[1]]))
     assert np.array_equal(found[os.path.basename(names[1])], np.moveaxis(image, 2, 0))
+
+
+def test_verify(ray_here, photos, tmp_path, run_aei):
+    """Damage is found, and a whole file that is not the one that was written."""
+    out = tmp_path / "out"
+    run_aei("encode", photos / "0", "-o", out, "--engine", "ray", "-j", "1")
+    check = ("verify", out, "--engine", "ray", "-j", "1")
+    good = run_aei(*check)
+    assert good.code == 0, good.err
+    assert "verified 14 images, 0 failed" in good.err
+    (out / "000.aei").write_bytes((out / "000.aei").read_bytes()[:-2])
+    (out / "003.aei").write_bytes((out / "006.aei").read_bytes())
+    result = run_aei(*check, "--resume", tmp_path / "check")
+    assert result.code == 2
+    assert "000.aei: " in result.err
+    assert "003.aei: is not the file that the manifest lists" in result.err
+    again = run_aei(*check, "--resume", tmp_path / "check", "--json")
+    assert json.loads(again.out.splitlines()[-1])["done_before"] == 12
