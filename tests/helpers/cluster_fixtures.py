@@ -118,7 +118,8 @@ def s3(s3_port):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", s3_port), Busy)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     fs = s3fs.S3FileSystem()
-    fs.mkdir("pictures")
+    if not fs.exists("pictures"):  # moto keeps one state for all servers of a process
+        fs.mkdir("pictures")
     yield fs
     Busy.every = 0
     server.shutdown()
