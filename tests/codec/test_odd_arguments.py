@@ -216,12 +216,12 @@ def test_a_signal_is_answered_at_once_and_what_was_finished_is_counted(tmp_path,
     import os, signal, sys, threading, time
     from aei.codec.files import convert
     real = convert.encode_file
-    def slow(*arguments):
+    def slow(*arguments, **options):
         if not hasattr(slow, "begun"):
             slow.begun = True
             os.kill(os.getpid(), signal.{name})
         time.sleep(1)
-        return real(*arguments)
+        return real(*arguments, **options)
     convert.encode_file = slow
     sys.argv = ["aei", "encode", sys.argv[1], "-o", sys.argv[1] + "/out", "--jobs", "2"]
     from aei.cli.main import main
@@ -282,10 +282,10 @@ def test_signals_that_are_ignored_stay_ignored(tmp_path):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     from aei.codec.files import convert
     real = convert.encode_file
-    def encode(*arguments):
+    def encode(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGHUP)
-        return real(*arguments)
+        return real(*arguments, **options)
     convert.encode_file = encode
     sys.argv = ["aei", "encode", sys.argv[1], "-o", sys.argv[1] + "/out"]
     from aei.cli.main import main
