@@ -190,7 +190,7 @@ def test_one_bad_name_does_not_cost_the_others(run_aei, tmp_path, photo):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_leaves_no_parts(tmp_path, name):
     code = """
-    import sys, time
+    import signal, sys, time
     from aei.cli import main as m
     from aei.codec.files import storage
     real = storage._give_name
@@ -198,6 +198,8 @@ def test_a_signal_leaves_no_parts(tmp_path, name):
         print("now", flush=True)
         time.sleep(60)
     storage._give_name = slow
+    for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup one of them is ignored
+        signal.signal(number, signal.SIG_DFL)
     m._end_on_sigterm()
     from pathlib import Path
     storage.write_atomic(Path(sys.argv[1]) / "x", b"data")
