@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aei.cli import output
 from aei.cli import progress as module
 from aei.cli.progress import Progress, clock
 from aei.codec.files.batch import DONE, Outcome, Task
@@ -25,6 +26,7 @@ def now(monkeypatch):
     """A clock that stands still: now[0]."""
     moment = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(output, "MODE", output.Mode())  # commands of other tests left theirs
     return moment
 
 
