@@ -216,3 +216,44 @@ def plot_study(rows: list[dict], out: Path) -> None:
     axis.legend(fontsize=8)
     figure.savefig(out, dpi=130)
     plt.close(figure)
+
+
+def plot_speed(result: dict, out: Path) -> None:
+    """Seconds to encode and to decode over megapixels, of what aei.benchmarks.speed measured:
+    lines for aei as it is and was, points for codecs measured at one size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    for run in result["runs"]:
+        for row in run["rows"]:
+            key = (row["codec"], run["threads"])
+            point = (run["megapixels"], row["encode_s"], row["decode_s"])
+            found.setdefault(key, []).append(point)
+    colours = plt.get_cmap("tab10")
+    names = list(dict.fromkeys(codec for codec, _ in found))
+    most = max(threads for _, threads in found)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    for (codec, threads), points in found.items():
+        if not codec.startswith("aei") and threads != most:
+            continue
+        pixels, *times = zip(*sorted(points))
+        look = {
+            "color": colours(names.index(codec) % 10),
+            "linestyle": "-" if threads == most else "--",
+            "marker": "o" if len(points) > 1 else "x",
+            "label": f"{codec}, {threads} thread{'s' if threads > 1 else ''}",
+        }
+        for axis, seconds in zip(axes, times):
+            axis.plot(pixels, seconds, **look)
+    for axis, title in zip(axes, ("encode", "decode")):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel("megapixels")
+        axis.set_title(f"seconds to {title}")
+        axis.grid(alpha=0.3, which="both")
+    axes[1].legend(fontsize=8)
+    figure.savefig(out, dpi=130)
+    plt.close(figure)

@@ -5,7 +5,8 @@
 Every contender runs in a process of its own that is held to a number of CPUs. One image after the
 other, each contender codes it once, then all again: what else the machine does meets all alike.
 Ratios are of medians of the seconds on the clock. `env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE`
-before it, and nothing else running.
+before it, and nothing else running. At other sizes than the photographs' own (--megapixels) aei
+alone is timed, as it is and as it was.
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ def measure(who: list[Contender], images: list[Path], threads: int, repeats: int
         row = {"codec": contender.label, "threads": threads, "settings": contender.settings}
         for name in ("encode_s", "encode_cpu_s", "decode_s", "decode_cpu_s"):
             row[name] = round(statistics.median(found[name]), 5)
+        for name in ("encode_mb", "decode_mb"):
+            if None not in found[name]:
+                row[name] = round(max(found[name]))
         rows.append(row)
     return rows
 
@@ -199,6 +203,7 @@ def main() -> None:
     parser.add_argument("-q", "--quality", type=float, default=75)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--plot", type=Path, help="a picture of it")
     options = parser.parse_args()
     from PIL import Image
 
@@ -211,18 +216,20 @@ def main() -> None:
             with Image.open(path) as image:
                 pixels.append(np.asarray(image.convert("RGB")))
             np.save(Path(folder) / f"{i}.npy", pixels[-1])
-        sizes: list[tuple[str, list[Path]]] = [
-            ("as they are", [Path(folder) / f"{i}.npy" for i in range(len(pixels))])
-        ]
+        own = [contender for contender in who if contender.codec == "aei"]
+        mean = sum(p.shape[0] * p.shape[1] for p in pixels) / len(pixels) / 1e6
+        sizes = [(round(mean, 3), who, [Path(folder) / f"{i}.npy" for i in range(len(pixels))])]
         for megapixels in options.megapixels:
-            large = Path(folder) / f"{megapixels}.npy"
-            np.save(large, enlarged(pixels[0], *SIDES[megapixels]))
-            sizes.append((f"{megapixels:g} megapixels", [large]))
+            other = Path(folder) / f"{megapixels}.npy"
+            np.save(other, enlarged(pixels[0], *SIDES[megapixels]))
+            sizes.append((megapixels, own, [other]))
         for threads in options.threads:
-            for size, images in sizes:
-                rows = measure(who, images, threads, options.repeats)
-                result["runs"].append({"size": size, "threads": threads, "rows": rows})
-                print(f"\n{size}, {threads} threads\n\n{table(rows)}", flush=True)
+            for megapixels, timed, images in sizes:
+                rows = measure(timed, images, threads, options.repeats)
+                run = {"megapixels": megapixels, "threads": threads, "rows": rows}
+                result["runs"].append(run)
+                head = f"{megapixels:g} megapixels, {threads} threads"
+                print(f"\n{head}\n\n{table(rows)}", flush=True)
     pythons = {"aei": sys.executable}
     if options.before:
         pythons["aei before"] = options.before
@@ -231,6 +238,10 @@ def main() -> None:
         print(f"{row['command']}: {row['seconds']:.3f} s")
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.plot is not None:
+        from .plots import plot_speed
+
+        plot_speed(result, options.plot)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from aei.benchmarks import speed
+from aei.benchmarks.plots import plot_speed
 from conftest import synthetic_photo
 
 
@@ -24,6 +25,21 @@ def test_contenders_take_turns_and_are_compared(tmp_path):
     assert text.count("\n") == 3
     assert "| aei |" in text
     assert "| 1.00 |" in text
+    runs = [{"megapixels": m, "threads": n, "rows": rows} for m in (0.01, 1) for n in (1, 2)]
+    pytest.importorskip("matplotlib", reason="needs the extra bench")
+    plot_speed({"runs": runs}, tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").stat().st_size > 5000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_memory_is_that_of_the_call(tmp_path):
+    np.save(tmp_path / "large.npy", synthetic_photo(900, 1200))
+    np.save(tmp_path / "small.npy", synthetic_photo(32, 32))
+    worker = speed.Worker(speed.Contender("PNG", "PNG", {}, sys.executable), 1)
+    large, small = (worker.ask(tmp_path / f"{name}.npy") for name in ("large", "small"))
+    worker.close()
+    if large["encode_mb"] is not None:
+        assert small["decode_mb"] < large["decode_mb"]
 
 
 def test_a_process_that_dies_is_named(tmp_path):
