@@ -110,9 +110,10 @@ def command(
         return
     many.check_usage(sources, output, listed)
     workers, threads = many.split_cpus(jobs)
-    from ..codec.files import batch, convert
+    from ..codec.files import convert
+    from ..codec.files import plan as planning
 
-    plan = batch.make_plan(
+    plan = planning.make_plan(
         sources, many.read_list(listed), suffixes={".aei"}, new_suffix=suffix,
         output=None if output is None else Path(output), recursive=recursive,
         keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,

@@ -26,7 +26,7 @@ from . import output as out
 from .files import ByteCount, check_output, output_path
 
 if TYPE_CHECKING:
-    from ..codec.files.batch import Outcome
+    from ..codec.files.plan import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -272,11 +272,11 @@ def command(
         names = [*sources, *many.read_list(listed)]
         engines.execute(job, names, output, engine, jobs=jobs, force=force, dry_run=dry_run)
     elif is_many:
-        from ..codec.files import batch
         from ..codec.files import convert as conversion
+        from ..codec.files import plan as planning
 
         make_plan = functools.partial(
-            batch.make_plan,
+            planning.make_plan,
             sources,
             many.read_list(listed),
             suffixes=conversion.image_suffixes(),
@@ -323,18 +323,19 @@ def _folder_of_manifest(sources: tuple[str, ...], output: str | None, listed: st
 def _list_hashes(folder: Path, outcomes: list[Outcome]) -> None:
     """Bring the manifest of a folder up to date. Of outputs that were there before, the hash is
     taken from the disk, where the manifest does not have it."""
-    from ..codec.files import archive, batch
+    from ..codec.files import archive
     from ..codec.files import manifest as lists
+    from ..codec.files import plan as planning
 
     known = archive.listed_below([folder])
     hashes = {}
     for outcome in outcomes:
-        if outcome.target is None or outcome.status in (batch.FAILED, batch.LEFT):
+        if outcome.target is None or outcome.status in (planning.FAILED, planning.LEFT):
             continue
         place = lists.place_in(folder, outcome.target)
         if place is None:
             continue
-        if outcome.status != batch.SKIPPED:
+        if outcome.status != planning.SKIPPED:
             hashes[place] = outcome.sha256
         elif os.path.abspath(outcome.target) not in known:
             hashes[place] = lists.sha256_of(outcome.target)
@@ -350,13 +351,13 @@ def _one(source, output, options, bundles, keep_extension, skip_existing, dry_ru
     many.check_stream(source, target, options.keep_smaller)
     check_output(target, source, force)
     from ..codec import Codec
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
     from ..codec.files.convert import encode_file
 
     codec = Codec(bundles[0], restore_bundle=bundles[1])
     one = functools.partial(encode_file, codec=codec, options=options)
     outcome = many.execute_one(source, target, one, force, "encode")
-    if outcome.bytes_out >= outcome.bytes_in and outcome.status == batch.DONE:
+    if outcome.bytes_out >= outcome.bytes_in and outcome.status == planning.DONE:
         log.warning(
             "%s: the result (%d bytes) is not smaller than the source (%d bytes): a lower -q "
             "makes it so, "
@@ -365,5 +366,5 @@ def _one(source, output, options, bundles, keep_extension, skip_existing, dry_ru
             outcome.bytes_out,
             outcome.bytes_in,
         )
-    elif outcome.status == batch.KEPT:
+    elif outcome.status == planning.KEPT:
         out.tell(f"{outcome.target}: the source as it is, smaller than an .aei file of it")

@@ -109,11 +109,11 @@ def make(
 
 def _plan(sources: tuple[str, ...], site: Path, images: bool):
     """Which photographs are meant. Raises AeiError where there are none."""
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
     from ..codec.files.convert import image_suffixes
     from ..formats import AeiError
 
-    plan = batch.make_plan(
+    plan = planning.make_plan(
         sources,
         suffixes={".aei", *image_suffixes()} if images else {".aei"},
         new_suffix=SUFFIX,

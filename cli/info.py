@@ -118,11 +118,11 @@ def _show(facts: dict[str, object]) -> None:
 
 def _each(sources: tuple[str, ...], recursive: bool, codec, check: bool, pixels: bool) -> None:
     """A line for each of many files; ends the command with exit code 2 where some are bad."""
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
     from ..formats import AeiError
     from ..formats.errors import shown
 
-    plan = batch.make_plan(
+    plan = planning.make_plan(
         sources, suffixes={".aei"}, new_suffix=".x", recursive=recursive, overwrite=True,
         keep_extension=True,
     )  # fmt: skip

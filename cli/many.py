@@ -22,8 +22,8 @@ from .files import STREAM, naming, read_input, write_output
 from .progress import Progress, amount, of_tasks, ratio, size_of, stopping
 
 if TYPE_CHECKING:
-    from ..codec.files.batch import Outcome, Plan
     from ..codec.files.convert import Converted
+    from ..codec.files.plan import Outcome, Plan
 
 SOME_FAILED = 2  # exit code
 STDIN0 = "-0"  # what stands for a list from stdin that is separated by NULs alone
@@ -167,6 +167,7 @@ def execute(
     what became of all files, at the end or where the command is stopped.
     """
     from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     if not plan.tasks and not plan.settled:
         raise AeiError(nothing_found(plan))
@@ -190,7 +191,7 @@ def execute(
         if after is not None:
             after(plan.settled + outcomes)
         _summary(plan, outcomes, verb, time.perf_counter() - start, finished)
-    if any(o.status in (batch.FAILED, batch.LEFT) or o.lost for o in plan.settled + outcomes):
+    if any(o.status in (planning.FAILED, planning.LEFT) or o.lost for o in plan.settled + outcomes):
         raise click.exceptions.Exit(SOME_FAILED)
 
 
@@ -225,16 +226,16 @@ def nothing_found(plan: Plan, what: str = "no images") -> str:
 
 
 def _dry_run(plan: Plan, verb: str) -> None:
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     for task in plan.tasks:
         out.say(f"would {verb} {shown(task.source)} -> {shown(task.target)}")
         out.emit(file=str(task.source), output=str(task.target), status="planned")
     for outcome in plan.settled:
         out.emit(**_facts(outcome))
-        if outcome.status == batch.SKIPPED:
+        if outcome.status == planning.SKIPPED:
             out.say(f"would skip {shown(outcome.source)}: {shown(outcome.target)} exists")
-    failed = [o for o in plan.settled if o.status == batch.FAILED]
+    failed = [o for o in plan.settled if o.status == planning.FAILED]
     total = sum(size_of(task.source) for task in plan.tasks)
     out.tell(f"would {verb} {len(plan.tasks)} files, {amount(total)}{_left_out(plan)}")
     _hint(plan, verb)
@@ -269,17 +270,17 @@ def report(outcome: Outcome) -> None:
     """What became of a file: JSON, or a line with -v."""
     import logging
 
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     out.emit(**_facts(outcome))
     log = logging.getLogger("aei.cli")
-    if outcome.status == batch.DONE:
+    if outcome.status == planning.DONE:
         if outcome.lost:
             log.error("%s: %s", shown(outcome.source), outcome.message)
         elif outcome.message:
             out.tell(f"{shown(outcome.source)}: {outcome.message}")
         log.info("%s", described(outcome))
-    elif outcome.status in (batch.KEPT, batch.SKIPPED):
+    elif outcome.status in (planning.KEPT, planning.SKIPPED):
         log.info("%s: %s (%s)", shown(outcome.source), outcome.status, outcome.message)
 
 
@@ -289,8 +290,9 @@ def execute_one(
     """Convert a single file, either side of which may be a stream, and report. Ends the command
     with exit code 2 where tiles were lost."""
     from ..codec.files import batch
+    from ..codec.files import plan as planning
 
-    task = batch.Task(Path(source), Path(target))
+    task = planning.Task(Path(source), Path(target))
     progress = of_tasks([task], verb)
     one = functools.partial(convert, progress=functools.partial(progress.tick, task))
     with naming(source), progress.displayed():
@@ -302,8 +304,8 @@ def execute_one(
             made = one(data)
             details = made.details | (made.check(made.data) if made.check is not None else {})
             write_output(target, made.data, force)
-            outcome = batch.Outcome(
-                Path(source), Path(target), batch.DONE, len(data), len(made.data), made.width,
+            outcome = planning.Outcome(
+                Path(source), Path(target), planning.DONE, len(data), len(made.data), made.width,
                 made.height, message=made.said, details=details, lost=made.lost,
             )  # fmt: skip
     if target != STREAM:
@@ -360,26 +362,27 @@ def _hint(plan: Plan, verb: str) -> None:
 def _summary(
     plan: Plan, outcomes: list[Outcome], verb: str, seconds: float, finished: bool
 ) -> None:
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     everything = plan.settled + outcomes
-    counts = {status: 0 for status in (batch.DONE, batch.KEPT, batch.SKIPPED, batch.FAILED)}
+    usual = (planning.DONE, planning.KEPT, planning.SKIPPED, planning.FAILED)
+    counts = dict.fromkeys(usual, 0)
     for outcome in everything:
         counts[outcome.status] = counts.get(outcome.status, 0) + 1
-    made = [o for o in outcomes if o.status in (batch.DONE, batch.KEPT)]
+    made = [o for o in outcomes if o.status in (planning.DONE, planning.KEPT)]
     size_in, size_out = sum(o.bytes_in for o in made), sum(o.bytes_out for o in made)
     pixels = sum(o.width * o.height for o in made)
-    larger = [o for o in made if o.status == batch.DONE and o.bytes_out >= o.bytes_in]
+    larger = [o for o in made if o.status == planning.DONE and o.bytes_out >= o.bytes_in]
     out.emit(
         summary=counts, bytes_in=size_in, bytes_out=size_out, seconds=round(seconds, 3),
         images_per_second=round(len(made) / seconds, 3),
         megapixels_per_second=round(pixels / seconds / 1e6, 3),
         larger_than_source=len(larger), ignored=plan.ignored, finished=finished,
     )  # fmt: skip
-    parts = [f"{counts[batch.DONE]} {verb}d"]
-    for status in (batch.KEPT, batch.SKIPPED, batch.FAILED, batch.LEFT):
+    parts = [f"{counts[planning.DONE]} {verb}d"]
+    for status in (planning.KEPT, planning.SKIPPED, planning.FAILED, planning.LEFT):
         if counts.get(status):
-            parts.append(f"{counts[status]} {'not begun' if status == batch.LEFT else status}")
+            parts.append(f"{counts[status]} {'not begun' if status == planning.LEFT else status}")
     lost = [len(o.lost) for o in made if o.lost]
     if lost:
         parts.append(f"{len(lost)} of them with {sum(lost)} tiles lost")
@@ -394,7 +397,7 @@ def _summary(
             f"{len(larger)} files are not smaller than their sources: "
             "a lower -q makes them so, --keep-smaller keeps the sources instead"
         )
-    _list_failures([o for o in everything if o.status == batch.FAILED])
+    _list_failures([o for o in everything if o.status == planning.FAILED])
     if not finished:
         todo = len(plan.tasks) - len(outcomes)
         out.tell(

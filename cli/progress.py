@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from ..codec.files.batch import Outcome, Task
+    from ..codec.files.plan import Outcome, Task
 
 TWICE = 0.3  # seconds in which the same signal is one: `timeout` sends it to a group as well
 EVERY = 1.0  # seconds between lines of a log, at first

@@ -58,10 +58,10 @@ def command(
     many.check_usage(sources, output, listed)
     workers, threads = many.split_cpus(jobs)
     from ..codec import Codec
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
     from ..codec.files.convert import Converted, thumbnail
 
-    plan = batch.make_plan(
+    plan = planning.make_plan(
         sources,
         many.read_list(listed),
         suffixes={".aei"},

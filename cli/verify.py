@@ -20,7 +20,7 @@ from .progress import Progress, amount, of_tasks, stopping
 
 if TYPE_CHECKING:
     from ..codec.files.archive import Journal
-    from ..codec.files.batch import Outcome, Plan, Task
+    from ..codec.files.plan import Outcome, Plan, Task
 
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 
@@ -81,9 +81,10 @@ def command(
     many.check_usage(sources, None, listed)
     workers, threads = many.split_cpus(jobs)
     from ..codec import Codec
-    from ..codec.files import archive, batch
+    from ..codec.files import archive
+    from ..codec.files import plan as planning
 
-    plan = batch.find(
+    plan = planning.find(
         sources, many.read_list(listed), suffixes={archive.SUFFIX}, recursive=recursive
     )
     hashes: dict[str, archive.Listed] = {}
@@ -94,7 +95,7 @@ def command(
         hashes = archive.listed_below(folders, needed=bool(manifest))
         known = {os.path.abspath(task.source) for task in plan.tasks}
         more = [hashes[place].path for place in hashes if place not in known]
-        plan.tasks += [batch.Task(path, path) for path in more]
+        plan.tasks += [planning.Task(path, path) for path in more]
     if not plan.tasks and not plan.settled:
         raise AeiError(many.nothing_found(plan, "no .aei files"))
     journal = None if resume is None else archive.Journal(Path(resume), quick)
@@ -136,6 +137,7 @@ def _on_ray(
 def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
     """Check what is planned, report, and end the command with exit code 2 where files are bad."""
     from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     tasks = [t for t in plan.tasks if journal is None or not journal.knows(t.source)]
     counts = {GOOD: 0, BAD: 0, SKIPPED: len(plan.tasks) - len(tasks)}
@@ -152,7 +154,7 @@ def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
             results: Generator[Outcome, None, None] = batch.run_tasks(tasks, one, jobs, stopped)
             for outcome in results:
                 _tell(outcome, counts)
-                if outcome.status == batch.DONE and journal is not None:
+                if outcome.status == planning.DONE and journal is not None:
                     journal.add(outcome.source)
                 sizes[0] += outcome.bytes_in
                 sizes[1] += outcome.width * outcome.height
@@ -170,9 +172,9 @@ def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
 
 def _tell(outcome: Outcome, counts: dict[str, int]) -> None:
     """One file: JSON, or a line where it is bad."""
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
 
-    good = outcome.status == batch.DONE
+    good = outcome.status == planning.DONE
     counts[GOOD if good else BAD] += 1
     if out.MODE.json:
         facts: dict[str, object] = {"file": str(outcome.source), "status": GOOD if good else BAD}

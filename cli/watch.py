@@ -16,8 +16,8 @@ from . import output as out
 from .progress import Progress, stopping
 
 if TYPE_CHECKING:
-    from ..codec.files.batch import Outcome, Plan
     from ..codec.files.convert import Converted
+    from ..codec.files.plan import Outcome, Plan
 
 LOOK = 500  # milliseconds between looks at files that may still be written to
 
@@ -34,6 +34,7 @@ def run(
     do now. Ends at Ctrl-C and SIGTERM, with exit code 2 where files failed."""
     looks = _looks(folder, recursive)
     from ..codec.files import batch
+    from ..codec.files import plan as planning
     from ..codec.files.arrivals import Arrivals
 
     one = convert()
@@ -51,7 +52,7 @@ def run(
             plan = make_plan()
             for outcome in plan.settled:
                 key = outcome.source, outcome.message
-                if outcome.status == batch.FAILED and key not in told:
+                if outcome.status == planning.FAILED and key not in told:
                     told.add(key)
                     _tell(outcome)
                     outcomes.append(outcome)
@@ -66,7 +67,7 @@ def run(
             if after is not None:
                 after(made)
             outcomes += made
-    failed = sum(outcome.status in (batch.FAILED, batch.LEFT) for outcome in outcomes)
+    failed = sum(outcome.status in (planning.FAILED, planning.LEFT) for outcome in outcomes)
     out.emit(summary={"done": len(outcomes) - failed, "failed": failed}, finished=True)
     out.tell(f"{len(outcomes) - failed} encoded, {failed} failed")
     if failed:
@@ -75,10 +76,10 @@ def run(
 
 def _tell(outcome: Outcome) -> None:
     """A line for each file, good or bad."""
-    from ..codec.files import batch
+    from ..codec.files import plan as planning
 
     many.report(outcome)
-    if outcome.status in (batch.DONE, batch.KEPT):
+    if outcome.status in (planning.DONE, planning.KEPT):
         if not out.MODE.verbose:
             out.tell(many.described(outcome))
     elif not out.MODE.json:

@@ -15,8 +15,8 @@ from pathlib import Path
 from ...formats import AeiError, DamagedFileError
 from ..api import Codec
 from ..reading import read_regular
-from .batch import DONE, Outcome, Task
 from .manifest import NAME, read_manifest, sha256_of
+from .plan import DONE, Outcome, Task
 from .verify import verify_data
 
 SUFFIX = ".aei"

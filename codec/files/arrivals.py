@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .batch import Task
+from .plan import Task
 
 Key = tuple[Path, int | None]  # a source, and which of its frames
 SETTLED = 1.5  # seconds in which a file that is complete does not change

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from aei.cli.many import read_list
 from aei.codec.files import batch, storage
+from aei.codec.files import plan as planning
 from PIL import Image
 
 SMALL = (40, 56)
@@ -428,11 +429,11 @@ def test_a_fault_of_ours_costs_one_file(tmp_path):
             raise ZeroDivisionError("oops")
         return batch.Converted(data, 1, 1)
 
-    tasks = [batch.Task(tmp_path / n, tmp_path / "out" / n) for n in ("a", "b")]
+    tasks = [planning.Task(tmp_path / n, tmp_path / "out" / n) for n in ("a", "b")]
     outcomes = {o.source.name: o for o in batch.run(tasks, convert, 2)}
-    assert outcomes["a"].status == batch.FAILED
+    assert outcomes["a"].status == planning.FAILED
     assert "ZeroDivisionError" in outcomes["a"].message
-    assert outcomes["b"].status == batch.DONE
+    assert outcomes["b"].status == planning.DONE
 
 
 def test_ctrl_c_leaves_whole_files_only(tmp_path, photo, codec):

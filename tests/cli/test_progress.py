@@ -15,7 +15,7 @@ import pytest
 from aei.cli import output
 from aei.cli import progress as module
 from aei.cli.progress import Progress, clock
-from aei.codec.files.batch import DONE, Outcome, Task
+from aei.codec.files.plan import DONE, Outcome, Task
 from PIL import Image
 
 A, B = (Task(Path(name), Path(name + ".aei")) for name in ("a.jpg", "b.jpg"))

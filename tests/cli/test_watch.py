@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from aei.codec.files.arrivals import Arrivals
-from aei.codec.files.batch import Task
+from aei.codec.files.plan import Task
 from PIL import Image
 
 
