@@ -127,6 +127,34 @@ function throwIfAborted(signal) {
   if (signal?.aborted) throw aborted();
 }
 
+/** The first and the last row of a piece { box } that windows look at; [0, 0] where none does. */
+function rowsSeen({ box: own }, windows) {
+  const tops = windows.map((w) => Math.max(own.top, w.top)),
+    bottoms = windows.map((w) => Math.min(own.bottom, w.bottom));
+  return [Math.min(...tops), Math.max(...bottoms)].map((row) => (windows.length ? row : 0));
+}
+
+/**
+ * What a window sees of a piece { box, y }, for a worker to have, and what is kept for the windows
+ * after it, or null. One of the two is the piece as it is, the other a copy of the rows that it
+ * takes: of few, so that the page does not stand still. latents: numbers of a cell.
+ */
+function shareOf(piece, window, after, latents) {
+  const { box: own, y } = piece;
+  const [first, last] = rowsSeen(piece, [window]),
+    [begin, end] = rowsSeen(piece, after);
+  const rows = (top, bottom) => ({
+    box: box(own.left, top, own.width, bottom - top),
+    y: y.slice(
+      (top - own.top) * own.width * latents,
+      (bottom - own.top) * own.width * latents,
+    ),
+  });
+  if (begin >= end) return [piece, null];
+  if (last - first <= end - begin) return [rows(first, last), piece];
+  return [piece, rows(begin, end)];
+}
+
 /**
  * Decode a file. runner: { workers, open, model, tile, paint }, see runners.js. options: { region,
  * scale, limits, signal, onStart, onPreview, onBand, onProgress, preview }. Returns { width,
@@ -199,15 +227,21 @@ export async function decodeFile(runner, data, options) {
   const progress = () => options.onProgress?.({ done: ++steps, total });
   const painting = new Set();
   let failed = null;
-  const paintBand = async ({ task, tiles: needed }, last) => {
+  const paintBand = async ({ task, tiles: needed }, after) => {
     const left = (task.box.left - wanted.left) / scale,
       top = (task.box.top - wanted.top) / scale;
     const made = await Promise.all(needed.map(tileOf));
-    const pieces = needed.map((i, k) => ({ box: cellsOf(boxes[i], model.stride), y: made[k].y }));
+    const pieces = needed.map((i, k) => {
+      const piece = { box: made[k].box ?? cellsOf(boxes[i], model.stride), y: made[k].y };
+      const [own, kept] = shareOf(piece, task.window, after(i), model.latents);
+      if (kept) tiles.set(i, Promise.resolve({ ...made[k], ...kept }));
+      else tiles.delete(i);
+      return own;
+    });
     const alphas = header.alpha
       ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : []))
       : null;
-    await runner.paint({ ...task, pieces, alphas }, last, signal, (band) => {
+    await runner.paint({ ...task, pieces, alphas }, true, signal, (band) => {
       const columns = Math.ceil(task.box.width / scale);
       for (let row = 0; row < band.height; row++)
         out.set(
@@ -237,9 +271,9 @@ export async function decodeFile(runner, data, options) {
     throwIfAborted(signal);
     if (b === 0 && options.onPreview && !small && !previewed)
       await showPreview(runner, file, model, options, tileOf);
-    const later = new Set(bands.slice(b + 1).flatMap((band) => band.tiles));
-    const last = !bands[b].tiles.some((i) => later.has(i)) && painting.size === 0;
-    const one = paintBand(bands[b], last)
+    const later = bands.slice(b + 1);
+    const after = (i) => later.filter((band) => band.tiles.includes(i)).map((o) => o.task.window);
+    const one = paintBand(bands[b], after)
       .catch((error) => (failed ??= error))
       .finally(() => painting.delete(one));
     painting.add(one);

@@ -36,9 +36,9 @@ export class Pool {
     return this.#do({ kind: "tile", task, signal, transfer: [task.payload.buffer] });
   }
 
-  /** last: nobody else wants the pieces, which move to the worker. */
-  paint(task, last, signal, onBand) {
-    const transfer = last ? task.pieces.map((p) => p.y.buffer) : [];
+  /** moved: nobody else wants the pieces, which move to the worker. */
+  paint(task, moved, signal, onBand) {
+    const transfer = moved ? task.pieces.map((p) => p.y.buffer) : [];
     return this.#do({ kind: "paint", task, signal, onBand, transfer });
   }
 

@@ -50,7 +50,7 @@ export class Inline {
     return (await this.tasks).tile(task);
   }
 
-  async paint(task, last, signal, onBand) {
+  async paint(task, moved, signal, onBand) {
     for (const band of (await this.tasks).paint(task)) {
       onBand(band);
       await pause();
