@@ -11,6 +11,8 @@ import click
 from . import output as out
 from .files import STREAM, ByteCount, check_output, naming, output_path, read_input, write_output
 
+DEFAULT_QUALITY = 60  # about the least that JPEG reaches in as few bytes
+
 
 @click.command("compare")
 @click.argument("sources", metavar="PHOTO...", nargs=-1, required=True)
@@ -18,7 +20,7 @@ from .files import STREAM, ByteCount, check_output, naming, output_path, read_in
               help="Page to write; - for stdout.  [default: the first PHOTO with "
               ".html]")  # fmt: skip
 @click.option(
-    "-q", "--quality", type=click.FloatRange(1, 100), help="aei's quality.  [default: 30]"
+    "-q", "--quality", type=click.FloatRange(1, 100), help="aei's quality.  [default: 60]"
 )
 @click.option("-s", "--size", type=ByteCount(), help="Largest size of aei's file, such as 30k.")
 @click.option("--codecs", "names", default="JPEG,WebP,AVIF", show_default=True, metavar="NAMES",
@@ -71,7 +73,7 @@ def command(
                 image, note = read_photo(read_input(source), max_side)
                 name = "photo" if source == STREAM else click.format_filename(source, shorten=True)
                 one = pages.Photograph(name, image, note)
-                photos.append(pages.compared(one, codecs, quality or 30, size))
+                photos.append(pages.compared(one, codecs, quality or DEFAULT_QUALITY, size))
             progress.advance(task)
     text = pages.compare(photos, codecs)
     write_output(target, text.encode())
