@@ -18,10 +18,10 @@ from setuptools.errors import CompileError
 FOLDER = Path("codec/exact/native")
 KERNELS = ("kernels.c", "pixels.c")
 SOURCES = (
-    "entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c", "picture.c",
-    "analysis.c", "team.c", "pack.c",
+    "entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c", "parts.c",
+    "picture.c", "analysis.c", "team.c", "pack.c",
 )  # fmt: skip
-HEADERS = ("core.h", "walk.h", "pixels.h", "team.h")
+HEADERS = ("core.h", "walk.h", "pixels.h", "synthesis.h", "team.h")
 # Without contraction to fused products, which would round differently from NumPy.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 X86_64 = {

@@ -130,6 +130,28 @@ def test_random_programs(seed, h, w, gain_index, spread, step):
                 np.testing.assert_array_equal(np.concatenate(got), want)
 
 
+@pytest.mark.parametrize("helpers", [0, 1])
+def test_threads_that_cannot_be_had_are_not_waited_for(helpers, monkeypatch):
+    import _thread
+
+    program, m = make_program(11)
+    y = np.random.default_rng(11).integers(-200, 200, (30, 50, m)).astype(np.int32)
+    by_numpy = getattr(reference, "run_numpy", reference.run)
+    want = np.concatenate(list(by_numpy(program, [y], 30, 9)))
+    start, started = _thread.start_new_thread, []
+
+    def refuse_after(*call):
+        if len(started) == helpers:
+            raise RuntimeError("can't start new thread")
+        started.append(start(*call))
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse_after)
+    with codec_threads(5):
+        got = list(synthesis.run(synthesis.pack(program), program.rate, [y], 30, 9))
+    np.testing.assert_array_equal(np.concatenate(got), want)
+    assert len(started) == helpers
+
+
 def test_a_picture_left_half_way_is_closed():
     program, m = make_program(5)
     block = synthesis.pack(program)

@@ -21,7 +21,7 @@ WEB = Path(__file__).resolve().parent.parent
 NATIVE = WEB.parent / "codec" / "exact" / "native"
 SHARED = (
     "kernels.c", "pixels.c", "entropy.c", "machine.c", "walk.c", "decode.c", "synthesis.c",
-    "picture.c", "team.c",
+    "parts.c", "picture.c", "team.c",
 )  # fmt: skip
 OWN = ("memory.c", "checksums.c", "inflate.c", "unpack.c", "levels.c")
 FAST = ("kernels.c",)  # the others are to be small

@@ -6,11 +6,17 @@
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { LOOKS = 2000, PATIENCE = 1000, PLACES_TOGETHER = 24 /* a multiple of every PLACES */ };
+enum {
+  SHORT_LOOKS = 100,
+  LOOKS = 1000,
+  PATIENCE = 500,
+  PLACES_TOGETHER = 24 /* a multiple of every PLACES */
+};
 
 static const u64 ALL_PIECES = ((u64)1 << MOST_PIECES) - 1;
 static const struct timespec NAP = {0, 50000};
@@ -29,13 +35,16 @@ struct Team {
 };
 
 int team_size(const Team *team) {
-  return team ? team->threads : 1;
+  return team && !ALONE ? team->threads : 1;
 }
 
-/* Waits a little, the longer the more often. */
-static inline void wait(int looks) {
+void wait_a_little(int looks) {
   if (looks > LOOKS) {
     nanosleep(&NAP, NULL);
+    return;
+  }
+  if (looks > SHORT_LOOKS) {
+    sched_yield();
     return;
   }
 #if defined(__x86_64__) || defined(__i386__)
@@ -64,7 +73,7 @@ static int take_piece(Team *team, u64 mine, int worker) {
 }
 
 void share(Team *team, Work work, const void *job, i64 pieces) {
-  if (!team || pieces < 2) {
+  if (ALONE || !team || pieces < 2) {
     for (i64 i = 0; i < pieces; i++) work(job, i, 0);
     return;
   }
@@ -78,7 +87,7 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
     const u32 awake =
         looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
-    if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait(looks);
+    if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait_a_little(looks);
   }
 }
 
@@ -165,7 +174,7 @@ AEI_API void aei_help(Team *team) {
     }
     if (looks == LOOKS) atomic_fetch_and_explicit(&team->awake, ~me, memory_order_relaxed);
     looks += looks <= LOOKS;
-    wait(looks);
+    wait_a_little(looks);
   }
 }
 

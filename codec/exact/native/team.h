@@ -5,7 +5,12 @@
 
 #include "core.h"
 
-enum { MOST_THREADS = 16, MOST_PIECES = MOST_THREADS };
+#if defined(AEI_DECODER) /* a module of one thread, which leaves out what others need */
+enum { MOST_THREADS = 1 };
+#else
+enum { MOST_THREADS = 16 };
+#endif
+enum { ALONE = MOST_THREADS == 1, MOST_PIECES = MOST_THREADS };
 
 /* One piece of a job; worker: 0 .. threads - 1, never two at a time with the same. */
 typedef void (*Work)(const void *job, i64 piece, int worker);
@@ -16,6 +21,10 @@ int team_size(const Team *team);
 /* All pieces of a job, no more than a team has threads, by the caller and the helpers; returns when
  * they are done. */
 void share(Team *team, Work work, const void *job, i64 pieces);
+
+/* What a thread does between two looks at something that another one is about to change, the
+ * `looks`-th time: it gives way to others, and after many it sleeps. */
+void wait_a_little(int looks);
 
 /* Into how many pieces a team cuts a job of at most so many. */
 i64 pieces_of(const Team *team, i64 most);

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from . import library
 
@@ -31,6 +33,11 @@ def codec_threads(most: int) -> Iterator[None]:
         _own.threads = before
 
 
+def _help(library: Any, team: ctypes.c_void_p, gone: Any) -> None:
+    library.aei_help(team)
+    gone.release()
+
+
 @contextlib.contextmanager
 def team() -> Iterator[ctypes.c_void_p]:
     """What a call of the core shares its work with, for that call alone: NULL, or as many threads
@@ -47,12 +54,15 @@ def team() -> Iterator[ctypes.c_void_p]:
     try:
         with contextlib.suppress(RuntimeError):  # no more threads: the caller does it all
             for _ in range(threads - 1):
-                helper = threading.Thread(target=loaded.aei_help, args=(made,), daemon=True)
-                helper.start()
-                helpers.append(helper)
+                # threading.Thread would wait here until the thread has begun, a millisecond for
+                # calls of ten; a helper that begins late finds less to do
+                gone = _thread.allocate_lock()
+                gone.acquire()
+                _thread.start_new_thread(_help, (loaded, made, gone))
+                helpers.append(gone)
         yield made
     finally:
         loaded.aei_dismiss_team(made)
-        for helper in helpers:
-            helper.join()
+        for gone in helpers:
+            gone.acquire()
         loaded.aei_close_team(made)
