@@ -16,6 +16,7 @@ from ..formats import (
     UnsupportedError,
 )
 from ..formats.tiles import Box, tiles_touching
+from .exact.native.team import core_threads
 from .exact.payload import Latents, decode_latents
 from .exact.steps import grid_of
 from .exact.synthesis import BAND_CELLS, to_levels
@@ -51,6 +52,8 @@ def decode(
     and noted there."""
     from PIL import Image
 
+    if core_threads() > 1:
+        model.bundle.prepare_synthesis()
     check_model(model, contents)
     header = contents.header
     wanted, scale = _asked(contents, region, scale)

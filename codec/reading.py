@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from ..formats import AeiError, UnsupportedError
@@ -11,12 +12,15 @@ from ..formats import AeiError, UnsupportedError
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate ends of lines
 
 
-def read_regular(source: str | os.PathLike, most: int | None = None) -> bytes:
-    """The bytes of a regular file: pipes and devices may have no end. most: bytes.
+def read_regular(
+    source: str | os.PathLike, most: int | None = None, room: Callable[[int], Any] | None = None
+) -> Any:
+    """The bytes of a regular file: pipes and devices may have no end. most: bytes. room: makes the
+    buffer for so many bytes that they are read to, where bytes objects will not do.
 
     Raises AeiError for anything else or more, and OSError.
     """
-    data = _read(source, most)
+    data = _read(source, most, room)
     if most is not None and len(data) > most:
         raise AeiError(f"larger than {most} bytes")
     return data
@@ -31,7 +35,9 @@ def read_start(source: str | os.PathLike, most: int) -> bytes:
         raise AeiError(f"{os.fspath(source)}: {error}", reason=error.reason) from None
 
 
-def _read(source: str | os.PathLike, most: int | None) -> bytes:
+def _read(
+    source: str | os.PathLike, most: int | None, room: Callable[[int], Any] | None = None
+) -> Any:
     """One byte over `most`, where there is one. Raises AeiError, OSError."""
     try:
         # opened without waiting for a pipe's other end; what was opened is what is looked at
@@ -48,7 +54,13 @@ def _read(source: str | os.PathLike, most: int | None) -> bytes:
             if most is None:
                 return file.readall()
             # no more memory than the file takes; those of /proc say 0
-            return file.read(min(most, found.st_size or most) + 1)
+            size = min(most, found.st_size or most) + 1
+            if room is None:
+                return file.read(size)
+            buffer, held = memoryview(room(size)), 0
+            while held < size and (more := file.readinto(buffer[held:])):
+                held += more
+            return buffer[:held]
     finally:
         os.close(descriptor)
 

@@ -247,7 +247,8 @@ def _magnitudes(weight: np.ndarray) -> np.ndarray:
 
 
 def _most(a: np.ndarray) -> float:
-    return float(np.abs(a.astype(np.float64)).max())
+    """The largest magnitude of integers."""
+    return float(max(-int(a.min()), int(a.max())))
 
 
 def _range(name: str, value: Any, low: int, high: int) -> int:

@@ -15,7 +15,7 @@ KINDS = {
 MOST_HEADER_BYTES, MOST_DIMENSIONS = 1 << 22, 32
 
 
-def arrays_of(data: bytes) -> dict[str, np.ndarray]:
+def arrays_of(data: bytes | memoryview) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file by name, read-only views of its bytes.
 
     The file is 8 bytes, the length of a JSON object little-endian; that object, of each name its
@@ -25,7 +25,7 @@ def arrays_of(data: bytes) -> dict[str, np.ndarray]:
     if len(data) < 8 or size > min(len(data) - 8, MOST_HEADER_BYTES):
         raise ValueError("its header is longer than the file")
     try:
-        header = json.loads(data[8 : 8 + size])
+        header = json.loads(bytes(data[8 : 8 + size]))
     except RecursionError:
         raise ValueError("its header is no JSON") from None
     if not isinstance(header, dict):
@@ -34,7 +34,7 @@ def arrays_of(data: bytes) -> dict[str, np.ndarray]:
     return {name: _array(data, 8 + size, name, facts) for name, facts in header.items()}
 
 
-def _array(data: bytes, start: int, name: str, facts: Any) -> np.ndarray:
+def _array(data: bytes | memoryview, start: int, name: str, facts: Any) -> np.ndarray:
     """One array. start: of the numbers in the file."""
     try:
         kind, shape = np.dtype(KINDS[facts["dtype"]]), facts["shape"]
@@ -47,4 +47,6 @@ def _array(data: bytes, start: int, name: str, facts: Any) -> np.ndarray:
     count = prod(shape)
     if first > last or last > len(data) - start or last - first != count * kind.itemsize:
         raise ValueError(f"{name} is not of its shape, or not in the file")
-    return np.frombuffer(data, kind, count, start + first).reshape(shape)
+    made = np.frombuffer(data, kind, count, start + first).reshape(shape)
+    made.flags.writeable = False
+    return made

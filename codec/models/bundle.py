@@ -3,7 +3,9 @@ transforms."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
@@ -12,11 +14,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...formats import ModelError, UnknownModelError
+from ...formats import AeiError, ModelError, UnknownModelError
 from ..exact.analysis_program import Analysis, read_analysis
 from ..exact.check import check_prior
+from ..exact.native.synthesis import block_of
 from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
 from ..exact.program import Synthesis, read_synthesis
+from ..forks import Lock
 from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
 from .arrays import arrays_of
 from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
@@ -32,7 +36,8 @@ def read_arrays(path: Path, *, hashed: bool = True) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, by name, read-only. hashed: see `read_part`. Raises
     ModelError."""
     try:
-        return arrays_of(read_part(path, hashed=hashed))
+        # NumPy's memory comes in large pages, which cost less to be had than they take to be read
+        return arrays_of(read_part(path, hashed=hashed, room=lambda n: np.empty(n, np.uint8)))
     except ValueError as error:
         raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
 
@@ -46,6 +51,8 @@ class Bundle:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._ahead: threading.Thread | None = None  # reads the synthesis
+        self._prior_lock = Lock()
         try:
             self.manifest = read_json(self.path / MANIFEST)
             self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
@@ -79,10 +86,15 @@ class Bundle:
             raise ValueError
         return least, most
 
-    @cached_property
+    @property
     def prior(self) -> Prior:
         """The integer prior. Raises ModelError where it is damaged, cannot be run exactly, or this
         machine computes wrongly."""
+        with self._prior_lock:
+            return self._prior
+
+    @cached_property
+    def _prior(self) -> Prior:
         try:
             # the fingerprint is a hash of both, and of arrays cheaper than the file's
             text = read_part(self.path / "prior.json", MOST_JSON_BYTES).decode()
@@ -100,12 +112,33 @@ class Bundle:
             raise ModelError(f"{self.path}: {error}") from None
         return Prior(program, arrays, self.fingerprint, self._rounding_bits)
 
-    @cached_property
+    def prepare_synthesis(self) -> None:
+        """Read the synthesis, and pack it for the native core, on a thread of its own, while this
+        one reads the prior and decodes latents. `synthesis` waits for it."""
+        if self._ahead is None and "_synthesis" not in vars(self):
+            self._ahead = threading.Thread(target=self._prepare, daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: later, then
+                self._ahead.start()
+                return
+            self._ahead = None
+
+    def _prepare(self) -> None:
+        with contextlib.suppress(AeiError, OSError, MemoryError):  # who needs it will meet it again
+            if self._synthesis is not None:
+                block_of(self._synthesis.synthesis)
+
+    @property
     def synthesis(self) -> Synthesis | None:
         """The integer synthesis; None for a bundle without, whose pixels ONNX Runtime makes.
 
         Raises ModelError where it is damaged, or sums could leave 32 bits.
         """
+        if self._ahead is not None:
+            self._ahead.join()
+        return self._synthesis
+
+    @cached_property
+    def _synthesis(self) -> Synthesis | None:
         return self._program("synthesis", read_synthesis)
 
     @cached_property

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,18 @@ MOST_BYTES = 1 << 28  # of one file
 MOST_JSON_BYTES = 1 << 22
 
 
-def read_part(path: Path, most: int = MOST_BYTES, *, hashed: bool = True) -> bytes:
+def read_part(
+    path: Path,
+    most: int = MOST_BYTES,
+    *,
+    hashed: bool = True,
+    room: Callable[[int], Any] | None = None,
+) -> Any:
     """The bytes of a file of a bundle, which the manifest has to name. hashed: held against its
-    hash there, which is superfluous where the caller has another one of all that it holds. Raises
-    ModelError."""
+    hash there, which is superfluous where the caller has another one of all that it holds. room:
+    see `read_regular`. Raises ModelError."""
     try:
-        data = read_regular(path, most)
+        data = read_regular(path, most, room)
     except AeiError as error:
         raise ModelError(f"{path}: no part of a model bundle ({error})") from None
     except OSError as error:
@@ -95,7 +102,7 @@ def add_hashes(folder: str | Path) -> None:
     path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _check(path: Path, data: bytes, hashed: bool) -> None:
+def _check(path: Path, data: Any, hashed: bool) -> None:
     manifest = path.parent / MANIFEST
     if not manifest.exists():  # a bundle that is being made
         return
