@@ -16,8 +16,9 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job, VerifyOptions, done
+from aei.codec.cluster.work import done
 from aei.codec.files.convert import DecodeOptions, EncodeOptions
+from aei.codec.files.job import Job, VerifyOptions
 from aei.codec.targets import Target
 from cluster_fixtures import Busy, s3, s3_port
 
@@ -184,8 +185,8 @@ def test_places_and_digests():
                 job(target=Target("size", 9)).digest, job(metrics=True).digest}) == 5  # fmt: skip
     twice = [objects.Source(f"/x/{n}", n, 1, "") for n in ("a.jpg", "a.png")]
     with pytest.raises(face.AeiError, match="the same target"):
-        list(engine.placed(job(), twice))
-    assert len(list(engine.placed(job(keep=True), twice))) == 2
+        list(engine.placed(job(), twice, ""))
+    assert len(list(engine.placed(job(keep=True), twice, ""))) == 2
 
 
 def test_a_sample_is_the_same_each_time():

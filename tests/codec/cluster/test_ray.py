@@ -18,8 +18,8 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job
 from aei.codec.files.convert import EncodeOptions
+from aei.codec.files.job import Job
 from cluster_fixtures import Busy, ray_here, s3, s3_port
 
 IMAGES = 40
@@ -170,6 +170,7 @@ def test_usage(photos, tmp_path, run_aei):
         ((*base, "-o", tmp_path, "--skip-existing"), "the manifest says what is done"),
         (("encode", "-", "--engine", "ray", "-o", tmp_path), "without --engine ray"),
         (("encode", photos, "--sample", "0.1"), "are for --engine ray"),
+        ((*base, "-o", tmp_path, "--manifest"), "give --manifest its name"),
     ):
         result = run_aei(*arguments)
         assert result.code == 2
