@@ -3,6 +3,7 @@ each image. Sources are objects, tar shards of them, and groups that become a sh
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import posixpath
@@ -53,7 +54,7 @@ def done(job: Job, codec: Codec, source: Source, target: str) -> list[Row]:
         return made.facts
 
     facts = _tried(work, source.url)
-    row = row_of(job, source, *at, facts, time.perf_counter() - start)
+    row = row_of(job, source, at[0], at[1], facts, time.perf_counter() - start)
     for one in (*rows, row):
         one["finished"] = row["finished"]
     return [*rows, row]
@@ -104,7 +105,9 @@ def _packed(job: Job, codec: Codec, source: Source, url: str) -> list[Row]:
         with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as new:
             put = _into_tar(new)
             for member in source.members:
-                row = _image(job, codec, member, lambda m=member: objects.read(m.url), put, 0.0)
+                row = _image(
+                    job, codec, member, functools.partial(objects.read, member.url), put, 0.0
+                )
                 row["target"] = f"{url}/{row['place']}"
                 row["place"] = f"{source.place}/{row['place']}"
                 rows.append(row)
