@@ -116,6 +116,8 @@ def command(
         raise AeiError(many.nothing_found(plan, "no .aei files"))
     journal: archive.Journal | Notes | None = None
     if resume is not None and resume.endswith(engines.PARQUET):
+        if len(sources) != 1 or listed is not None:
+            raise click.UsageError("--resume NAME.parquet is of one folder: name it alone")
         journal = engines.checks(_job(quick, model), resume, _only(folders, "--resume"))
     elif resume is not None:
         journal = archive.Journal(Path(resume), quick)

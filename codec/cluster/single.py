@@ -43,7 +43,7 @@ class Notes:
         """Whether a file is done, and has not changed since."""
         try:
             source = objects.source_at(task.source, self._place(task.target))
-        except OSError:  # which will be said when its turn comes
+        except (OSError, AeiError):  # which will be said when its turn comes
             source = Source(str(task.source), self._place(task.target), 0, "")
         self._sources[task.source] = source
         return manifest.key_of(source.url, source.version, self._job.digest) in self._done

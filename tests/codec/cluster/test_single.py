@@ -152,6 +152,7 @@ def test_usage(photos, tmp_path, run_aei, monkeypatch):
         (("encode", photos, "-o", tmp_path, "--manifest", table, "--skip-existing"), "leave it"),
         (("encode", photos, "-o", tmp_path, "--manifest", table, "--all-frames"), "without"),
         (("decode", photos / "bad.png", "--manifest", table), "of a folder"),
+        (("verify", photos, photos / "bad.png", "--resume", table), "name it alone"),
         (("encode", photos, "-o", tmp_path / "out", "--pack", "9"), "are for --engine ray"),
     ):
         result = run_aei(*arguments)
