@@ -45,6 +45,11 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif"
     type=click.Path(),
     help="Model bundle, for files written with one not shipped.",
 )
+@click.option(
+    "--manifest", metavar="NAME.parquet",
+    help="Note a row for each image in Parquet, by which the same command goes on (needs the "
+    "[manifest] extra).",
+)  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 @engines.options
 def command(
@@ -61,6 +66,7 @@ def command(
     keep_extension: bool,
     dry_run: bool,
     model: str | None,
+    manifest: str | None,
     force: bool,
     engine: engines.Asked | None,
 ) -> None:
@@ -83,19 +89,13 @@ def command(
         raise click.UsageError("--skip-existing leaves outputs, --force replaces them: give one")
     if salvage and (region or scale > 1):
         raise click.UsageError("--salvage decodes the whole: leave --region and --scale away")
+    where = engines.parquet_of(manifest)
     suffix = SUFFIXES[(to or "png").lower()]
     if engine is not None:
         engines.check_usage(sources, listed, skip_existing)
-        from ..codec.cluster.work import Job
-        from ..codec.files import convert
-
-        options = convert.DecodeOptions(region, scale, salvage)
-        job = Job(options, suffix, frozenset({".aei"}), convert.output_format(suffix), model,
-                  keep_extension=keep_extension)  # fmt: skip
-        names = [*sources, *many.read_list(listed)]
-        engines.execute(job, names, output, engine, jobs=jobs, force=force, dry_run=dry_run)
-        return
-    if not many.is_many(sources, output, listed):
+    elif not many.is_many(sources, output, listed):
+        if where is not None:
+            raise click.UsageError("--manifest is of a folder: name one with -o")
         _one(
             sources[0],
             output,
@@ -108,26 +108,38 @@ def command(
             force,
         )
         return
-    many.check_usage(sources, output, listed)
-    workers, threads = many.split_cpus(jobs)
+    else:
+        many.check_usage(sources, output, listed)
+        workers, threads = many.split_cpus(jobs)
     from ..codec.files import convert
+    from ..codec.files.job import Job
+
+    options = convert.DecodeOptions(region, scale, salvage)
+    pack, unpack = engines.shards_of(engine)
+    job = Job(options, suffix, frozenset({".aei"}), convert.output_format(suffix), model,
+              keep_extension=keep_extension, pack=pack, unpack=unpack)  # fmt: skip
+    if engine is not None:
+        names = [*sources, *many.read_list(listed)]
+        engines.execute(
+            job, names, output, engine, where=where, jobs=jobs, force=force, dry_run=dry_run
+        )
+        return
     from ..codec.files import plan as planning
 
+    notes = None
+    if where is not None:
+        notes = engines.notes_of(job, where, output, force, skip_existing)
+        force = True  # what is there is of a run
     plan = planning.make_plan(
-        sources, many.read_list(listed), suffixes={".aei"}, new_suffix=suffix,
+        sources, many.read_list(listed), suffixes=job.suffixes, new_suffix=suffix,
         output=None if output is None else Path(output), recursive=recursive,
         keep_extension=keep_extension, skip_existing=skip_existing, overwrite=force,
     )  # fmt: skip
-    format_ = convert.output_format(suffix)
-    options = convert.DecodeOptions(region, scale, salvage)
 
     def load():
-        from ..codec import Codec
+        return functools.partial(job.convert if notes is None else job.audited, job.load(threads))
 
-        codec = Codec(model, threads)
-        return functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
-
-    many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run)
+    many.execute(plan, load, workers, verb="decode", overwrite=force, dry_run=dry_run, notes=notes)
 
 
 def _one(

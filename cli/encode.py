@@ -127,10 +127,17 @@ log = logging.getLogger(__name__)
 )
 @click.option(
     "--manifest",
-    is_flag=True,
+    is_flag=False,
+    flag_value=engines.SUMS,
+    metavar="[NAME.parquet]",
     help="List the SHA-256 of the outputs in SHA256SUMS in their folder, as `sha256sum -c` and "
-    "`aei verify` read it.",
+    "`aei verify` read it. With a name: a row for each image in Parquet, by which the same command "
+    "goes on (needs the [manifest] extra).",
 )
+@click.option(
+    "--metrics", is_flag=True,
+    help="Note PSNR and SSIMULACRA 2 of each file, in a manifest in Parquet.",
+)  # fmt: skip
 @click.option(
     "--watch",
     metavar="FOLDER",
@@ -168,7 +175,8 @@ def command(
     first_frame: bool,
     all_frames: bool,
     verify: bool,
-    manifest: bool,
+    manifest: str | None,
+    metrics: bool,
     watch: str | None,
     force: bool,
     engine: engines.Asked | None,
@@ -195,6 +203,7 @@ def command(
       aei encode photos/ -o small/ --recursive --skip-existing
       aei encode --watch incoming/ -o small/
       find photos -name '*.jpg' -print0 | aei encode --from-list - -o small/
+      aei encode photos/ -o small/ --recursive --manifest small.parquet
       aei encode s3://bucket/photos/ -o s3://bucket/small/ --engine ray --sample 0.01
     """
     if skip_existing and force:
@@ -222,6 +231,11 @@ def command(
         )
     if restore_bundle and not (restore or enhance):
         raise click.UsageError("--restore-bundle is for --restore KIND and --enhance KIND")
+    where = engines.parquet_of(manifest)
+    if where is not None and (all_frames or watch):
+        raise click.UsageError("--manifest NAME.parquet goes without --all-frames and --watch")
+    if engine is not None and manifest == engines.SUMS:
+        raise click.UsageError("--engine ray has a manifest in Parquet: give --manifest its name")
     workers, threads = 1, None
     is_many = engine is not None or many.is_many(sources, output, listed) or all_frames
     if engine is not None:
@@ -262,24 +276,34 @@ def command(
         first_frame=first_frame,
     )
     bundles = model, restore_bundle
-    folder = _folder_of_manifest(sources, output, listed) if manifest else None
-    if engine is not None:
-        from ..codec.cluster.work import Job
+    folder = None
+    if manifest is not None and (where is None or not is_many):
+        folder = _folder_of_manifest(sources, output, listed)
+    if is_many:
         from ..codec.files.convert import image_suffixes
+        from ..codec.files.job import Job
 
         job = Job(options, ".aei", image_suffixes(), "", model, restore_bundle, keep_extension,
-                  engine.metrics)  # fmt: skip
+                  metrics, *engines.shards_of(engine))  # fmt: skip
+    if engine is not None:
         names = [*sources, *many.read_list(listed)]
-        engines.execute(job, names, output, engine, jobs=jobs, force=force, dry_run=dry_run)
+        engines.execute(
+            job, names, output, engine, where=where, jobs=jobs, force=force, dry_run=dry_run
+        )
     elif is_many:
         from ..codec.files import convert as conversion
         from ..codec.files import plan as planning
+
+        notes = None
+        if where is not None:
+            notes = engines.notes_of(job, where, output, force, skip_existing)
+            force = True  # what is there is of a run
 
         make_plan = functools.partial(
             planning.make_plan,
             sources,
             many.read_list(listed),
-            suffixes=conversion.image_suffixes(),
+            suffixes=job.suffixes,
             new_suffix=".aei",
             output=None if output is None else Path(output),
             recursive=recursive,
@@ -291,8 +315,8 @@ def command(
         )
 
         def load():
-            codec = conversion.load_codec(model, threads, restore_bundle, options.tune)
-            return functools.partial(conversion.encode_file, codec=codec, options=options)
+            return functools.partial(job.convert if notes is None else job.audited,
+                                     job.load(threads))  # fmt: skip
 
         after = None if folder is None else functools.partial(_list_hashes, folder)
         if watch is not None:
@@ -301,8 +325,9 @@ def command(
             run(watch, recursive, make_plan, load, workers, after)
             return
         many.execute(
-            make_plan(), load, workers, verb="encode", overwrite=force, dry_run=dry_run, after=after
-        )
+            make_plan(), load, workers, verb="encode", overwrite=force, dry_run=dry_run,
+            after=after, notes=notes,
+        )  # fmt: skip
     else:
         _one(sources[0], output, options, bundles, keep_extension, skip_existing, dry_run, force)
 

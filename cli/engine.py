@@ -1,13 +1,16 @@
-"""`--engine ray`: the options, the plan, the estimate, and what is said."""
+"""`--engine ray`, and the manifest in Parquet that both engines write: the options, the plan, the
+estimate, and what is said."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,10 +23,14 @@ from . import output as out
 if TYPE_CHECKING:
     from ..codec.cluster.engine import Totals
     from ..codec.cluster.objects import Source
-    from ..codec.cluster.work import Job
+    from ..codec.cluster.single import Notes
+    from ..codec.files.archive import Listed
+    from ..codec.files.job import Job
 
 LOCAL, RAY = "local", "ray"
 VERIFY = "verify"
+SUMS = "SHA256SUMS"  # what --manifest without a name means
+PARQUET = (".parquet", ".aei")  # how names of manifests in Parquet end
 DID = {"encode": "encoded", "decode": "decoded", VERIFY: "verified"}
 
 
@@ -34,28 +41,35 @@ class Asked:
     address: str | None
     max_failures: int | None
     sample: float | None
-    metrics: bool
+    pack: int | None
+    unpack: bool
 
 
 def options(function):
     """--engine and what belongs to it, gathered in the argument `engine`: an Asked for Ray, else
     None."""
 
-    def gathered(*arguments, engine, address, max_failures, sample, metrics, **rest):
-        asked = Asked(address, max_failures, sample, metrics)
-        if engine == LOCAL:
-            if asked != Asked(None, None, None, False):
-                raise click.UsageError(
-                    "--address, --max-failures, --sample and --metrics are for --engine ray"
-                )
-            return function(*arguments, engine=None, **rest)
-        return function(*arguments, engine=asked, **rest)
+    def gathered(*arguments, engine, address, max_failures, sample, pack, unpack, **rest):
+        asked = Asked(address, max_failures, sample, pack, unpack)
+        if engine == RAY:
+            return function(*arguments, engine=asked, **rest)
+        if asked != Asked(None, None, None, None, False):
+            raise click.UsageError(
+                "--address, --max-failures, --sample, --pack and --unpack are for --engine ray"
+            )
+        if rest.get("metrics") and parquet_of(rest.get("manifest")) is None:
+            raise click.UsageError(
+                "--metrics are noted in a manifest: name one with --manifest NAME.parquet"
+            )
+        return function(*arguments, engine=None, **rest)
 
     gathered.__doc__ = function.__doc__
     gathered.__click_params__ = getattr(function, "__click_params__", [])
     for option in (
-        click.option("--metrics", is_flag=True,
-                     help="Ray: note PSNR and SSIMULACRA 2 of each file."),
+        click.option("--unpack", is_flag=True,
+                     help="Ray: make files of what tar shards hold, in a folder for each."),
+        click.option("--pack", type=click.IntRange(1), metavar="N",
+                     help="Ray: make tar shards of N images each, and no files."),
         click.option("--sample", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
                      help="Ray: do so much first, such as 0.01, and say what all will take."),
         click.option("--max-failures", type=click.IntRange(0), metavar="N",
@@ -70,20 +84,71 @@ def options(function):
     return gathered
 
 
+def listed_in(where: str, folder: Path) -> dict[str, Listed]:
+    """What a manifest in Parquet lists of the files below a folder."""
+    _check_packages("fsspec", "pyarrow")
+    from ..codec.cluster import single
+
+    return single.listed_in(where, folder)
+
+
+def checks(job: Job, where: str, folder: Path) -> Notes:
+    """A check of a folder in a manifest in Parquet."""
+    _check_packages("fsspec", "pyarrow")
+    from ..codec.cluster.single import Notes
+
+    return Notes(job, where, folder)
+
+
+def shards_of(asked: Asked | None, none: bool = False) -> tuple[int, bool]:
+    """`pack` and `unpack` of a job. none: of one that writes nothing."""
+    if asked is None:
+        return 0, False
+    if none and (asked.pack or asked.unpack):
+        raise click.UsageError("--pack and --unpack are for encode and decode")
+    if asked.pack and asked.unpack:
+        raise click.UsageError("--pack makes shards, --unpack files: give one")
+    return asked.pack or 0, asked.unpack
+
+
 def check_usage(sources: tuple[str, ...], listed: str | None, skip_existing: bool) -> None:
     """Refuse what Ray does otherwise. Raises UsageError."""
     if not sources and listed is None:
         raise click.UsageError("name files, folders or URLs, or a list of them with --from-list")
     if many.STREAM in sources:
         raise click.UsageError("- for stdin is for one file, without --engine ray")
-    if click.get_current_context().params.get("manifest"):
-        raise click.UsageError(
-            "--manifest: with --engine ray there is one in Parquet, leave it out"
-        )
     if skip_existing:
         raise click.UsageError(
             "--skip-existing: with --engine ray the manifest says what is done, leave it out"
         )
+
+
+def parquet_of(manifest: str | None) -> str | None:
+    """Where a manifest in Parquet lies, by --manifest; None for none, or one of another kind.
+    Raises UsageError for other names."""
+    if manifest in (None, SUMS):
+        return None
+    if not manifest.rstrip("/").endswith(PARQUET):
+        raise click.UsageError(
+            f"--manifest {manifest}: name it NAME.parquet, or put --manifest behind the files for "
+            f"one in {SUMS}"
+        )
+    return manifest
+
+
+def notes_of(job: Job, where: str, output: str | None, force: bool, skips: bool) -> Notes:
+    """A run of this machine in a manifest in Parquet. Raises UsageError, and AeiError where the
+    folder of the results has files that are not of a run."""
+    if output is None:
+        raise click.UsageError("--manifest is of a folder: name one for the results with -o")
+    if skips:
+        raise click.UsageError("--skip-existing: the manifest says what is done, leave it out")
+    _check_packages("fsspec", "pyarrow")
+    from ..codec.cluster import manifest
+    from ..codec.cluster.single import Notes
+
+    manifest.check_target(output, where, force)
+    return Notes(job, where, Path(output), force)
 
 
 def execute(
@@ -92,29 +157,33 @@ def execute(
     target: str | None,
     asked: Asked,
     *,
+    where: str | None,
     jobs: int | None,
-    force: bool,
-    dry_run: bool,
+    force: bool = False,
+    dry_run: bool = False,
+    known: str | None = None,
 ) -> None:
     """Do all images below the sources on Ray, but those that the manifest says are done; ends the
-    command with exit code 2 where some failed."""
+    command with exit code 2 where some failed. where: of the manifest, None for the target;
+    known: of one that verified files are compared with."""
     from ..codec.cluster import engine, manifest, objects
 
     names = list(sources)
     if target is None:
         raise click.UsageError("--engine ray wants a folder for the results: name it with -o")
-    _check_packages()
+    _check_packages("ray", "fsspec", "pyarrow")
     listed: dict[str, str] = {}
+    where = where or target
     if job.verb != VERIFY:
-        engine.check_target(target, force)
+        manifest.check_target(target, where, force)
     elif len(names) == 1:  # what is listed has its place below this folder
-        listed = manifest.listed(names[0])
-    done = set() if force else manifest.finished(target, job.digest)
-    suffixes = {*job.suffixes, ".tar"}
+        listed = manifest.listed(known or names[0])
+    done = set() if force else manifest.finished(where, job.digest)
+    suffixes = job.suffixes if job.pack else {*job.suffixes, ".tar"}
 
     def found() -> Iterator[Source]:
         every = itertools.chain.from_iterable(objects.find(name, suffixes) for name in names)
-        return engine.placed(job, every)
+        return engine.placed(job, every, target)
 
     def left() -> Iterator[Source]:
         return manifest.left_of(found(), done, job.digest)
@@ -131,7 +200,7 @@ def execute(
         _summary(engine.Totals(), 0.0, before, job.verb, None)
         return
     run = engine.Run(job, target, asked.max_failures, _report, listed)
-    into = manifest.Manifest(target, run.name)
+    into = manifest.Manifest(where, run.name)
     start = time.perf_counter()
     url = None
     try:
@@ -160,10 +229,10 @@ def _own_stdout() -> Iterator[None]:
         sys.stdout, out.MODE.results = out.MODE.results, None
 
 
-def _check_packages() -> None:
-    import fsspec  # noqa: F401
-    import pyarrow  # noqa: F401
-    import ray  # noqa: F401
+def _check_packages(*names: str) -> None:
+    """Raise ImportError for the first that is missing, before any work."""
+    for name in names:
+        importlib.import_module(name)
 
 
 def _counted(sources: Iterator[Source], done: set[bytes], digest: str) -> tuple[int, int, int]:

@@ -205,8 +205,8 @@ def _extra(module: str | None) -> str:
     train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
     bench = {"matplotlib", "bjontegaard", "scipy"}
     serve = {"starlette", "uvicorn", "prometheus_client"}
-    cluster = {"ray", "fsspec", "pyarrow"}
-    extras = {"train": train, "bench": bench, "serve": serve, "ray": cluster}
+    extras = {"train": train, "bench": bench, "serve": serve, "ray": {"ray"},
+              "manifest": {"fsspec", "pyarrow"}}  # fmt: skip
     for extra, names in extras.items():
         if module in names:
             return f": pip install 'aei-codec[{extra}]'"

@@ -22,6 +22,7 @@ from .files import STREAM, naming, read_input, write_output
 from .progress import Progress, amount, of_tasks, ratio, size_of, stopping
 
 if TYPE_CHECKING:
+    from ..codec.cluster.single import Notes
     from ..codec.files.convert import Converted
     from ..codec.files.plan import Outcome, Plan
 
@@ -160,17 +161,21 @@ def execute(
     overwrite: bool,
     dry_run: bool,
     after: Callable[[list[Outcome]], None] | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Carry a plan out and report; ends the command with exit code 2 where files failed.
 
     convert: makes the function that converts one file, called only if there is work. after: given
-    what became of all files, at the end or where the command is stopped.
+    what became of all files, at the end or where the command is stopped. notes: say what is done
+    already, and are given what becomes of each file.
     """
     from ..codec.files import batch
     from ..codec.files import plan as planning
 
     if not plan.tasks and not plan.settled:
         raise AeiError(nothing_found(plan))
+    if notes is not None:
+        notes.settle(plan)
     if dry_run:
         _dry_run(plan, verb)
         return
@@ -184,13 +189,16 @@ def execute(
             one, progress = convert(), of_tasks(plan.tasks, verb)
             with stopping(progress) as stopped, progress.displayed():
                 results = batch.run(plan.tasks, one, jobs, overwrite, stopped, progress.tick)
-                follow(results, progress, outcomes)
+                follow(results, progress, outcomes, noting(notes, report))
                 end_if(stopped())
         finished = True
     finally:
+        if notes is not None:
+            notes.close()
         if after is not None:
             after(plan.settled + outcomes)
-        _summary(plan, outcomes, verb, time.perf_counter() - start, finished)
+        again = "the same command" + (" with --skip-existing" if notes is None else "")
+        _summary(plan, outcomes, verb, time.perf_counter() - start, None if finished else again)
     if any(o.status in (planning.FAILED, planning.LEFT) or o.lost for o in plan.settled + outcomes):
         raise click.exceptions.Exit(SOME_FAILED)
 
@@ -207,6 +215,18 @@ def follow(
             outcomes.append(outcome)
             (tell or report)(outcome)
             progress.advance(outcome)
+
+
+def noting(notes: Notes | None, tell: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+    """`tell`, behind notes where there are some."""
+    if notes is None:
+        return tell
+
+    def both(outcome: Outcome) -> None:
+        notes.add(outcome)
+        tell(outcome)
+
+    return both
 
 
 def end_if(number: int) -> None:
@@ -360,8 +380,9 @@ def _hint(plan: Plan, verb: str) -> None:
 
 
 def _summary(
-    plan: Plan, outcomes: list[Outcome], verb: str, seconds: float, finished: bool
+    plan: Plan, outcomes: list[Outcome], verb: str, seconds: float, again: str | None
 ) -> None:
+    """again: what does the rest of a run that was stopped, None for one that was not."""
     from ..codec.files import plan as planning
 
     everything = plan.settled + outcomes
@@ -377,7 +398,7 @@ def _summary(
         summary=counts, bytes_in=size_in, bytes_out=size_out, seconds=round(seconds, 3),
         images_per_second=round(len(made) / seconds, 3),
         megapixels_per_second=round(pixels / seconds / 1e6, 3),
-        larger_than_source=len(larger), ignored=plan.ignored, finished=finished,
+        larger_than_source=len(larger), ignored=plan.ignored, finished=again is None,
     )  # fmt: skip
     parts = [f"{counts[planning.DONE]} {verb}d"]
     for status in (planning.KEPT, planning.SKIPPED, planning.FAILED, planning.LEFT):
@@ -398,11 +419,8 @@ def _summary(
             "a lower -q makes them so, --keep-smaller keeps the sources instead"
         )
     _list_failures([o for o in everything if o.status == planning.FAILED])
-    if not finished:
-        todo = len(plan.tasks) - len(outcomes)
-        out.tell(
-            f"stopped with {todo} files to do: the same command with --skip-existing does them"
-        )
+    if again is not None:
+        out.tell(f"stopped with {len(plan.tasks) - len(outcomes)} files to do: {again} does them")
 
 
 def _list_failures(failed: list[Outcome]) -> None:

@@ -19,7 +19,9 @@ from . import output as out
 from .progress import Progress, amount, of_tasks, stopping
 
 if TYPE_CHECKING:
+    from ..codec.cluster.single import Notes
     from ..codec.files.archive import Journal
+    from ..codec.files.job import Job
     from ..codec.files.plan import Outcome, Plan, Task
 
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
@@ -34,17 +36,21 @@ GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 @click.option("--quick", is_flag=True,
               help="Checksums alone: payloads are not decoded.")  # fmt: skip
 @click.option(
-    "--manifest/--no-manifest",
-    default=None,
-    help="Compare with the SHA256SUMS of each folder, which must be there; or do not.  [default: "
-    "where there is one]",
+    "--manifest",
+    is_flag=False,
+    flag_value=engines.SUMS,
+    metavar="[NAME.parquet]",
+    help="Compare with the SHA256SUMS of each folder, which must be there, or with a manifest in "
+    "Parquet.  [default: SHA256SUMS where there is one]",
 )
+@click.option("--no-manifest", is_flag=True, help="Compare with none.")
 @click.option(
     "--resume",
     metavar="FILE",
     type=click.Path(),
     help="Note good files in FILE, and leave out those noted there; it is deleted when all are "
-    "checked. With --engine ray a folder, or its URL, for the manifest of the check.",
+    "checked. A name that ends in .parquet becomes a manifest of the check, which stays; with "
+    "--engine ray there is no other kind.",
 )
 @click.option(
     "--model", metavar="BUNDLE", type=click.Path(),
@@ -57,7 +63,8 @@ def command(
     jobs: int | None,
     recursive: bool,
     quick: bool,
-    manifest: bool | None,
+    manifest: str | None,
+    no_manifest: bool,
     resume: str | None,
     model: str | None,
     engine: engines.Asked | None,
@@ -73,10 +80,17 @@ def command(
     Examples:
       aei verify archive/
       aei verify archive/ --resume checked.txt        stop it, and the same command goes on
+      aei verify small/ --manifest small.parquet
       aei verify archive/ --quick --json
     """
+    known = engines.parquet_of(manifest)
+    if manifest is not None and no_manifest:
+        raise click.UsageError("--manifest and --no-manifest exclude each other: give one")
     if engine is not None:
-        _on_ray(engine, [*sources, *many.read_list(listed)], jobs, quick, model, resume)
+        if manifest == engines.SUMS:
+            raise click.UsageError("--engine ray reads a manifest in Parquet: name it")
+        names = [*sources, *many.read_list(listed)]
+        _on_ray(engine, names, jobs, _job(quick, model), resume, known)
         return
     many.check_usage(sources, None, listed)
     workers, threads = many.split_cpus(jobs)
@@ -87,18 +101,26 @@ def command(
     plan = planning.find(
         sources, many.read_list(listed), suffixes={archive.SUFFIX}, recursive=recursive
     )
+    folders = [Path(name) for name in sources if os.path.isdir(name)]
     hashes: dict[str, archive.Listed] = {}
-    if manifest is not False:
-        folders = [Path(name) for name in sources if os.path.isdir(name)]
-        if manifest and not folders:
+    if known is not None:
+        hashes = engines.listed_in(known, _only(folders, "--manifest"))
+    elif not no_manifest:
+        if manifest is not None and not folders:
             raise click.UsageError("--manifest is of folders: name one")
-        hashes = archive.listed_below(folders, needed=bool(manifest))
-        known = {os.path.abspath(task.source) for task in plan.tasks}
-        more = [hashes[place].path for place in hashes if place not in known]
-        plan.tasks += [planning.Task(path, path) for path in more]
+        hashes = archive.listed_below(folders, needed=manifest is not None)
+    present = {os.path.abspath(task.source) for task in plan.tasks}
+    more = [hashes[place].path for place in hashes if place not in present]
+    plan.tasks += [planning.Task(path, path) for path in more]
     if not plan.tasks and not plan.settled:
         raise AeiError(many.nothing_found(plan, "no .aei files"))
-    journal = None if resume is None else archive.Journal(Path(resume), quick)
+    journal: archive.Journal | Notes | None = None
+    if resume is not None and resume.endswith(engines.PARQUET):
+        if len(sources) != 1 or listed is not None:
+            raise click.UsageError("--resume NAME.parquet is of one folder: name it alone")
+        journal = engines.checks(_job(quick, model), resume, _only(folders, "--resume"))
+    elif resume is not None:
+        journal = archive.Journal(Path(resume), quick)
     codec = Codec(model, threads)
 
     def work(task: Task, progress: Progress) -> Outcome:
@@ -117,29 +139,39 @@ def command(
     _check(plan, work, workers, journal)
 
 
-def _on_ray(
-    asked: engines.Asked, names: list[str], jobs: int | None, quick: bool, model: str | None,
-    resume: str | None,
-) -> None:  # fmt: skip
-    """Check with Ray; `resume` is then the folder of its manifest."""
-    import tempfile
+def _only(folders: list[Path], option: str) -> Path:
+    """The one folder. Raises UsageError for more, or none."""
+    if len(folders) != 1:
+        raise click.UsageError(f"{option} with a name in .parquet is of one folder: name one")
+    return folders[0]
 
-    from ..codec.cluster.work import Job, VerifyOptions
+
+def _job(quick: bool, model: str | None) -> Job:
+    from ..codec.files.job import Job, VerifyOptions
+
+    return Job(VerifyOptions(quick), ".aei", frozenset({".aei"}), model=model)
+
+
+def _on_ray(
+    asked: engines.Asked, names: list[str], jobs: int | None, job: Job, resume: str | None,
+    known: str | None,
+) -> None:  # fmt: skip
+    """Check with Ray; `resume` is then where its manifest lies, `known` another that says what the
+    files were."""
+    import tempfile
 
     if not names:
         raise click.UsageError("name files, folders or URLs, or a list of them with --from-list")
-    job = Job(VerifyOptions(quick), ".aei", frozenset({".aei"}), model=model, keep_extension=False)
+    engines.shards_of(asked, none=True)
     with tempfile.TemporaryDirectory(prefix="aei-verify-") as passing:
-        target = resume or passing
-        engines.execute(job, names, target, asked, jobs=jobs, force=False, dry_run=False)
+        engines.execute(job, names, passing, asked, where=resume, jobs=jobs, known=known)
 
 
-def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
+def _check(plan: Plan, work, jobs: int, journal: Journal | Notes | None) -> None:
     """Check what is planned, report, and end the command with exit code 2 where files are bad."""
     from ..codec.files import batch
-    from ..codec.files import plan as planning
 
-    tasks = [t for t in plan.tasks if journal is None or not journal.knows(t.source)]
+    tasks = [t for t in plan.tasks if journal is None or not journal.knows(t)]
     counts = {GOOD: 0, BAD: 0, SKIPPED: len(plan.tasks) - len(tasks)}
     sizes = [0, 0]
     start = time.perf_counter()
@@ -154,8 +186,8 @@ def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
             results: Generator[Outcome, None, None] = batch.run_tasks(tasks, one, jobs, stopped)
             for outcome in results:
                 _tell(outcome, counts)
-                if outcome.status == planning.DONE and journal is not None:
-                    journal.add(outcome.source)
+                if journal is not None:
+                    journal.add(outcome)
                 sizes[0] += outcome.bytes_in
                 sizes[1] += outcome.width * outcome.height
                 progress.advance(outcome)
@@ -164,7 +196,8 @@ def _check(plan: Plan, work, jobs: int, journal: Journal | None) -> None:
     finally:
         if journal is not None:
             journal.close(complete=finished)
-        _summary(counts, sizes, time.perf_counter() - start, len(tasks) - progress.files, journal)
+        left, resumes = len(tasks) - progress.files, journal is not None
+        _summary(counts, sizes, time.perf_counter() - start, left, resumes)
     many.end_if(0 if finished else stopped_by)
     if counts[BAD]:
         raise click.exceptions.Exit(many.SOME_FAILED)
@@ -191,7 +224,7 @@ def _tell(outcome: Outcome, counts: dict[str, int]) -> None:
 
 
 def _summary(
-    counts: dict[str, int], sizes: list[int], seconds: float, left: int, journal: Journal | None
+    counts: dict[str, int], sizes: list[int], seconds: float, left: int, resumes: bool
 ) -> None:
     out.emit(
         summary=counts, bytes=sizes[0], pixels=sizes[1], seconds=round(seconds, 3),
@@ -203,6 +236,6 @@ def _summary(
     speed = f", {sizes[1] / seconds / 1e6:.1f} MP/s" if sizes[1] else ""
     out.tell(f"{', '.join(parts)}: {amount(sizes[0])} in {seconds:.1f} s{speed}")
     if left:
-        way = "the same command" if journal is not None else "a run with --resume FILE"
-        goes = "does them" if journal is not None else "could have gone on from here"
+        way = "the same command" if resumes else "a run with --resume FILE"
+        goes = "does them" if resumes else "could have gone on from here"
         out.tell(f"stopped with {left} files to do: {way} {goes}")

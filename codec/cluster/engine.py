@@ -14,9 +14,6 @@ import hashlib
 import itertools
 import logging
 import os
-import socket
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from ...formats import AeiError
 from ...formats.errors import shown
 from ..files.batch import default_jobs
-from . import manifest, objects
+from ..files.job import Job
+from . import manifest
 from .objects import Source
-from .work import Job, done
+from .work import done, grouped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,14 +75,13 @@ class Worker:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._job, self._target, self._run = job, target, run
         self._codec = job.load()
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
-        for source in batch.to_pylist():
-            rows += done(self._job, self._codec, Source(**source), self._target)
-        same = {"run": self._run, "worker": self._name}
-        return manifest.table([{**row, **same} for row in rows])
+        for facts in batch.to_pylist():
+            members = tuple(Source(**member) for member in facts.pop("members"))
+            rows += done(self._job, self._codec, Source(**facts, members=members), self._target)
+        return manifest.table([{**row, "run": self._run} for row in rows])
 
 
 @contextlib.contextmanager
@@ -147,14 +144,12 @@ class Ray:
 
     def rows(self, job: Job, sources: list[Source], target: str, run: str) -> Iterator[pa.Table]:
         """Rows of sources as they are done, in no order. Closing the iterator stops what runs."""
-        import pyarrow as pa
         import ray
 
-        block = max(1, min(MOST_BLOCK, len(sources) // (BLOCKS_EACH * self.workers)))
+        most = 1 if job.pack else MOST_BLOCK
+        block = max(1, min(most, len(sources) // (BLOCKS_EACH * self.workers)))
         parts = [sources[i : i + block] for i in range(0, len(sources), block)]
-        names = ("url", "place", "size", "version")
-        tables = [pa.table({n: [getattr(s, n) for s in part] for n in names}) for part in parts]
-        made = ray.data.from_arrow(tables).map_batches(
+        made = ray.data.from_arrow([_table_of(part) for part in parts]).map_batches(
             Worker,
             fn_constructor_args=(job, target, run),
             batch_size=None,  # a block
@@ -165,6 +160,20 @@ class Ray:
             ),
         )
         yield from made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _table_of(sources: list[Source]) -> pa.Table:
+    import pyarrow as pa
+
+    one = [("url", pa.string()), ("place", pa.string()), ("size", pa.int64()),
+           ("version", pa.string())]  # fmt: skip
+    schema = pa.schema([*one, ("members", pa.list_(pa.struct(one)))])
+
+    def facts(source: Source) -> dict[str, Any]:
+        return {name: getattr(source, name) for name, _ in one}
+
+    rows = [{**facts(s), "members": [facts(m) for m in s.members]} for s in sources]
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 @dataclass
@@ -181,15 +190,13 @@ class Run:
     told: Callable[[dict[str, Any]], None] = lambda row: None
     listed: dict[str, str] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
-    name: str = field(
-        default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    )
+    name: str = field(default_factory=manifest.new_run)
 
     def over(self, ray: Ray, sources: Iterable[Source], into: manifest.Manifest) -> None:
         """Do all sources, wave by wave. Raises TooManyFailuresError; what is done by then stays,
         and is in the manifest."""
         waiting = iter(sources)
-        while wave := list(itertools.islice(waiting, WAVE)):
+        while wave := list(itertools.islice(waiting, -(-WAVE // max(1, self.job.pack)))):
             for given in ray.rows(self.job, wave, self.target, self.name):
                 table = self._compared(given) if self.listed else given
                 into.add(table)
@@ -218,8 +225,14 @@ class Run:
             )
 
 
-def placed(job: Job, sources: Iterable[Source]) -> Iterator[Source]:
-    """Sources, checked for two that would have one target. Raises AeiError."""
+def placed(job: Job, sources: Iterable[Source], target: str) -> Iterator[Source]:
+    """Sources, checked for two that would have one target (a folder), and put into groups where
+    shards are made of them. Raises AeiError."""
+    alone = _placed(job, sources)
+    return grouped(job, alone, target) if job.pack else alone
+
+
+def _placed(job: Job, sources: Iterable[Source]) -> Iterator[Source]:
     seen: set[bytes] = set()
     for source in sources:
         place = job.place(source.place)
@@ -237,17 +250,3 @@ def in_sample(source: Source, share: float) -> bool:
     """Whether a source is of the sample: the same ones in every run, by a hash of the URL."""
     digest = hashlib.blake2b(source.url.encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
-
-
-def check_target(target: str, force: bool) -> None:
-    """Raise AeiError for a folder that has files, and none of a run. force: let it."""
-    if force or manifest.files(target):
-        return
-    fs, path = objects.file_system(target)
-
-    def others() -> bool:
-        names = [str(name).rstrip("/") for name in fs.ls(path, False)] if fs.exists(path) else []
-        return any(not name.endswith(f"/{manifest.FOLDER}") for name in names)
-
-    if objects.patient(others, target):
-        raise AeiError(f"{shown(target)} has files that no run has made", reason="filled")

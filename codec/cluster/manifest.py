@@ -1,25 +1,31 @@
 """The manifest of a run, in Parquet: a row for each image, so that a run can be continued, and
 checked by others.
 
-It lies in the folder `.aei` of the target: `run-ID.parquet` of each run that has ended, and while
-one is under way `part-ID-N.parquet`, written every few seconds. A killed run leaves its parts,
-which count as well.
+It is a folder: `run-ID.parquet` of each run that has ended, and while one is under way
+`part-ID-N.parquet`, written every few seconds. A killed run leaves its parts, which count as well.
+`where` is always that folder, NAME.parquet, or the folder of the results, in which it is `.aei`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import time
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ...formats import AeiError
+from ...formats.errors import shown
+from ..files.job import VERIFY, Job
 from . import objects
 from .objects import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER = ".aei"
+FOLDER, SUFFIX = ".aei", ".parquet"
 FLUSH_SECONDS, FLUSH_ROWS = 2.0, 5000
 FINISHED = {"done", "kept", "good", "shard"}
 TEXT, WHOLE, REAL = "string", "int64", "float64"
@@ -66,17 +72,46 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.table(columns, schema=schema())
 
 
+def row_of(
+    job: Job, source: Source, target: str, place: str, facts: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """The row of one source, finished now by this process. target: URL; place: below the target
+    folder; facts: of Job.audited, or a status and an error."""
+    return {
+        "source": source.url,
+        "version": source.version,
+        "target": None if job.verb == VERIFY else target,
+        "place": place,
+        "asked": job.asked,
+        "job": job.digest,
+        **facts,
+        "seconds": seconds,
+        "finished": time.time(),
+        "worker": f"{socket.gethostname()}:{os.getpid()}",
+    }
+
+
+def new_run() -> str:
+    """A name for a run; names sort by time."""
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
+
+
+def folder_of(where: str) -> str:
+    """The folder with the Parquet files."""
+    name = where.rstrip("/").rpartition("/")[2]
+    return where if name == FOLDER or name.endswith(SUFFIX) else objects.joined(where, FOLDER)
+
+
 def key_of(source: str, version: str, job: str) -> bytes:
     """What tells finished work apart, in 8 bytes: a set of ten million takes under a gigabyte."""
     return hashlib.blake2b(f"{source}\0{version}\0{job}".encode(), digest_size=8).digest()
 
 
 class Manifest:
-    """The rows of a run on their way to the target folder. run: its name, by which files are
-    sorted."""
+    """The rows of a run on their way to where it lies. run: its name, by which files are sorted."""
 
-    def __init__(self, target: str, run: str):
-        self._folder = objects.joined(target, FOLDER)
+    def __init__(self, where: str, run: str):
+        self._folder = folder_of(where)
         self._run = run
         self._rows: list[pa.Table] = []
         self._parts: list[str] = []
@@ -137,28 +172,28 @@ def _table_in(url: str) -> pa.Table:
     return parquet.read_table(pa.BufferReader(objects.read(url)))
 
 
-def files(target: str) -> list[str]:
-    """The URLs of a target folder's manifest, oldest first."""
-    folder = objects.joined(target, FOLDER)
+def files(where: str) -> list[str]:
+    """The URLs of a manifest's files, oldest first."""
+    folder = folder_of(where)
     fs, path = objects.file_system(folder)
     if not objects.patient(lambda: fs.exists(path), folder):
         return []
-    found = sorted(source.url for source in objects.find(folder, {".parquet"}))
+    found = sorted(source.url for source in objects.find(folder, {SUFFIX}))
     return sorted(found, key=lambda url: url.rpartition("/")[2].partition("-")[2])
 
 
-def read(target: str) -> pa.Table:
-    """All rows of a target folder, of every run; the last row of a source counts."""
+def read(where: str) -> pa.Table:
+    """All rows, of every run; the last row of a source counts."""
     import pyarrow as pa
 
-    tables = [_table_in(url) for url in files(target)]
+    tables = [_table_in(url) for url in files(where)]
     return pa.concat_tables(tables) if tables else table([])
 
 
-def finished(target: str, job: str) -> set[bytes]:
+def finished(where: str, job: str) -> set[bytes]:
     """Keys of the sources that are done, by the rows of a job."""
     done: set[bytes] = set()
-    for url in files(target):
+    for url in files(where):
         rows = _table_in(url).select(["source", "version", "job", "status"])
         for row in rows.to_pylist():
             if row["job"] == job and row["status"] in FINISHED:
@@ -166,10 +201,10 @@ def finished(target: str, job: str) -> set[bytes]:
     return done
 
 
-def listed(target: str) -> dict[str, str]:
-    """SHA-256 of the files that runs have written to a folder, by place; the last run counts."""
+def listed(where: str) -> dict[str, str]:
+    """SHA-256 of the files that runs have written, by place; the last run counts."""
     found = {}
-    for url in files(target):
+    for url in files(where):
         for row in _table_in(url).select(["place", "status", "file_sha256"]).to_pylist():
             if row["status"] in ("done", "kept"):
                 found[row["place"]] = row["file_sha256"]
@@ -181,3 +216,17 @@ def left_of(sources: Iterator[Source], done: set[bytes], job: str) -> Iterator[S
     for source in sources:
         if key_of(source.url, source.version, job) not in done:
             yield source
+
+
+def check_target(target: str, where: str, force: bool) -> None:
+    """Raise AeiError for a target folder that has files, and none of a run. force: let it."""
+    if force or files(where):
+        return
+    fs, path = objects.file_system(target)
+
+    def others() -> bool:
+        names = [str(name).rstrip("/") for name in fs.ls(path, False)] if fs.exists(path) else []
+        return any(not name.endswith(f"/{FOLDER}") for name in names)
+
+    if objects.patient(others, target):
+        raise AeiError(f"{shown(target)} has files that no run has made", reason="filled")

@@ -33,12 +33,13 @@ VERSIONS = ("ETag", "etag", "LastModified", "mtime", "last_modified", "updated")
 @dataclass(frozen=True)
 class Source:
     """An object to work on: its URL, its place below the folder that was named, bytes, and what
-    changes with its content."""
+    changes with its content. members: of a group that becomes one object, of this URL."""
 
     url: str
     place: str
     size: int
     version: str
+    members: tuple[Source, ...] = ()
 
 
 def patient(function: Callable[[], Out], what: str) -> Out:
@@ -112,6 +113,13 @@ def _named(fs: Any, url: str) -> Callable[[str], str]:
 def _source(url: str, place: str, info: dict[str, Any]) -> Source:
     version = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
     return Source(url, place, int(info.get("size") or 0), version.strip('"'))
+
+
+def source_at(path: Path, place: str) -> Source:
+    """A file of this machine, as `find` has it. Raises OSError."""
+    fs, full = file_system(str(path))
+    info = fs.info(full)
+    return _source(_named(fs, str(path))(info["name"]), place, info)
 
 
 def read(url: str) -> bytes:

@@ -1,271 +1,216 @@
-"""What is done to one object, on whatever machine: read, convert, hash, measure, write; a row of
-the manifest for it."""
+"""What is done to one source, on whatever machine: read, convert, write; a row of the manifest for
+each image. Sources are objects, tar shards of them, and groups that become a shard."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
-import logging
 import posixpath
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...formats import AeiError, parse_header
-from ...formats.errors import shown
+from ...formats import AeiError
 from ..api import Codec
-from ..files.convert import (
-    Converted,
-    DecodeOptions,
-    EncodeOptions,
-    decode_file,
-    encode_file,
-    load_codec,
-    open_image,
-)
-from ..files.storage import DiskError
-from ..files.verify import verify_data
+from ..files.batch import explained
+from ..files.job import SHARD, VERIFY, Job
 from . import objects
+from .manifest import row_of
 from .objects import Source
 
-log = logging.getLogger(__name__)
-
-ENCODE, DECODE, VERIFY = "encode", "decode", "verify"
-SHARD = ".tar"  # of WebDataset: members that belong together follow each other
 MOST_MEMBER = 1 << 30  # bytes
+Row = dict[str, Any]
+Put = Callable[[str, bytes, float], None]  # takes a result: its place, its bytes, its time
 
 
-@dataclass(frozen=True)
-class VerifyOptions:
-    """How to check files. quick: checksums alone."""
-
-    quick: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do with each image: options of one verb, and the bundles that it needs.
-
-    suffix: of the targets; format_: Pillow's name of it, to decode. keep_extension: photo.jpg.aei.
-    metrics: measure PSNR and SSIMULACRA 2 of what was encoded. suffixes: of the sources.
-    """
-
-    options: EncodeOptions | DecodeOptions | VerifyOptions
-    suffix: str
-    suffixes: frozenset[str]
-    format_: str = ""
-    model: str | None = None
-    restore_bundle: str | None = None
-    keep_extension: bool = False
-    metrics: bool = False
-
-    @property
-    def verb(self) -> str:
-        if isinstance(self.options, VerifyOptions):
-            return VERIFY
-        return ENCODE if isinstance(self.options, EncodeOptions) else DECODE
-
-    @property
-    def digest(self) -> str:
-        """A hash of all that targets follow from, beside the source and the release."""
-        facts = {name: value for name, value in asdict(self).items() if name != "suffixes"}
-        return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
-
-    @property
-    def asked(self) -> str:
-        """What was asked for, in words."""
-        if not isinstance(self.options, EncodeOptions):
-            return ""
-        if self.options.target is not None:
-            return f"{self.options.target.kind} {self.options.target.value:g}"
-        return f"quality {self.options.quality:g}"
-
-    def place(self, place: str) -> str:
-        """Where the target of a source lies below the target folder."""
-        stem, suffix = posixpath.splitext(place)
-        if suffix.lower() == SHARD:
-            return place
-        return (place if self.keep_extension else stem) + self.suffix
-
-    def load(self) -> Codec:
-        """The codec of a worker, of one thread, with all that it needs read."""
-        if isinstance(self.options, EncodeOptions):
-            return load_codec(self.model, 1, self.restore_bundle, self.options.tune)
-        return Codec(self.model, 1)
-
-
-def done(job: Job, codec: Codec, source: Source, target: str) -> list[dict[str, Any]]:
-    """Do one source; its row, or the rows of a shard's members with one of the shard behind them.
+def done(job: Job, codec: Codec, source: Source, target: str) -> list[Row]:
+    """Do one source; its row, or the rows of a shard's images with one of the shard behind them.
     What goes wrong stands in them. target: the folder."""
     start = time.perf_counter()
     place = job.place(source.place)
     url = objects.joined(target, place)
-    common = {"version": source.version, "asked": job.asked, "job": job.digest}
-    row: dict[str, Any] = {"source": source.url, "target": url, "place": place, **common}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    at = [url, place]
 
-    def work() -> dict[str, Any]:
+    def work() -> Row:
+        if source.members:
+            rows.extend(_packed(job, codec, source, url))
+            return _sum_of(rows)
         if source.place.lower().endswith(SHARD):
-            rows.extend({**made, **common} for made in _shard(job, codec, source, url))
+            rows.extend(_shard(job, codec, source, url))
             return _sum_of(rows)
         if job.verb == VERIFY:
-            return _verified(job, codec, objects.read(source.url))
-        made, facts = _converted(job, codec, objects.read(source.url))
+            return job.verified(codec, objects.read(source.url))
+        made = job.audited(codec, objects.read(source.url))
         if made.kept:  # under the source's own name
-            row.update(target=objects.joined(target, source.place), place=source.place)
-        objects.write(row["target"], made.data)
+            at[:] = objects.joined(target, source.place), source.place
+        objects.write(at[0], made.data)
         if made.check is not None:
-            made.check(objects.read(row["target"]))
-        return facts
+            made.check(objects.read(at[0]))
+        return made.facts
 
-    row |= _tried(work, source.url)
-    now = time.time()
-    row["seconds"] = time.perf_counter() - start
+    facts = _tried(work, source.url)
+    row = row_of(job, source, at[0], at[1], facts, time.perf_counter() - start)
     for one in (*rows, row):
-        one["finished"] = now
-        if job.verb == VERIFY:
-            one["target"] = None
+        one["finished"] = row["finished"]
     return [*rows, row]
 
 
-def _verified(job: Job, codec: Codec, data: bytes) -> dict[str, Any]:
-    """What a whole file is. Raises the errors of verify_data."""
-    assert isinstance(job.options, VerifyOptions)
-    header = verify_data(data, codec, quick=job.options.quick)
-    return {
-        "status": "good",
-        "bytes_in": len(data),
-        "bytes_out": len(data),
-        "width": header.width,
-        "height": header.height,
-        "gain_index": header.gain_index,
-        "file_sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
-def _tried(work: Callable[[], dict[str, Any]], name: str) -> dict[str, Any]:
+def _tried(work: Callable[[], Row], name: str) -> Row:
     """What work says, or what went wrong: a bad image costs no other."""
-    reason = ""
     try:
         return work()
-    except DiskError as error:
-        message, reason = str(error), "disk"
-    except AeiError as error:
-        message, reason = str(error), error.reason
-    except MemoryError:
-        message = "not enough memory for an image of this size"
-    except OSError as error:
-        message = error.strerror or str(error) or type(error).__name__
-    except Exception as error:  # a fault of ours, or of a file system
-        log.debug("%s", shown(name), exc_info=True)
-        message = f"unexpected {type(error).__name__}: {error}"
-    return {"status": "failed", "error": message, "reason": reason}
+    except Exception as error:
+        message, reason = explained(error, name)
+        return {"status": "failed", "error": message, "reason": reason}
 
 
-def _converted(job: Job, codec: Codec, data: bytes) -> tuple[Converted, dict[str, Any]]:
-    """The file made of one, and its row's facts: the same bytes as on a single machine."""
-    if isinstance(job.options, EncodeOptions):
-        made = encode_file(data, codec, job.options)
-    else:
-        assert isinstance(job.options, DecodeOptions)
-        made = decode_file(data, codec, job.format_, job.options)
-    facts: dict[str, Any] = {
-        "status": "kept" if made.kept else "done",
-        "bytes_in": len(data),
-        "bytes_out": len(made.data),
-        "width": made.width,
-        "height": made.height,
-        "file_sha256": hashlib.sha256(made.data).hexdigest(),
-    }
-    file = made.data if job.verb == ENCODE else data
-    if not made.kept:
-        facts["latents_sha256"] = codec.latents_sha256(file)
-        facts["gain_index"] = parse_header(file)[0].gain_index
-    if isinstance(job.options, EncodeOptions):
-        target = job.options.target
-        if target is not None:
-            facts["reached"] = made.details.get(target.kind)
-        if job.metrics and not made.kept:
-            facts |= _measured(job.options, codec, data, made.data)
-    return made, facts
+def _sum_of(rows: list[Row]) -> Row:
+    """The facts of a shard, whose members are counted already."""
+    failed = sum(row["status"] == "failed" for row in rows)
+    return {"status": "shard", "error": f"{failed} members failed" if failed else None}
 
 
-def _measured(options: EncodeOptions, codec: Codec, data: bytes, file: bytes) -> dict[str, float]:
-    """PSNR and, of images with sides of 8 pixels or more, SSIMULACRA 2."""
-    from ..pixels.quality import psnr
-    from ..pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
-    from ..targets import seen
+def grouped(job: Job, sources: Iterable[Source], target: str) -> Iterator[Source]:
+    """Sources in groups of `job.pack`, each a source that becomes a shard; in order, so that a
+    second run makes the same groups. Another member, or another version of one, is another version
+    of the group."""
+    group: list[Source] = []
 
-    image, _ = open_image(data, options.max_side, options.convert)
-    pair = seen(image, codec.decode(file), options.metadata)
-    found = {"psnr": float(psnr(*pair))}
-    if min(pair[0].shape[:2]) >= MIN_SIDE:
-        found["ssimulacra2"] = float(ssimulacra2(*pair))
-    return found
+    def shard(number: int) -> Source:
+        place = f"{number:06}{SHARD}"
+        version = hashlib.sha256(repr([(s.url, s.version) for s in group]).encode()).hexdigest()
+        size = sum(s.size for s in group)
+        return Source(objects.joined(target, place), place, size, version[:16], tuple(group))
+
+    number = 0
+    for source in sources:
+        group.append(source)
+        if len(group) == job.pack:
+            yield shard(number)
+            group, number = [], number + 1
+    if group:
+        yield shard(number)
 
 
-def _shard(job: Job, codec: Codec, source: Source, url: str) -> list[dict[str, Any]]:
-    """A tar of images to one of results, in order; members of other kinds are copied. An image that
-    fails is left out, and what stands beside it stays."""
+def _packed(job: Job, codec: Codec, source: Source, url: str) -> list[Row]:
+    """A group of images to a shard, in order; those that fail are left out of it."""
     rows = []
-    fs, path = objects.file_system(source.url)
     with tempfile.TemporaryDirectory(prefix="aei-") as folder:
         made = Path(folder) / "shard.tar"
-        with (
-            fs.open(path, "rb") as stream,
-            tarfile.open(fileobj=stream, mode="r|*") as old,
-            tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as new,
-        ):
-            for member in old:
-                if member.isfile():
-                    row = _member(job, codec, old, new, member)
-                    row["source"] = f"{source.url}/{member.name}"
-                    row["target"] = f"{url}/{row['place']}"
-                    row["place"] = f"{source.place}/{row['place']}"
-                    rows.append(row)
-        if job.verb != VERIFY:
-            objects.upload(made, url)
+        with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as new:
+            put = _into_tar(new)
+            for member in source.members:
+                row = _image(
+                    job, codec, member, functools.partial(objects.read, member.url), put, 0.0
+                )
+                row["target"] = f"{url}/{row['place']}"
+                row["place"] = f"{source.place}/{row['place']}"
+                rows.append(row)
+        objects.upload(made, url)
     return rows
 
 
-def _member(
-    job: Job, codec: Codec, old: tarfile.TarFile, new: tarfile.TarFile, member: tarfile.TarInfo
-) -> dict[str, Any]:
-    """One member of a shard, and its row."""
+def _shard(job: Job, codec: Codec, source: Source, url: str) -> list[Row]:
+    """A tar of images to one of results, in order, or to files below a folder; members of other
+    kinds are copied. An image that fails is left out, and what stands beside it stays."""
+    fs, path = objects.file_system(source.url)
+    with (
+        fs.open(path, "rb") as stream,
+        tarfile.open(fileobj=stream, mode="r|*") as old,
+    ):
+        if job.verb == VERIFY:
+            return _members(job, codec, source, url, old, lambda *_: None)
+        if job.unpack:
+            return _members(job, codec, source, url, old, _into_folder(url))
+        with tempfile.TemporaryDirectory(prefix="aei-") as folder:
+            made = Path(folder) / "shard.tar"
+            with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as new:
+                rows = _members(job, codec, source, url, old, _into_tar(new))
+            objects.upload(made, url)
+            return rows
+
+
+def _into_tar(tar: tarfile.TarFile) -> Put:
+    seen: set[str] = set()
+
+    def put(place: str, data: bytes, mtime: float) -> None:
+        _check_new(place, seen)
+        entry = tarfile.TarInfo(place)
+        entry.size, entry.mtime, entry.mode = len(data), mtime, 0o644
+        tar.addfile(entry, io.BytesIO(data))
+
+    return put
+
+
+def _into_folder(url: str) -> Put:
+    seen: set[str] = set()
+
+    def put(place: str, data: bytes, mtime: float) -> None:
+        if place.startswith("/") or "\\" in place or ":" in place or ".." in place.split("/"):
+            raise AeiError("its name leads out of the folder of its shard")
+        _check_new(posixpath.normpath(place), seen)
+        objects.write(objects.joined(url, place), data)
+
+    return put
+
+
+def _check_new(place: str, seen: set[str]) -> None:
+    """Raise AeiError where two members of a shard would have one name, which readers refuse."""
+    if place in seen:
+        raise AeiError("another member of its shard has the same target", reason="clash")
+    seen.add(place)
+
+
+def _members(
+    job: Job, codec: Codec, source: Source, url: str, old: tarfile.TarFile, put: Put
+) -> list[Row]:
+    """The rows of all files in a shard, whose results are put somewhere."""
+    rows = []
+    folder = job.place(source.place)
+    for member in old:
+        if not member.isfile():
+            continue
+
+        def read(member: tarfile.TarInfo = member) -> bytes:
+            if member.size > MOST_MEMBER:
+                raise AeiError(f"larger than {MOST_MEMBER >> 20} MiB")
+            stream = old.extractfile(member)
+            assert stream is not None
+            return stream.read()
+
+        inside = Source(f"{source.url}/{member.name}", member.name, member.size, source.version)
+        row = _image(job, codec, inside, read, put, member.mtime)
+        row["target"] = f"{url}/{row['place']}"
+        row["place"] = f"{folder}/{row['place']}"
+        rows.append(row)
+    return rows
+
+
+def _image(
+    job: Job, codec: Codec, source: Source, read: Callable[[], bytes], put: Put, mtime: float
+) -> Row:
+    """One member of a shard, and its row, whose place lies in the shard."""
     start = time.perf_counter()
-    name = member.name
-    image = posixpath.splitext(name)[1].lower() in job.suffixes
-    row: dict[str, Any] = {"place": job.place(name) if image else name}
+    image = posixpath.splitext(source.place)[1].lower() in job.suffixes
+    place = [job.place(source.place) if image else source.place]
 
-    def work() -> dict[str, Any]:
-        if member.size > MOST_MEMBER:
-            raise AeiError(f"larger than {MOST_MEMBER >> 20} MiB")
-        stream = old.extractfile(member)
-        assert stream is not None
-        data = stream.read()
-        facts = {"status": "copied", "bytes_in": len(data), "bytes_out": len(data)}
-        if image and job.verb == VERIFY:
-            return _verified(job, codec, data)
-        if image:
-            result, facts = _converted(job, codec, data)
-            data = result.data
-            if result.kept:
-                row["place"] = name
-        entry = tarfile.TarInfo(row["place"])
-        entry.size, entry.mtime, entry.mode = len(data), member.mtime, 0o644
-        new.addfile(entry, io.BytesIO(data))
-        return facts
+    def work() -> Row:
+        data = read()
+        if not image:
+            put(place[0], data, mtime)
+            return {"status": "copied", "bytes_in": len(data), "bytes_out": len(data)}
+        if job.verb == VERIFY:
+            return job.verified(codec, data)
+        made = job.audited(codec, data)
+        if made.kept:
+            place[0] = source.place
+        put(place[0], made.data, mtime)
+        return made.facts
 
-    row |= _tried(work, name)
-    row["seconds"] = time.perf_counter() - start
-    return row
-
-
-def _sum_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of a shard, whose members are counted already."""
-    failed = sum(row["status"] == "failed" for row in rows)
-    return {"status": "shard", "error": f"{failed} members failed" if failed else None}
+    facts = _tried(work, source.url)
+    return row_of(job, source, "", place[0], facts, time.perf_counter() - start)

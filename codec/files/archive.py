@@ -4,7 +4,6 @@ check that may be stopped."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from ..api import Codec
 from ..reading import read_regular
 from .manifest import NAME, read_manifest, sha256_of
 from .plan import DONE, Outcome, Task
-from .verify import verify_data
+from .verify import facts_of, verify_data
 
 SUFFIX = ".aei"
 MOST_JOURNAL = 1 << 30  # bytes
@@ -57,20 +56,24 @@ def verify_task(
     progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Check one file: `verify_data` where it is an .aei file, and its SHA-256 where that is listed
-    (hexadecimal). Raises AeiError and OSError."""
+    (hexadecimal). Its facts are as of Job.verified. Raises AeiError and OSError."""
     start = time.perf_counter()
-    width = height = 0
     if task.source.suffix.lower() == SUFFIX or listed is None:
         data = read_regular(task.source)
         header = verify_data(data, codec, quick=quick, progress=progress)
-        width, height, size = header.width, header.height, len(data)
-        digest = hashlib.sha256(data).hexdigest() if listed is not None else ""
+        facts = facts_of(data, header)
     else:
-        digest, size = sha256_of(task.source), os.stat(task.source).st_size
+        size = os.stat(task.source).st_size
+        facts = {"status": "good", "bytes_in": size, "bytes_out": size, "width": 0, "height": 0,
+                 "file_sha256": sha256_of(task.source)}  # fmt: skip
+    size, digest = facts["bytes_in"], facts["file_sha256"]
     if listed is not None and digest != listed:
         raise DamagedFileError("is not the file that the manifest lists: its SHA-256 is another")
     seconds = time.perf_counter() - start
-    return Outcome(task.source, None, DONE, size, 0, width, height, seconds, sha256=digest)
+    return Outcome(
+        task.source, None, DONE, size, 0, facts["width"], facts["height"], seconds,
+        sha256=digest if listed is not None else "", facts=facts,
+    )  # fmt: skip
 
 
 class Journal:
@@ -98,16 +101,18 @@ class Journal:
             if self.quick or not quick:
                 self._known.add((name, size, time_ns))
 
-    def knows(self, path: Path) -> bool:
+    def knows(self, task: Task) -> bool:
         """Whether a file was found good, and has not changed since."""
         with contextlib.suppress(OSError, ValueError):
-            return self._key(path) in self._known
+            return self._key(task.source) in self._known
         return False
 
-    def add(self, path: Path) -> None:
-        """A file was found good."""
+    def add(self, outcome: Outcome) -> None:
+        """A file was checked: it is noted if it is good."""
+        if outcome.status != DONE:
+            return
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(json.dumps([*self._key(path), self.quick]) + "\n")
+            self._file.write(json.dumps([*self._key(outcome.source), self.quick]) + "\n")
             self._file.flush()
 
     def close(self, complete: bool) -> None:

@@ -77,6 +77,7 @@ def convert_task(
         lost=made.lost,
         sha256=hashlib.sha256(made.data).hexdigest(),
         frame=task.frame,
+        facts=made.facts,
     )
 
 
@@ -120,6 +121,21 @@ def run(
     return run_tasks(tasks, one, jobs, stop)
 
 
+def explained(error: Exception, name: str) -> tuple[str, str]:
+    """What went wrong with a file, for people, and the reason as in AeiError ("disk" where others
+    would fare no better)."""
+    if isinstance(error, DiskError):
+        return str(error), "disk"
+    if isinstance(error, AeiError):
+        return str(error), error.reason
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__, ""
+    if isinstance(error, MemoryError):
+        return "not enough memory for an image of this size", ""
+    log.debug("%s", shown(name), exc_info=error)  # a fault of ours, or of a file system
+    return f"unexpected {type(error).__name__}: {error}", ""
+
+
 def run_tasks(
     tasks: Iterable[Task],
     work: Callable[[Task], Outcome],
@@ -135,23 +151,14 @@ def run_tasks(
     """
 
     def one(task: Task) -> Outcome:
-        reason = ""
         # what is logged meanwhile is of this file
         threading.current_thread().name = f"{WORKER}{shown(task.source)}"
         try:
             return work(task)
-        except DiskError as error:
-            message = str(error)
-            broken.append(message)
-        except AeiError as error:
-            message, reason = str(error), error.reason
-        except OSError as error:
-            message = error.strerror or str(error)
-        except MemoryError:
-            message = "not enough memory for an image of this size"
-        except Exception as error:  # a fault of ours must not cost the other files
-            log.debug("%s", shown(task.source), exc_info=True)
-            message = f"unexpected {type(error).__name__}: {error}"
+        except Exception as error:  # a fault of ours must not cost the other files either
+            message, reason = explained(error, str(task.source))
+            if isinstance(error, DiskError):
+                broken.append(message)
         return Outcome(
             task.source, task.target, FAILED, message=message, reason=reason, frame=task.frame
         )

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...formats import AeiError, DamagedFileError, UnsupportedError
 from ...formats.container import SIGNATURE, check_size
@@ -73,7 +73,8 @@ class Converted:
     """The bytes of an output file; width, height of the image in pixels; kept: they are the
     source's; details: how a target was met; said: what was done to the image, for people; lost:
     tiles of a damaged file that could not be decoded; check: to be given what was read back from
-    the disk, returns further details, and raises AeiError where it is not as it should be."""
+    the disk, returns further details, and raises AeiError where it is not as it should be; facts:
+    what a manifest says of it, see job.Job.audited."""
 
     data: bytes
     width: int
@@ -83,6 +84,7 @@ class Converted:
     said: str = ""
     lost: tuple[Box, ...] = ()
     check: Callable[[bytes], dict[str, float]] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def encode_file(

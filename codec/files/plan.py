@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...formats.errors import shown
 from .manifest import NAME as MANIFEST
@@ -38,8 +38,8 @@ class Outcome:
 
     status: DONE, KEPT (the source was copied, being smaller), SKIPPED, FAILED or LEFT (not begun).
     Sizes in bytes, width and height in pixels, seconds of work; zero where nothing was made.
-    message: why, where it is not DONE. details, lost: as in Converted. reason: as in AeiError.
-    sha256: of the output, in hexadecimal. frame: as of Task.
+    message: why, where it is not DONE. details, lost, facts: as in Converted. reason: as in
+    AeiError. sha256: of the output, in hexadecimal. frame: as of Task.
     """
 
     source: Path
@@ -56,6 +56,7 @@ class Outcome:
     lost: tuple[Box, ...] = ()
     sha256: str = ""
     frame: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -3,8 +3,9 @@ what was just written is what was meant."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,6 +60,19 @@ def verify_data(
         _check_payloads(codec, small, limits, None)
     _check_payloads(codec, contents, limits, progress)
     return header
+
+
+def facts_of(data: bytes, header: Header) -> dict[str, Any]:
+    """What a manifest says of a whole file."""
+    return {
+        "status": "good",
+        "bytes_in": len(data),
+        "bytes_out": len(data),
+        "width": header.width,
+        "height": header.height,
+        "gain_index": header.gain_index,
+        "file_sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def _check_payloads(

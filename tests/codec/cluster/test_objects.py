@@ -1,5 +1,6 @@
 """Listing, reading and writing by URL, the manifest, and the work on one object: without Ray."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -16,10 +17,11 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job, VerifyOptions, done
+from aei.codec.cluster.work import done
 from aei.codec.files.convert import DecodeOptions, EncodeOptions
+from aei.codec.files.job import Job, VerifyOptions
 from aei.codec.targets import Target
-from cluster_fixtures import Busy, s3, s3_port
+from cluster_fixtures import Busy, free_port, s3, s3_port
 
 SUFFIXES = frozenset({".png", ".jpg"})
 
@@ -68,6 +70,9 @@ def test_pages_that_list_a_folder(photos):
         found = list(objects.find(url, SUFFIXES))
         assert [s.place for s in found] == ["a.png", "trip/b.JPG", "trip/c.png"]
         assert objects.read(found[2].url) == (photos / "trip/c.png").read_bytes()
+        (row,) = done(job(), job().load(), found[2], str(photos.parent / "out"))
+        assert (row["source"], row["status"]) == (f"{url}trip/c.png", "done")
+        assert (photos.parent / "out" / "trip" / "c.aei").exists()
         server.shutdown()
 
 
@@ -145,6 +150,7 @@ def test_what_goes_wrong_stands_in_the_row(photos, tmp_path):
 
 
 def tar_of(path, members) -> None:
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, data in members:
             entry = tarfile.TarInfo(name)
@@ -175,6 +181,128 @@ def test_a_shard_becomes_a_shard(photos, tmp_path):
     assert [row["status"] for row in rows] == ["done", "copied", "copied", "shard"]
 
 
+def names_and_data(path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar}
+
+
+def test_a_shard_becomes_files(photos, tmp_path):
+    """Labels too, and nothing outside the folder, whatever members are called."""
+    picture = (photos / "a.png").read_bytes()
+    members = [
+        ("0.png", picture), ("0.cls", b"5"), ("in/1.png", picture), ("0.jpg", picture),
+        ("../2.png", picture), ("/3.png", picture), ("in/../../4.cls", b"4"),
+        ("x\\..\\5.cls", b"5"),
+    ]  # fmt: skip
+    tar_of(tmp_path / "in" / "s.tar", members)
+    this = dataclasses.replace(job(quality=60), unpack=True)
+    (source,) = objects.find(str(tmp_path / "in"), {".tar"})
+    rows = done(this, this.load(), source, str(tmp_path / "out"))
+    assert [row["status"] for row in rows] == ["done", "copied", "done", *["failed"] * 5, "shard"]
+    assert rows[3]["reason"] == "clash"
+    assert "leads out of the folder" in rows[4]["error"]
+    out = tmp_path / "out" / "s"
+    files = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert files == {"s/0.aei", "s/0.cls", "s/in/1.aei"}
+    assert (out / "0.aei").read_bytes() == face.encode(Image.open(photos / "a.png"), 60)
+    assert rows[0]["target"] == str(out / "0.aei")
+    assert rows[0]["place"] == "s/0.aei"
+
+
+def test_files_become_shards(photos, tmp_path):
+    """In order, so many in each, and the same groups when it is done again."""
+    (photos / "trip" / "d.png").write_bytes(b"no picture")
+    this = dataclasses.replace(job(quality=60), pack=3)
+    out = str(tmp_path / "out")
+
+    def groups():
+        return list(engine.placed(this, objects.find(str(photos), SUFFIXES), out))
+
+    found = groups()
+    assert [(g.place, len(g.members)) for g in found] == [("000000.tar", 3), ("000001.tar", 1)]
+    assert found[0].url == f"{out}/000000.tar"
+    assert found[0].size == sum(m.size for m in found[0].members)
+    codec = this.load()
+    rows = [row for group in found for row in done(this, codec, group, out)]
+    assert [(row["place"], row["status"]) for row in rows] == [
+        ("000000.tar/a.aei", "done"), ("000000.tar/trip/b.aei", "done"),
+        ("000000.tar/trip/c.aei", "done"), ("000000.tar", "shard"),
+        ("000001.tar/trip/d.aei", "failed"), ("000001.tar", "shard"),
+    ]  # fmt: skip
+    made = names_and_data(tmp_path / "out" / "000000.tar")
+    assert list(made) == ["a.aei", "trip/b.aei", "trip/c.aei"]
+    assert made["a.aei"] == face.encode(Image.open(photos / "a.png"), 60)
+    assert rows[0]["file_sha256"] == hashlib.sha256(made["a.aei"]).hexdigest()
+    keys = {manifest.key_of(r["source"], r["version"], r["job"]) for r in rows}
+    assert list(manifest.left_of(iter(groups()), keys, this.digest)) == []
+    (photos / "aa.png").write_bytes((photos / "a.png").read_bytes())
+    left = list(manifest.left_of(iter(groups()), keys, this.digest))
+    assert [g.place for g in left] == ["000000.tar", "000001.tar"]  # both have other members now
+    webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
+    from aei.codec.loaders import WebDecoder
+
+    shard = webdataset.WebDataset(f"{out}/000000.tar", shardshuffle=False).decode(WebDecoder())
+    assert [sample["aei"].shape for sample in shard] == [(3, 24, 32)] * 3
+
+
+def test_other_places(photos):
+    """Whatever fsspec opens: here the memory of this process."""
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    for path in photos.rglob("*.png"):
+        fs.pipe_file(f"/in/{path.relative_to(photos)}", path.read_bytes())
+    this = job(quality=60)
+    found = list(objects.find("memory://in", SUFFIXES))
+    assert [s.place for s in found] == ["a.png", "trip/c.png"]
+    codec = this.load()
+    rows = [row for source in found for row in done(this, codec, source, "memory://out")]
+    assert [row["status"] for row in rows] == ["done", "done"]
+    assert fs.cat_file("/out/a.aei") == face.encode(Image.open(photos / "a.png"), 60)
+    into = manifest.Manifest("memory://out/rows.parquet", "1")
+    into.add(manifest.table(rows))
+    into.close()
+    assert manifest.listed("memory://out/rows.parquet").keys() == {"a.aei", "trip/c.aei"}
+    assert list(objects.find("memory://out", {".aei"})) != []
+    fs.rm("/in", recursive=True)
+    fs.rm("/out", recursive=True)
+
+
+def test_google_cloud_storage(photos, monkeypatch):
+    """An emulator on loopback: lists, versions, reading, whole writes, the manifest."""
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="needs the emulator")
+    # the emulator speaks JSON; gcsfs asks by gRPC for what kind a bucket is, unless told not to
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    gcsfs = pytest.importorskip("gcsfs", reason="needs gcsfs")
+    port = free_port()
+    server = emulator.create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    try:
+        fs = gcsfs.GCSFileSystem(token="anon", project="here")
+        fs.mkdir("pictures")
+        for path in photos.rglob("*.png"):
+            fs.pipe_file(f"pictures/in/{path.relative_to(photos)}", path.read_bytes())
+        found = list(objects.find("gs://pictures/in", SUFFIXES))
+        assert [s.place for s in found] == ["a.png", "trip/c.png"]
+        assert all(s.version and s.size for s in found)
+        this = job(quality=60)
+        rows = done(this, this.load(), found[0], "gs://pictures/out")
+        assert rows[0]["status"] == "done", rows
+        assert fs.cat_file("pictures/out/a.aei") == face.encode(Image.open(photos / "a.png"), 60)
+        into = manifest.Manifest("gs://pictures/out", "1")
+        into.add(manifest.table(rows))
+        into.close()
+        left = manifest.left_of(iter(found), manifest.finished("gs://pictures/out", this.digest),
+                                this.digest)  # fmt: skip
+        assert [s.place for s in left] == ["trip/c.png"]
+    finally:
+        server.stop()
+        gcsfs.GCSFileSystem.clear_instance_cache()
+
+
 def test_places_and_digests():
     assert job().place("trip/a.b.png") == "trip/a.b.aei"
     assert job(keep=True).place("a.png") == "a.png.aei"
@@ -184,8 +312,8 @@ def test_places_and_digests():
                 job(target=Target("size", 9)).digest, job(metrics=True).digest}) == 5  # fmt: skip
     twice = [objects.Source(f"/x/{n}", n, 1, "") for n in ("a.jpg", "a.png")]
     with pytest.raises(face.AeiError, match="the same target"):
-        list(engine.placed(job(), twice))
-    assert len(list(engine.placed(job(keep=True), twice))) == 2
+        list(engine.placed(job(), twice, ""))
+    assert len(list(engine.placed(job(keep=True), twice, ""))) == 2
 
 
 def test_a_sample_is_the_same_each_time():

@@ -1,10 +1,13 @@
 """Runs on Ray: the same bytes as on one machine, workers and drivers that are killed, S3."""
 
+import functools
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -18,8 +21,8 @@ pytest.importorskip("pyarrow", reason="needs the [ray] extra")
 
 from aei import codec as face
 from aei.codec.cluster import engine, manifest, objects
-from aei.codec.cluster.work import Job
 from aei.codec.files.convert import EncodeOptions
+from aei.codec.files.job import Job
 from cluster_fixtures import Busy, ray_here, s3, s3_port
 
 IMAGES = 40
@@ -128,6 +131,75 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(ray_here, photos, wanted, 
     assert files_of(tmp_path) == wanted
 
 
+OWN = {"target", "seconds", "finished", "run", "worker"}  # of a run, in its rows
+
+
+def rows_of(where) -> list[dict]:
+    """The rows of a manifest in order, but for what differs from run to run."""
+    rows = manifest.read(str(where)).to_pylist()
+    kept = [{name: value for name, value in row.items() if name not in OWN} for row in rows]
+    return sorted(kept, key=lambda row: row["source"])
+
+
+def test_begun_on_one_engine_and_finished_on_the_other(ray_here, photos, wanted, tmp_path, run_aei):
+    """Half by threads and the rest by Ray, and the other way round, is the same as all by one."""
+    half = [str(path) for path in sorted(photos.rglob("*.png"))[::2]]
+    here, ray = ("--jobs", "2"), ("--engine", "ray", "-j", "2")
+    for first, second in ((here, ray), (ray, here)):
+        out, table = tmp_path / f"by-{len(first)}", tmp_path / f"by-{len(first)}.parquet"
+        # files that are named one by one have no folders below the target
+        for sources, how in ((half, first), ([str(photos)], second)):
+            options = ("-o", out, "--manifest", table, "--json", *how)
+            deep = ["-r"] if how == here else []
+            result = run_aei("encode", *sources, *deep, *options)
+            assert result.code == 0, result.err
+        found = summary(result.out)
+        left = IMAGES - len(half)
+        assert found["summary"]["done"] == left
+        assert found.get("done_before", found["summary"].get("skipped")) == len(half)
+        rows = rows_of(table)
+        assert len(rows) == len({row["source"] for row in rows}) == IMAGES
+    alone = tmp_path / "alone.parquet"
+    assert run_aei("encode", photos, "-r", "-o", tmp_path / "a", "--manifest", alone).code == 0
+    both = tmp_path / "both.parquet"
+    assert run_aei("encode", photos, "-o", tmp_path / "b", "--manifest", both, *ray).code == 0
+    assert rows_of(alone) == rows_of(both)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b") == wanted
+
+
+def test_shards_there_and_back(ray_here, photos, wanted, tmp_path, run_aei):
+    """Files to shards of 16 and to files again."""
+    ray = ("--engine", "ray", "-j", "2", "--json")
+    pack = ("encode", photos, "-o", tmp_path / "shards", "--pack", "16", *ray)
+    result = run_aei(*pack)
+    assert result.code == 0, result.err
+    assert summary(result.out)["summary"] == {"done": IMAGES, "shard": 3}
+    assert sorted(p.name for p in (tmp_path / "shards").glob("*.tar")) == [
+        "000000.tar", "000001.tar", "000002.tar",
+    ]  # fmt: skip
+    assert summary(run_aei(*pack).out)["done_before"] == 3
+    back = ("decode", tmp_path / "shards", "-o", tmp_path / "back", "--unpack", "--to", "ppm")
+    result = run_aei(*back, *ray)
+    assert result.code == 0, result.err
+    made = {str(p.relative_to(tmp_path / "back")) for p in (tmp_path / "back").rglob("*.ppm")}
+    assert {name.partition("/")[2] for name in made} == {n[:-4] + ".ppm" for n in wanted}
+    pixels = np.asarray(Image.open(tmp_path / "back" / "000000" / "0" / "000.ppm"))
+    assert np.array_equal(pixels, np.asarray(face.decode(wanted["0/000.aei"])))
+
+
+def test_pages_of_the_web(ray_here, photos, wanted, tmp_path, run_aei):
+    """From a server of HTTP to a folder."""
+    pytest.importorskip("aiohttp", reason="needs aiohttp, for http")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(photos))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        result = run_aei("encode", url, "-o", tmp_path, "--engine", "ray", "-j", "2")
+        server.shutdown()
+    assert result.code == 0, result.err
+    assert files_of(tmp_path) == wanted
+
+
 def test_failures(ray_here, photos, tmp_path, run_aei):
     source = tmp_path / "photos"
     source.mkdir()
@@ -170,6 +242,7 @@ def test_usage(photos, tmp_path, run_aei):
         ((*base, "-o", tmp_path, "--skip-existing"), "the manifest says what is done"),
         (("encode", "-", "--engine", "ray", "-o", tmp_path), "without --engine ray"),
         (("encode", photos, "--sample", "0.1"), "are for --engine ray"),
+        ((*base, "-o", tmp_path, "--manifest"), "give --manifest its name"),
     ):
         result = run_aei(*arguments)
         assert result.code == 2
