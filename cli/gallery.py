@@ -90,6 +90,8 @@ def make(
     from .pages import gallery
 
     site = Path(output)
+    if site.suffix.lower() in (".html", ".htm") and not site.is_dir():
+        raise click.UsageError(f"-o names the folder of the pages: {site.with_suffix('')}")
     plan = _plan(sources, site, images)
     found = [(os.path.relpath(t.target, site).removesuffix(SUFFIX), t.source) for t in plan.tasks]
     how, codec = gallery.Look(**look), Codec(model, threads)
@@ -98,7 +100,7 @@ def make(
     run = _Run(workers)
     photos, failed = gallery.build(site, found, run, how, codec, title)
     failed += [(outcome.source, outcome.message) for outcome in plan.settled]
-    if how.originals:
+    if how.originals and photos:
         models = {photo.model for photo in photos if photo.model}
         gallery.add_decoder(site, models, codec)
     page = site / "index.html"
@@ -106,13 +108,16 @@ def make(
         output=str(page), photographs=len(photos), failed=[str(path) for path, _ in failed],
         left=run.left,
     )  # fmt: skip
-    out.say(f"{page}: {len(photos)} photograph{'s' * (len(photos) != 1)}")
+    if photos:
+        out.say(f"{page}: {len(photos)} photograph{'s' * (len(photos) != 1)}")
+    else:
+        out.tell(f"no photograph could be read: {site} gets no pages")
     for path, why in failed:
         out.tell(f"aei: {shown(path)}: {why}")
     if run.left:
         out.tell(f"stopped with {run.left} files to do: the same command does them")
     many.end_if(run.stopped_by)
-    if open_:
+    if open_ and photos:
         click.launch(page.resolve().as_uri())
     if failed:
         raise click.exceptions.Exit(many.SOME_FAILED)
@@ -135,7 +140,8 @@ def _plan(sources: tuple[str, ...], site: Path, images: bool):
     )
     if not plan.tasks:
         others = f" ({plan.ignored} files of other kinds)" if plan.ignored else ""
-        raise AeiError(f"nothing to do: no .aei files found{others}")
+        more = "; `aei gallery --images` shows other images too" if others and not images else ""
+        raise AeiError(f"nothing to do: no .aei files found{others}{more}")
     return plan
 
 
@@ -168,6 +174,7 @@ class _Run:
             for outcome in batch.run_tasks(tasks, work, self.workers, stopped):
                 progress.advance(outcome)
                 done = outcome.status == DONE
-                yield made[outcome.source] if done else (outcome.source, outcome.message)
+                why = out.advised(outcome.message, outcome.reason)
+                yield made[outcome.source] if done else (outcome.source, why)
             self.left = len(tasks) - progress.files
             self.stopped_by = stopped() if self.left else 0

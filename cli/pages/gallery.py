@@ -238,13 +238,9 @@ def build(
 
     found: names and paths. run: given a function that makes a photograph of name, path and
     progress, and those that are to be made; gives what comes of them, as they are ready. Where it
-    ends early the pages are of what is there.
+    ends early the pages are of what is there; where nothing is, the site stays as it was.
     """
     before = made_before(site, look)
-    for name in ("data", "small", *(("large",) if look.large else ())):
-        (site / name).mkdir(parents=True, exist_ok=True)
-    if look.originals:
-        (site / "aei").mkdir(exist_ok=True)
     photos: list[Photo] = []
     failed: list[Failed] = []
     todo = []
@@ -259,6 +255,9 @@ def build(
         else:
             photos.append(known)
 
+    for name in ("data", *_folders(look)) if todo else ():
+        (site / name).mkdir(parents=True, exist_ok=True)
+
     def one(name: str, path: Path, progress: Progress | None = None) -> Photo:
         return make_photo(site, name, path, look, codec, progress)
 
@@ -268,11 +267,20 @@ def build(
             if i % SAVED_EVERY == 0:
                 _save(site, photos)
     finally:
-        _save(site, photos)
+        if photos:
+            _save(site, photos)
+    if not photos:
+        return photos, failed
     photos.sort(key=lambda p: (p.date, p.name), reverse=True)
     _write_pages(site, photos, look, title)
     _remove_others(site, photos, look)
     return photos, failed
+
+
+def _folders(look: Look) -> list[str]:
+    """The folders of copies."""
+    wanted = {"small": True, "large": look.large, "aei": look.originals}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def _save(site: Path, photos: list[Photo]) -> None:

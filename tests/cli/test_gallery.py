@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -124,6 +125,24 @@ def test_bad_files_are_named_and_left_out(photos, tmp_path, run_aei):
     result = run_aei("gallery", tmp_path / "site", "-o", tmp_path / "other")
     assert result.code == 1
     assert "no .aei files" in result.err
+    assert "`aei gallery --images` shows other images too" in result.err
+    result = run_aei("gallery", photos, "-o", tmp_path / "site.html")
+    assert (result.code, f"the folder of the pages: {tmp_path / 'site'}" in result.err) == (2, True)
+
+
+def test_where_nothing_can_be_read_a_site_stays(photos, tmp_path, run_aei):
+    site = tmp_path / "site"
+    assert run_aei("gallery", tmp_path / "nowhere", "-o", site).code == 2
+    assert not site.exists()
+    assert run_aei("gallery", photos, "-o", site, *MODEL).code == 0
+    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    shutil.move(photos, tmp_path / "away")
+    photos.mkdir()
+    (photos / "a.aei").write_bytes(b"")
+    result = run_aei("gallery", photos, "-o", site, *MODEL)
+    assert result.code == 2
+    assert f"no photograph could be read: {site} gets no pages" in result.err
+    assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
 
 
 def test_other_images_and_names_that_would_be_code(photos, tmp_path, run_aei):
