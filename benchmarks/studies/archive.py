@@ -207,7 +207,9 @@ def main(folder: str, limit: int, at_once: int, other: str | None, made: Path, o
     """Measure the first photographs of FOLDER; what is there is written after each turn."""
     paths = [path.resolve() for path in load_dataset(folder, limit).paths]
     asked = Asked(other=None if other is None else shlex.split(other), **how)
-    before = json.loads(output.read_text()) if output.exists() else {"photographs": 0, "totals": {}}
+    before: dict[str, Any] = {"photographs": 0, "totals": {}}
+    if output.exists():
+        before = json.loads(output.read_text(encoding="utf-8"))
     totals: dict[str, dict[str, dict[str, float]]] = before["totals"]
 
     def note(done: int, found: Iterator[Step] | list[Step]) -> None:
