@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import many
 from . import output as out
+from .progress import of_tasks, stopping
+
+if TYPE_CHECKING:
+    from .pages.gallery import Photo
 
 FORMS = ("webp", "avif", "jpeg")
 SUFFIX = ".x"  # behind names while they are planned: photo.aei and photo.jpg are two
@@ -83,25 +90,34 @@ def make(
     from .pages import gallery
 
     site = Path(output)
+    if site.suffix.lower() in (".html", ".htm") and not site.is_dir():
+        raise click.UsageError(f"-o names the folder of the pages: {site.with_suffix('')}")
     plan = _plan(sources, site, images)
     found = [(os.path.relpath(t.target, site).removesuffix(SUFFIX), t.source) for t in plan.tasks]
     how, codec = gallery.Look(**look), Codec(model, threads)
     first = Path(sources[0]).resolve()
     title = title or (first if first.is_dir() else first.parent).name or "Photographs"
-    with _progress() as bar:
-        photos, failed = gallery.build(
-            site, found, lambda one, todo: _run(one, todo, workers, bar), how, codec, title
-        )
+    run = _Run(workers)
+    photos, failed = gallery.build(site, found, run, how, codec, title)
     failed += [(outcome.source, outcome.message) for outcome in plan.settled]
-    if how.originals:
+    if how.originals and photos:
         models = {photo.model for photo in photos if photo.model}
         gallery.add_decoder(site, models, codec)
     page = site / "index.html"
-    out.emit(output=str(page), photographs=len(photos), failed=[str(path) for path, _ in failed])
-    out.say(f"{page}: {len(photos)} photographs")
+    out.emit(
+        output=str(page), photographs=len(photos), failed=[str(path) for path, _ in failed],
+        left=run.left,
+    )  # fmt: skip
+    if photos:
+        out.say(f"{page}: {len(photos)} photograph{'s' * (len(photos) != 1)}")
+    else:
+        out.tell(f"no photograph could be read: {site} gets no pages")
     for path, why in failed:
         out.tell(f"aei: {shown(path)}: {why}")
-    if open_:
+    if run.left:
+        out.tell(f"stopped with {run.left} files to do: the same command does them")
+    many.end_if(run.stopped_by)
+    if open_ and photos:
         click.launch(page.resolve().as_uri())
     if failed:
         raise click.exceptions.Exit(many.SOME_FAILED)
@@ -124,31 +140,41 @@ def _plan(sources: tuple[str, ...], site: Path, images: bool):
     )
     if not plan.tasks:
         others = f" ({plan.ignored} files of other kinds)" if plan.ignored else ""
-        raise AeiError(f"nothing to do: no .aei files found{others}")
+        more = "; `aei gallery --images` shows other images too" if others and not images else ""
+        raise AeiError(f"nothing to do: no .aei files found{others}{more}")
     return plan
 
 
-def _progress():
-    """A bar on stderr, with the time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+class _Run:
+    """Photographs as they are made, several at a time, with a bar or lines on stderr. Ctrl-C lets
+    those under way finish. stopped_by: the signal, or 0; left: files that were not begun."""
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = out.MODE.quiet or out.MODE.json
-    return Progress(*columns, console=Console(stderr=True), disable=hidden)
+    def __init__(self, workers: int):
+        self.workers = workers
+        self.stopped_by = self.left = 0
 
+    def __call__(self, one: Callable[..., Photo], todo: list[tuple[str, Path]]):
+        from ..codec.files import batch
+        from ..codec.files.plan import DONE, Outcome, Task
 
-def _run(one, todo: list, workers: int, bar):
-    """Photographs as they are made, several at a time. Interrupted, it finishes those under way."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
+        names = {path: name for name, path in todo}
+        tasks = [Task(path, path) for path in names]
+        made: dict[Path, Photo] = {}
+        progress = of_tasks(tasks, "gallery")
 
-    task = bar.add_task("gallery", total=len(todo))
-    with ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(one, item) for item in todo]
-        try:
-            for future in as_completed(pending):
-                bar.advance(task)
-                yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+        def work(task: Task) -> Outcome:
+            progress.tick(task, 0, 1)
+            told = functools.partial(progress.tick, task)
+            photo = made[task.source] = one(names[task.source], task.source, told)
+            return Outcome(
+                task.source, None, DONE, photo.bytes, width=photo.width, height=photo.height
+            )
+
+        with stopping(progress) as stopped, progress.displayed():
+            for outcome in batch.run_tasks(tasks, work, self.workers, stopped):
+                progress.advance(outcome)
+                done = outcome.status == DONE
+                why = out.advised(outcome.message, outcome.reason)
+                yield made[outcome.source] if done else (outcome.source, why)
+            self.left = len(tasks) - progress.files
+            self.stopped_by = stopped() if self.left else 0

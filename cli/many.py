@@ -135,6 +135,10 @@ def read_list(listed: str | None) -> list[str]:
             raise AeiError(f"{listed}: over {MOST_LIST >> 20} MiB, which is no list of names")
     if only_nuls or b"\0" in data:
         names = data.split(b"\0")
+        if len(names) == 1 and b"\n" in data and not os.path.lexists(data):
+            raise AeiError(
+                "the names on stdin end with newlines, not NULs: --from-list - takes one a line"
+            )
     else:
         names = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(name) for name in names if name]

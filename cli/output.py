@@ -130,6 +130,7 @@ ADVICE = {
     "large": "decode a --region of it and look at that",
     "convert": "--convert makes 8-bit RGB or grey of it",
     "frames": "--first-frame takes the first, --all-frames each as a file of its own",
+    "tiles": "`aei decode --salvage` decodes the others",
     "restorer": "`aei export` makes one of a run with --restore",
 }
 OF_MANY = {"exists": "--skip-existing leaves it, --force replaces it"}

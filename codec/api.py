@@ -194,8 +194,8 @@ class Codec:
         settings: EncodeSettings,
         progress: Callable[[int, int], None] | None = None,
     ) -> bytes:
-        """`encode` with its keywords as one object. progress: told after each tile the pixels that
-        are done, and all of them; what it raises ends the work."""
+        """`encode` with its keywords as one object. progress: told the pixels that are done, and
+        all of them, a few times in each tile; what it raises ends the work."""
         from . import encoder
 
         model = self.model_of_tune(settings.tune)

@@ -29,6 +29,8 @@ from .settings import DEFAULT_QUALITY, GAIN_LEVELS, EncodeSettings, is_number, s
 if TYPE_CHECKING:
     from .restore.restorers import Restorers
 
+QUANTISING = 0.9  # share of the time of a tile's coding: analysis, rounding, refinement
+
 
 def encode(
     model: Model,
@@ -38,8 +40,8 @@ def encode(
     progress: Callable[[int, int], None] | None = None,
 ) -> bytes:
     """The .aei file of an image; see Codec.encode. restorers: gives those at hand, where the
-    settings ask for restoring. progress: told after each tile the pixels that are done, and all of
-    them."""
+    settings ask for restoring. progress: told the pixels that are done, and all of them, a few
+    times in each tile."""
     choices = choose(model.bundle, settings)
     picture = prepare(image, settings, restorers)
     file = _coded(
@@ -66,13 +68,18 @@ def _coded(
     file.filtered = file.filtered and filtered
     done = 0
     for i, box in enumerate(file.boxes):
-        tile = file.read(box)
-        quantised = quantise_tile(model, tile, choices)
+        tile, pixels = file.read(box), box.width * box.height
+
+        def tell(share: float, done: int = done, pixels: int = pixels) -> None:
+            if progress is not None:
+                progress(done + int(share * pixels), file.pixels)
+
+        quantised = quantise_tile(model, tile, choices, lambda share: tell(QUANTISING * share))
+        tell(QUANTISING)
         file.add(tile, quantised)
         file.fit_filter(i, tile, quantised)
-        done += box.width * box.height
-        if progress is not None:
-            progress(done, file.pixels)
+        tell(1)
+        done += pixels
     file.settle_filter()
     return file
 

@@ -86,7 +86,8 @@ class Contents:
         ):
             raise DamagedFileError(
                 f"tile {i + 1} of {len(self.entries)} is truncated or damaged: "
-                "its checksum does not match (salvage decodes the others)"
+                "its checksum does not match",
+                reason="tiles",
             )
         return content
 

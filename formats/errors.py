@@ -8,7 +8,7 @@ class AeiError(Exception):
     `clash` (two inputs have one output), `input` (the output is the input), `pipe` (an input is no
     regular file), `model` (another one is needed), `metadata` (too much of it), `large` (an image
     is), `restorer` (a bundle is none), `convert` (an image is no 8-bit RGB or grey), `frames` (it
-    has several).
+    has several), `tiles` (some are damaged, the others can be had).
     """
 
     def __init__(self, *args: object, reason: str = "") -> None:

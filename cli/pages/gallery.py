@@ -24,7 +24,6 @@ from ...codec.pixels.side_channels import pack_metadata, read_metadata
 from ...codec.preview import contents_of
 from ...formats import (
     DEFAULT_LIMITS,
-    AeiError,
     UnsupportedError,
     pack,
     parse,
@@ -41,6 +40,7 @@ BUSY = 5  # photographs a day, on average, from which on days are headings, else
 SAVED_EVERY = 50
 LEAST_PREVIEW = 160  # pixels of a preview that is shown in the grid
 ROUGH = 2.4  # pictures so many times as large as their copy come at a quarter, from the latents
+Progress = Callable[[int, int], None]
 ENDINGS = {"webp": ".webp", "avif": ".avif", "jpeg": ".jpg"}
 
 
@@ -73,6 +73,9 @@ class Photo:
     exposure: str = ""
     place: list[float] | None = None
     look: dict[str, Any] = field(default_factory=dict)
+
+
+Failed = tuple[Path, str]  # a file, and why
 
 
 def key_of(name: str, path: Path) -> str:
@@ -109,14 +112,17 @@ def outputs(photo: Photo, look: Look) -> list[str]:
     return names
 
 
-def make_photo(site: Path, name: str, path: Path, look: Look, codec: Codec) -> Photo:
-    """Write the copies of one photograph. Raises AeiError, OSError."""
+def make_photo(
+    site: Path, name: str, path: Path, look: Look, codec: Codec, progress: Progress | None = None
+) -> Photo:
+    """Write the copies of one photograph. progress: told the pixels of an .aei file that are
+    decoded, and all of them. Raises AeiError, OSError."""
     key, data = key_of(name, path), path.read_bytes()
     model, size = "", (0, 0)
     if path.suffix.lower() == ".aei":
         header, _ = parse_header(data)
         model, size = header.model.hex(), (header.width, header.height)
-        image = _decoded(codec, data, max(size), look)
+        image = _decoded(codec, data, max(size), look, progress)
     else:
         image, _ = open_image(data, convert=True)
         size = image.size
@@ -157,7 +163,7 @@ def untold(data: bytes) -> bytes:
     return pack(contents.header, tiles, left, contents.side)
 
 
-def _decoded(codec: Codec, data: bytes, side: int, look: Look):
+def _decoded(codec: Codec, data: bytes, side: int, look: Look, progress: Progress | None):
     """An .aei file as large as it is needed, or a little smaller where that is much faster."""
     if not look.large:
         small = contents_of(*parse_start(data))
@@ -165,8 +171,8 @@ def _decoded(codec: Codec, data: bytes, side: int, look: Look):
         # a preview that is somewhat smaller will do
         return codec.thumbnail(data, min(own, look.small) if own >= LEAST_PREVIEW else look.small)
     if side >= ROUGH * look.large:
-        return codec.decode(data, scale=4)
-    return codec.decode(data)
+        return codec.decode(data, scale=4, progress=progress)
+    return codec.decode(data, progress=progress)
 
 
 def smaller(image, side: int):
@@ -223,21 +229,21 @@ def coded(image, form: str, quality: int = 80) -> bytes:
 def build(
     site: Path,
     found: Iterable[tuple[str, Path]],
-    run: Callable[[Callable[[tuple[str, Path]], Any], list], Iterator[Any]],
+    run: Callable[[Callable[..., Photo], list[tuple[str, Path]]], Iterator[Photo | Failed]],
     look: Look,
     codec: Codec,
     title: str,
-) -> tuple[list[Photo], list[tuple[Path, str]]]:
+) -> tuple[list[Photo], list[Failed]]:
     """Make a gallery, or bring one up to date: its photographs, and files that failed, with why.
 
-    found: names and paths. run: a map over many at a time, whose results come as they are ready.
+    found: names and paths. run: given a function that makes a photograph of name, path and
+    progress, and those that are to be made; gives what comes of them, as they are ready. Where it
+    ends early the pages are of what is there; where nothing is, the site stays as it was.
     """
     before = made_before(site, look)
-    for name in ("data", "small", *(("large",) if look.large else ())):
-        (site / name).mkdir(parents=True, exist_ok=True)
-    if look.originals:
-        (site / "aei").mkdir(exist_ok=True)
-    photos, failed, todo = [], [], []
+    photos: list[Photo] = []
+    failed: list[Failed] = []
+    todo = []
     for name, path in found:
         try:
             known = before.get(key_of(name, path))
@@ -249,11 +255,11 @@ def build(
         else:
             photos.append(known)
 
-    def one(task: tuple[str, Path]) -> Photo | tuple[Path, str]:
-        try:
-            return make_photo(site, *task, look, codec)
-        except (AeiError, OSError) as error:
-            return task[1], str(error)
+    for name in ("data", *_folders(look)) if todo else ():
+        (site / name).mkdir(parents=True, exist_ok=True)
+
+    def one(name: str, path: Path, progress: Progress | None = None) -> Photo:
+        return make_photo(site, name, path, look, codec, progress)
 
     try:
         for i, made in enumerate(run(one, todo), 1):
@@ -261,11 +267,20 @@ def build(
             if i % SAVED_EVERY == 0:
                 _save(site, photos)
     finally:
-        _save(site, photos)
+        if photos:
+            _save(site, photos)
+    if not photos:
+        return photos, failed
     photos.sort(key=lambda p: (p.date, p.name), reverse=True)
     _write_pages(site, photos, look, title)
     _remove_others(site, photos, look)
     return photos, failed
+
+
+def _folders(look: Look) -> list[str]:
+    """The folders of copies."""
+    wanted = {"small": True, "large": look.large, "aei": look.originals}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def _save(site: Path, photos: list[Photo]) -> None:

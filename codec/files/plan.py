@@ -101,8 +101,8 @@ def make_plan(
     folders. new_suffix: of the outputs, which go below `output`, or beside their sources.
     keep_extension: name them photo.jpg.aei. copies: the source's own name counts as an output that
     exists. frames: says how many a file has, which become a task and an output each, photo-01.aei,
-    photo-02.aei. Inputs that map to one output are all refused, hidden files and links to folders
-    are left out.
+    photo-02.aei. Inputs that map to one output are all refused, with every frame of theirs; hidden
+    files and links to folders are left out.
     """
     plan = Plan()
     found = list(_find(list(names), plan, suffixes, recursive, output))
@@ -122,9 +122,14 @@ def make_plan(
             same = tasks.setdefault(os.path.normcase(os.path.abspath(target)), [])
             if not any(_is_same(task.source, file.path) for task, _ in same):
                 same.append((Task(file.path, target, frame), name))
+    clashes: dict[Path, Outcome] = {}
     for group in tasks.values():
         if len(group) > 1:
-            plan.settled += _clashes([task for task, _ in group])
+            for clash in _clashes([task for task, _ in group]):
+                clashes.setdefault(clash.source, clash)
+    plan.settled += clashes.values()
+    for group in tasks.values():
+        if group[0][0].source in clashes:
             continue
         task, copy = group[0]
         outcome = _settle(task, copy if copies else None, skip_existing, overwrite)

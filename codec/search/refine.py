@@ -10,6 +10,7 @@ known width, so that a step can be Newton's, and a few do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,12 +58,13 @@ def refine(
     z_hat: np.ndarray,
     distortion: SquaredError | Visible | LostStructure,
     effort: int,
+    progress: Callable[[float], None],
 ) -> Quantised:
     """The cheapest quantisation found with an effort of 2 or more; never dearer than the first.
 
     window: float32 (h, w, M), latents in quantisation steps, of a tile and the margin that g_s sees
     around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
-    distortion: of the window.
+    distortion: of the window. progress: told the share that is done, 0..1, after each step.
     """
     inside = cells.slices
     y = window[inside].astype(np.float32)
@@ -80,7 +82,8 @@ def refine(
     least = best.bits(prior) + bits_of_z(prior, gain_index, z_hat).sum() + distortion.bits(window)
     z_hat = search(prior, gain_index, y, best, rounding, rounds)
     of_z = bits_of_z(prior, gain_index, z_hat).sum()
-    for share in [*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0]:
+    for done, share in enumerate([*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0], 1):
+        progress(done / (steps + 2))
         quantised = quantise(prior, gain_index, y, z_hat, error_bits)
         window[inside] = quantised.y_hat / unit
         if share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from .refine import STEPS, refine
 if TYPE_CHECKING:
     from ..models.model import Model
     from .distortion import LostStructure, SquaredError, Visible
+
+ANALYSING = 0.6  # share of the time of analysis and rounding
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,20 @@ def read_tile(picture: Picture, box: Box, stride: int, halo: int) -> TileView:
     return TileView(padded_levels(colour, stride), cells, box.width, box.height, alpha)
 
 
-def quantise_tile(model: Model, tile: TileView, choices: Choices) -> Quantised:
+def quantise_tile(
+    model: Model, tile: TileView, choices: Choices, progress: Callable[[float], None]
+) -> Quantised:
     """The latents of a tile, and the symbols that say them. The float transforms are loaded where
-    the bundle has no integer analysis, and to refine."""
+    the bundle has no integer analysis, and to refine. progress: told the share that is done, 0..1,
+    a few times."""
     window, z_hat = _analysed(model, tile, choices.gain_index)
     if STEPS[choices.effort] and choices.bits_per_error is not None:
         distortion = _distortion(model, tile, choices, choices.bits_per_error)
         return refine(
-            model.prior, choices.gain_index, window, tile.cells, z_hat, distortion, choices.effort
-        )
+            model.prior, choices.gain_index, window, tile.cells, z_hat, distortion, choices.effort,
+            progress,
+        )  # fmt: skip
+    progress(ANALYSING)
     y = np.ascontiguousarray(window[tile.inside])
     error_bits: float | np.ndarray | None = None
     if choices.effort:

@@ -92,6 +92,18 @@ def test_numbers_are_as_wide_as_they_need_be(run_aei, tmp_path):
     assert names[12:] == ["still.png.aei"]
 
 
+def test_animations_of_one_name_are_refused_whole(run_aei, tmp_path):
+    save(tmp_path / "x.gif")
+    first, second, _ = frames()
+    first.save(tmp_path / "x.webp", save_all=True, append_images=[second], lossless=True)
+    first.save(tmp_path / "x.png")
+    result = run_aei("encode", tmp_path, "--all-frames", "-o", tmp_path / "out")
+    assert result.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.aei"]
+    assert "1 encoded, 2 failed" in result.err
+    assert result.err.count("--keep-extension names them apart") == 2
+
+
 def test_exif_of_pages_and_16_bits(run_aei, tmp_path, codec):
     pages = [Image.fromarray(np.full((20, 30), v, np.uint16)) for v in (60000, 20000)]
     exif = Image.Exif()

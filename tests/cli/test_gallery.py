@@ -5,6 +5,9 @@ import io
 import json
 import os
 import re
+import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -122,6 +125,24 @@ def test_bad_files_are_named_and_left_out(photos, tmp_path, run_aei):
     result = run_aei("gallery", tmp_path / "site", "-o", tmp_path / "other")
     assert result.code == 1
     assert "no .aei files" in result.err
+    assert "`aei gallery --images` shows other images too" in result.err
+    result = run_aei("gallery", photos, "-o", tmp_path / "site.html")
+    assert (result.code, f"the folder of the pages: {tmp_path / 'site'}" in result.err) == (2, True)
+
+
+def test_where_nothing_can_be_read_a_site_stays(photos, tmp_path, run_aei):
+    site = tmp_path / "site"
+    assert run_aei("gallery", tmp_path / "nowhere", "-o", site).code == 2
+    assert not site.exists()
+    assert run_aei("gallery", photos, "-o", site, *MODEL).code == 0
+    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    shutil.move(photos, tmp_path / "away")
+    photos.mkdir()
+    (photos / "a.aei").write_bytes(b"")
+    result = run_aei("gallery", photos, "-o", site, *MODEL)
+    assert result.code == 2
+    assert f"no photograph could be read: {site} gets no pages" in result.err
+    assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
 
 
 def test_other_images_and_names_that_would_be_code(photos, tmp_path, run_aei):
@@ -243,3 +264,35 @@ def test_view_of_a_folder_is_a_gallery_elsewhere(photos, tmp_path, run_aei, monk
     assert opened[0].endswith("/index.html")
     assert len(list((tmp_path / "cache").rglob("small/*.webp"))) == 4
     assert not list(photos.rglob("*.html"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_finishes_counts_and_goes_on(photos, tmp_path, run_aei, monkeypatch):
+    from aei.cli import progress
+
+    said, made, make = [], [], gallery.make_photo
+    ending = progress._ending
+    monkeypatch.setattr(progress, "_ending", lambda p: said.append(ending(p)) or said[-1])
+
+    def interrupted(site, name, path, look, codec, told=None):
+        made.append(name)
+        if len(made) == 2:
+            told(60, 120)
+            os.kill(os.getpid(), signal.SIGINT)
+            while not said:
+                time.sleep(0.001)
+        return make(site, name, path, look, codec, told)
+
+    monkeypatch.setattr(gallery, "make_photo", interrupted)
+    site = tmp_path / "site"
+    result = run_aei("gallery", photos, "-o", site, *MODEL, "-j", 1)
+    assert result.code == 130
+    assert said == [
+        f"stopping; finishing {os.path.basename(made[1])} (50 %) first (again to stop at once)"
+    ]
+    assert f"{site / 'index.html'}: 2 photographs" in result.out
+    assert "stopped with 2 files to do: the same command does them" in result.err
+    assert {row[1] for row in rows_of(site)} == set(made)
+    result = run_aei("gallery", photos, "-o", site, *MODEL, "-j", 1)
+    assert (result.code, len(rows_of(site)), len(made)) == (0, 4, 4)
+    assert "stopped" not in result.err

@@ -117,6 +117,8 @@ def test_list0_takes_line_ends_for_what_they_are(run_aei, tmp_path, aei_file):
     (tmp_path / "a\nb.aei").write_bytes(aei_file)
     name = os.fsencode(tmp_path / "a\nb.aei")
     assert "1 good" in run_aei("verify", "--stdin-list0", stdin=name).err
+    result = run_aei("verify", "--stdin-list0", stdin=b"a.aei\nb.aei\n")
+    assert (result.code, "end with newlines, not NULs: --from-list -" in result.err) == (1, True)
 
 
 def test_a_check_that_was_stopped_goes_on(run_aei, archive, tmp_path):
