@@ -138,7 +138,8 @@ function rowsSeen({ box: own }, windows) {
 /**
  * What a window sees of a piece { box, y }, for a worker to have, and what is kept for the windows
  * after it, or null. One of the two is the piece as it is, the other a copy of the rows that it
- * takes: of few, and with pauses, so that the page does not stand still. latents: numbers of a cell.
+ * takes: of few, and with pauses, so that the page does not stand still. latents: numbers of a
+ * cell.
  */
 async function shareOf(piece, window, after, latents) {
   const { box: own, y } = piece;

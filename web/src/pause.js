@@ -1,4 +1,4 @@
-/** A turn for others, between two parts of long work: messages come in, and the page stays alive. */
+/** A turn for others, between two parts of long work: messages come in, the page stays alive. */
 const waiting = [];
 let channel;
 

@@ -26,7 +26,7 @@ function pixels(canvas, space = "srgb", own = space) {
   return copy.getImageData(0, 0, width, height, { colorSpace: space }).data;
 }
 
-/** What `measure` gives once `fine` holds of it: pictures come a frame or two after they are drawn. */
+/** What `measure` gives once `fine` holds of it: frames come after they are drawn. */
 async function eventually(measure, fine) {
   for (let i = 0; ; i++) {
     const found = measure();
