@@ -18,7 +18,7 @@ from aei.formats.sections import FILTER
 from browsers import NAMES, command_of, opened
 from PIL import Image, ImageCms
 from serving import serve
-from web_fixtures import models, photographs
+from web_fixtures import dist, models, photographs
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
@@ -47,9 +47,9 @@ def browser(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def folders(models) -> dict[str, Path]:
+def folders(models, dist) -> dict[str, Path]:
     return {
-        "/dist/": WEB / "dist", "/models/": models, "/golden/": golden_files.GOLDEN,
+        "/dist/": dist, "/models/": models, "/golden/": golden_files.GOLDEN,
         "/": WEB / "test",
     }  # fmt: skip
 
@@ -77,6 +77,21 @@ def test_golden_files_have_the_pixels_of_their_manifest(browser, folders):
     found = decoded(browser, folders, golden_cases(), {}, POLICY)
     for name, facts in EXACT.items():
         assert found[name].get("pixels") == facts["pixels_sha256"], found[name]
+
+
+def test_golden_files_have_the_latents_of_their_manifest(browser, folders):
+    cases = [{"name": n, "url": f"/golden/{n}.aei", "latents": True} for n in golden_files.FACTS]
+    found = decoded(browser, folders, cases, {}, POLICY)
+    for name, facts in golden_files.FACTS.items():
+        assert found[name].get("latents") == facts["latents_sha256"], found[name]
+
+
+def test_photographs_have_the_latents_of_python(browser, folders, photographs):
+    files = {f"/files/{name}.aei": data for name, data in photographs.items()}
+    cases = [{"name": n, "url": f"/files/{n}.aei", "latents": True} for n in photographs]
+    found, codec = decoded(browser, folders, cases, files, POLICY), Codec(threads=2)
+    for name, data in photographs.items():
+        assert found[name].get("latents") == codec.latents_sha256(data), found[name]
 
 
 def test_photographs_have_the_pixels_of_python(browser, folders, photographs):

@@ -109,6 +109,7 @@ function open(next) {
   for (const id of ["save", "in", "out", "fit", "one"]) by(id).disabled = false;
   zoom = 0;
   say("Decoding…");
+  tell([]);
   image.setAttribute("alt", next.name);
   image.show(next);
 }

@@ -5,7 +5,15 @@
  * its way if the file has one in it, then bands. What stands inside it,
  * `slot="error"` or without a slot, is shown where the file cannot be.
  */
-import { HEAD_BYTES, decode, decodePreview, encodePng, readHeader } from "./index.js";
+import { Drawing } from "./drawing.js";
+import {
+  HEAD_BYTES,
+  decode,
+  decodePreview,
+  encodePng,
+  readHeader,
+  startWorker,
+} from "./index.js";
 
 const Base = globalThis.HTMLElement ?? class {};
 const SHEET = `
@@ -17,20 +25,56 @@ slot { line-height: normal }
 const MOST_START = 2 ** 18; // bytes among which a preview is looked for
 let sheet;
 
-/** An upside-down canvas: how what is drawn on it comes out the right way up. */
-function turn(context, orientation, width, height) {
-  const matrices = [
-    null,
-    [1, 0, 0, 1, 0, 0],
-    [-1, 0, 0, 1, width, 0],
-    [-1, 0, 0, -1, width, height],
-    [1, 0, 0, -1, 0, height],
-    [0, 1, 1, 0, 0, 0],
-    [0, 1, -1, 0, height, 0],
-    [0, -1, -1, 0, height, width],
-    [0, -1, 1, 0, 0, width],
-  ];
-  context.setTransform(...matrices[orientation]);
+let artist,
+  views = 0;
+
+/** The worker that draws on the canvases of a page, so that the page does not. */
+class Artist {
+  #worker = startWorker();
+  #asked = new Map();
+  #number = 0;
+
+  constructor() {
+    this.#worker.onmessage = ({ data: { id, result, error } }) => {
+      const { resolve, reject } = this.#asked.get(id);
+      this.#asked.delete(id);
+      if (error) reject(Object.assign(new Error(error.message), { name: error.name }));
+      else resolve(result);
+    };
+    this.#worker.onerror = (event) => {
+      artist = undefined;
+      event.preventDefault();
+      for (const { reject } of this.#asked.values())
+        reject(new Error("the worker of aei-decode does not run"));
+    };
+  }
+
+  ask(kind, task, transfer = []) {
+    const id = ++this.#number;
+    this.#worker.postMessage({ id, kind, task }, transfer);
+    const answer = new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
+    answer.catch(() => {}); // whoever waits for it hears
+    return answer;
+  }
+}
+
+/** A Drawing that the artist has. */
+class Away {
+  #view = ++views;
+
+  constructor(canvas, told) {
+    artist ??= new Artist();
+    const own = canvas.transferControlToOffscreen();
+    this.plain = artist.ask("canvas", { view: this.#view, canvas: own, told }, [own]);
+  }
+
+  draw(what) {
+    return artist?.ask("draw", { view: this.#view, what }, what.data ? [what.data.buffer] : []);
+  }
+
+  end() {
+    artist?.ask("end", { view: this.#view });
+  }
 }
 
 /** What is drawn of one file, on a canvas of its own. */
@@ -38,10 +82,8 @@ class View {
   #canvas;
   #signal;
   #told = null;
-  #context;
-  #plain = true;
-  #turned = false;
-  #drawn = Promise.resolve();
+  #drawing;
+  #drawn;
   #previewed = false;
 
   constructor(canvas, signal) {
@@ -61,7 +103,7 @@ class View {
       if (!found || this.#signal.aborted) return true;
       const { width, height } = found.header;
       this.#begin({ ...found, width, height });
-      if (this.#plain) this.#drawn = this.#stretch(found);
+      this.#stretch(found);
       this.#previewed = true;
     } catch (error) {
       return error.name !== "DamagedFileError"; // else: more bytes are needed, perhaps
@@ -74,70 +116,39 @@ class View {
     const image = await decode(input, {
       signal: this.#signal,
       onStart: (header) => this.#begin(header),
-      onPreview: this.#previewed
-        ? undefined
-        : (small) => {
-            if (this.#plain) this.#drawn = this.#stretch(small);
-          },
-      onBand: ({ data, columns, rows, left, top }) => {
-        if (this.#plain && !this.#turned)
-          this.#drawn = this.#drawn.then(() =>
-            this.#context.putImageData(this.#pixels(data, columns, rows), left, top),
-          );
-      },
+      onPreview: this.#previewed ? undefined : (small) => this.#stretch(small),
+      onBand: ({ data, columns, rows, left, top }) =>
+        this.#draw({ data, width: columns, height: rows, left, top }),
     });
+    if (!(await this.#drawing.plain) && !this.#signal.aborted)
+      this.#draw({ blob: await encodePng({ ...image, exif: null }) });
     await this.#drawn;
-    if (this.#signal.aborted) return null;
-    const context = this.#context;
-    if (!this.#plain) {
-      const bitmap = await createImageBitmap(await encodePng({ ...image, exif: null }));
-      context.clearRect(0, 0, image.width, image.height);
-      context.drawImage(bitmap, 0, 0);
-      bitmap.close();
-    } else if (this.#turned) {
-      context.clearRect(0, 0, image.width, image.height);
-      await this.#draw(image, image.width, image.height);
-    }
-    return image;
+    return this.#signal.aborted ? null : image;
+  }
+
+  end() {
+    this.#drawing?.end?.();
   }
 
   #begin(told) {
     if (this.#told) return;
     this.#told = told;
-    const { orientation = 1, icc, colours, width, height } = told;
-    const wide =
-      colours === "Display P3" || (icc && colours !== "sRGB" && !colours.startsWith("Grey"));
-    this.#turned = orientation > 1;
+    const { orientation, icc, colours, width, height } = told;
     this.size(...(orientation > 4 ? [height, width] : [width, height]));
-    this.#context = this.#canvas.getContext("2d", wide ? { colorSpace: "display-p3" } : undefined);
-    turn(this.#context, orientation, width, height);
-    // what this canvas has no space for goes through an image that says its profile
-    this.#plain =
-      !icc ||
-      ["sRGB", "Grey, sRGB's curve"].includes(colours) ||
-      (colours === "Display P3" && colourSpace(this.#context)?.colorSpace === "display-p3");
-  }
-
-  #pixels(data, width, height) {
-    const bytes = new Uint8ClampedArray(data.buffer, data.byteOffset, data.length);
-    return new ImageData(bytes, width, height, colourSpace(this.#context));
+    const Kind = this.#canvas.transferControlToOffscreen ? Away : Drawing;
+    this.#drawing = new Kind(this.#canvas, { orientation, icc, colours, width, height });
   }
 
   /** A small picture over the whole; an eighth of the sides may stand over the last pixels. */
-  #stretch(small) {
+  #stretch({ data, width: w, height: h }) {
     const { width, height } = this.#told,
-      eighth = small.width === Math.ceil(width / 8) && small.height === Math.ceil(height / 8);
-    return eighth
-      ? this.#draw(small, 8 * small.width, 8 * small.height)
-      : this.#draw(small, width, height);
+      eighth = w === Math.ceil(width / 8) && h === Math.ceil(height / 8);
+    const [columns, rows] = eighth ? [8 * w, 8 * h] : [width, height];
+    this.#draw({ data, width: w, height: h, columns, rows });
   }
 
-  async #draw({ data, width, height }, columns, rows) {
-    const bitmap = await createImageBitmap(this.#pixels(data, width, height), {
-      premultiplyAlpha: "default",
-    });
-    if (!this.#signal.aborted) this.#context.drawImage(bitmap, 0, 0, columns, rows);
-    bitmap.close();
+  #draw(what) {
+    if (!this.#signal.aborted) this.#drawn = this.#drawing.draw(what);
   }
 }
 
@@ -147,6 +158,7 @@ export class AeiImageElement extends Base {
   #slots = {};
   #abort = null;
   #watch = null;
+  #view = null;
 
   /** What is shown: { width, height, header, orientation, colours, .. }, or null. */
   image = null;
@@ -207,6 +219,7 @@ export class AeiImageElement extends Base {
     this.#watch?.disconnect();
     this.#abort?.abort();
     this.#abort = null;
+    this.#view?.end();
   }
 
   attributeChangedCallback(name, before, now) {
@@ -243,13 +256,14 @@ export class AeiImageElement extends Base {
 
   async #load(input) {
     this.#abort?.abort();
+    this.#view?.end();
     const abort = (this.#abort = new AbortController()),
       { signal } = abort;
     this.image = null;
     this.#newCanvas();
     this.#reveal(null);
     try {
-      const view = new View(this.#canvas, signal);
+      const view = (this.#view = new View(this.#canvas, signal));
       if (input === undefined) {
         if (!this.src) return void (this.#abort = null);
         input = await this.#fetched(view, signal);
@@ -302,11 +316,6 @@ export class AeiImageElement extends Base {
       own.textContent = this.getAttribute("alt") || error.message; // as <img> shows its alt
     }
   }
-}
-
-function colourSpace(context) {
-  const space = context.getContextAttributes?.().colorSpace;
-  return space ? { colorSpace: space } : undefined;
 }
 
 if (globalThis.customElements && !customElements.get("aei-image"))

@@ -1,6 +1,7 @@
 /** aei-decode in a browser: workers do the work. Importing this does nothing else. */
 import { makeDecode, makePreview } from "./api.js";
 import { moduleOf } from "./core.js";
+import { copied } from "./pause.js";
 import { Pool } from "./pool.js";
 import { WASM } from "./wasm.js";
 import { fetchWeights } from "./weights.js";
@@ -38,7 +39,8 @@ async function weightsOf(fingerprint, options) {
   return fetchWeights(fingerprint, new URL(weights ?? "aei-models/", document.baseURI), options);
 }
 
-function startWorker() {
+/** For element.js: a worker that has nothing to do yet. */
+export function startWorker() {
   if (settings.workerUrl) return new Worker(settings.workerUrl, { type: "module" });
   const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
   const worker = new Worker(url);
@@ -70,7 +72,8 @@ export async function preload(fingerprint, options) {
 }
 
 /** A decoded image as a PNG file, a Blob, with its colour profile; options: { turn }. */
-export function encodePng(image, { turn = false } = {}) {
-  const { width, height, data, icc, exif, header, orientation } = image;
+export async function encodePng(image, { turn = false } = {}) {
+  const { width, height, icc, exif, header, orientation } = image;
+  const data = await copied(image.data, 0, image.data.length);
   return runner().png({ width, height, data, icc, exif, header, orientation, turn });
 }

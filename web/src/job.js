@@ -2,6 +2,7 @@
 import { box, cellsOf, grown, intersection, tilesTouching } from "./container.js";
 import { DamagedFileError, UnsupportedError, aborted, unpackError } from "./errors.js";
 import { checkMemory, checkWork } from "./limits.js";
+import { copied } from "./pause.js";
 import { neededCells } from "./synthesis.js";
 
 const BLOCK = 1024; // rows of pixels of a band of a tiled image, at least
@@ -137,22 +138,21 @@ function rowsSeen({ box: own }, windows) {
 /**
  * What a window sees of a piece { box, y }, for a worker to have, and what is kept for the windows
  * after it, or null. One of the two is the piece as it is, the other a copy of the rows that it
- * takes: of few, so that the page does not stand still. latents: numbers of a cell.
+ * takes: of few, and with pauses, so that the page does not stand still. latents: numbers of a
+ * cell.
  */
-function shareOf(piece, window, after, latents) {
+async function shareOf(piece, window, after, latents) {
   const { box: own, y } = piece;
   const [first, last] = rowsSeen(piece, [window]),
     [begin, end] = rowsSeen(piece, after);
-  const rows = (top, bottom) => ({
+  const line = own.width * latents;
+  const rows = async (top, bottom) => ({
     box: box(own.left, top, own.width, bottom - top),
-    y: y.slice(
-      (top - own.top) * own.width * latents,
-      (bottom - own.top) * own.width * latents,
-    ),
+    y: await copied(y, (top - own.top) * line, (bottom - own.top) * line),
   });
   if (begin >= end) return [piece, null];
-  if (last - first <= end - begin) return [rows(first, last), piece];
-  return [piece, rows(begin, end)];
+  if (last - first <= end - begin) return [await rows(first, last), piece];
+  return [piece, await rows(begin, end)];
 }
 
 /**
@@ -227,21 +227,25 @@ export async function decodeFile(runner, data, options) {
   const progress = () => options.onProgress?.({ done: ++steps, total });
   const painting = new Set();
   let failed = null;
-  const paintBand = async ({ task, tiles: needed }, after) => {
+  /** A band's task with the pieces that it needs; tiles keep what bands after it need. */
+  const supplied = async ({ task, tiles: needed }, after) => {
+    const pieces = [],
+      alphas = header.alpha ? [] : null;
+    for (const i of needed) {
+      const made = await tileOf(i);
+      const piece = { box: made.box ?? cellsOf(boxes[i], model.stride), y: made.y };
+      const [own, kept] = await shareOf(piece, task.window, after(i), model.latents);
+      if (kept) tiles.set(i, Promise.resolve({ ...made, ...kept }));
+      else tiles.delete(i);
+      pieces.push(own);
+      if (made.alpha) alphas?.push({ box: boxes[i], plane: made.alpha });
+    }
+    return { ...task, pieces, alphas };
+  };
+  const paintBand = async (task) => {
     const left = (task.box.left - wanted.left) / scale,
       top = (task.box.top - wanted.top) / scale;
-    const made = await Promise.all(needed.map(tileOf));
-    const pieces = needed.map((i, k) => {
-      const piece = { box: made[k].box ?? cellsOf(boxes[i], model.stride), y: made[k].y };
-      const [own, kept] = shareOf(piece, task.window, after(i), model.latents);
-      if (kept) tiles.set(i, Promise.resolve({ ...made[k], ...kept }));
-      else tiles.delete(i);
-      return own;
-    });
-    const alphas = header.alpha
-      ? needed.flatMap((i, k) => (made[k].alpha ? [{ box: boxes[i], plane: made[k].alpha }] : []))
-      : null;
-    await runner.paint({ ...task, pieces, alphas }, true, signal, (band) => {
+    await runner.paint(task, true, signal, (band) => {
       const columns = Math.ceil(task.box.width / scale);
       for (let row = 0; row < band.height; row++)
         out.set(
@@ -273,7 +277,7 @@ export async function decodeFile(runner, data, options) {
       await showPreview(runner, file, model, options, tileOf);
     const later = bands.slice(b + 1);
     const after = (i) => later.filter((band) => band.tiles.includes(i)).map((o) => o.task.window);
-    const one = paintBand(bands[b], after)
+    const one = paintBand(await supplied(bands[b], after))
       .catch((error) => (failed ??= error))
       .finally(() => painting.delete(one));
     painting.add(one);

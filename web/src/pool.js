@@ -29,7 +29,7 @@ export class Pool {
   }
 
   png(task) {
-    return this.#do({ kind: "png", task });
+    return this.#do({ kind: "png", task, transfer: [task.data.buffer] });
   }
 
   tile(task, signal) {

@@ -1,11 +1,7 @@
 /** Who does the work: this thread (Node, service workers), or a pool of workers (pages). */
 import { UnknownModelError, aborted } from "./errors.js";
+import { pause } from "./pause.js";
 import { Tasks } from "./tasks.js";
-
-const pause = () =>
-  new Promise((resolve) =>
-    typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve),
-  );
 
 /** Works in this thread, and lets others have a turn between bands. */
 export class Inline {

@@ -1,21 +1,24 @@
 /** A worker's side of pool.js. The first message brings the compiled module. */
+import { Drawing } from "./drawing.js";
 import { packError } from "./errors.js";
+import { pause } from "./pause.js";
 import { pngOf } from "./png.js";
 import { Tasks } from "./tasks.js";
 
 let tasks;
 const cancelled = new Set();
-const channel = new MessageChannel();
-// Lets messages in, without the four milliseconds that timers wait.
-const pause = () =>
-  new Promise((resolve) => {
-    channel.port2.onmessage = resolve;
-    channel.port1.postMessage(0);
-  });
+const drawings = new Map(); // of the one that draws
 
 async function work(id, kind, task) {
   const own = await tasks;
   if (kind === "png") return [await pngOf(task)];
+  if (kind === "canvas") {
+    const made = new Drawing(task.canvas, task.told);
+    drawings.set(task.view, made);
+    return [made.plain];
+  }
+  if (kind === "draw") return [await drawings.get(task.view)?.draw(task.what)];
+  if (kind === "end") return [void drawings.delete(task.view)];
   if (kind !== "paint") {
     const result = own[kind](task);
     return [result, kind === "tile" ? [result.y.buffer, result.z.buffer] : []];

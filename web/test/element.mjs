@@ -18,10 +18,28 @@ function add(attributes, inner = "") {
   return element;
 }
 
-function pixels(canvas, space = "srgb") {
-  const context = canvas.getContext("2d");
-  return context.getImageData(0, 0, canvas.width, canvas.height, { colorSpace: space }).data;
+/** What a canvas shows, whoever draws on it; own: the space of its numbers. */
+function pixels(canvas, space = "srgb", own = space) {
+  const { width, height } = canvas,
+    copy = new OffscreenCanvas(width, height).getContext("2d", { colorSpace: own });
+  copy.drawImage(canvas, 0, 0);
+  return copy.getImageData(0, 0, width, height, { colorSpace: space }).data;
 }
+
+/** What `measure` gives once `fine` holds of it: frames come after they are drawn. */
+async function eventually(measure, fine) {
+  for (let i = 0; ; i++) {
+    const found = measure();
+    if (fine(found) || i === 200) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const shows = (element, data) =>
+  eventually(
+    () => furthest(pixels(canvasOf(element)), data),
+    (off) => off === 0,
+  );
 
 function furthest(a, b) {
   let most = a.length === b.length ? 0 : Infinity;
@@ -53,7 +71,7 @@ const checks = {
     const data = await aei.decode(await fetch("/files/photo.aei"));
     const box = element.getBoundingClientRect();
     return {
-      same: furthest(pixels(canvas), data.data),
+      same: await shows(element, data.data),
       natural: [element.naturalWidth, element.naturalHeight],
       box: [box.width, box.height],
       sizes: [...new Set(sizes)],
@@ -82,7 +100,7 @@ const checks = {
     return {
       size: [canvas.width, canvas.height],
       preview: [whole.width, whole.height],
-      seen: pixels(canvas).some((v) => v),
+      seen: await eventually(() => pixels(canvas).some((v) => v), Boolean),
     };
   },
   async sizes() {
@@ -125,7 +143,8 @@ const checks = {
       await event(element, "load");
       const image = await aei.decode(await fetch(`/files/turned-${orientation}.aei`));
       const canvas = canvasOf(element);
-      out.push([canvas.width, canvas.height, furthest(pixels(canvas), await asPng(image, "srgb"))]);
+      const { width, height } = canvas;
+      out.push([width, height, await shows(element, await asPng(image, "srgb"))]);
     }
     return out;
   },
@@ -133,11 +152,10 @@ const checks = {
     const element = add({ src: "/files/alpha.aei" });
     await event(element, "load");
     const image = await aei.decode(await fetch("/files/alpha.aei"));
-    const shown = pixels(canvasOf(element)),
-      clear = [];
-    for (let i = 3; i < shown.length; i += 4) clear.push(shown[i] === image.data[i]);
+    const alpha = (data) => data.filter((_, i) => i % 4 === 3);
+    const measure = () => furthest(alpha(pixels(canvasOf(element))), alpha(image.data)) === 0;
     return {
-      alphaSame: clear.every(Boolean),
+      alphaSame: await eventually(measure, Boolean),
       some: image.data.some((v, i) => i % 4 === 3 && v < 255),
     };
   },
@@ -145,7 +163,7 @@ const checks = {
     const element = add({ src: "/files/grey.aei" });
     await event(element, "load");
     const image = await aei.decode(await fetch("/files/grey.aei"));
-    return [image.header.grey, furthest(pixels(canvasOf(element)), image.data)];
+    return [image.header.grey, await shows(element, image.data)];
   },
   async colours() {
     const out = {};
@@ -154,12 +172,16 @@ const checks = {
       await event(element, "load");
       const image = await aei.decode(await fetch(`/files/${name}.aei`)),
         canvas = canvasOf(element);
+      const wanted = await asPng(image, "display-p3");
       out[name] = {
         colours: image.colours,
-        asPng: furthest(pixels(canvas, "display-p3"), await asPng(image, "display-p3")),
-        managed: furthest(pixels(canvas, "srgb"), image.data),
+        asPng: await eventually(
+          () => furthest(pixels(canvas, "display-p3"), wanted),
+          (off) => off <= 1,
+        ),
+        managed: furthest(pixels(canvas, "srgb", "display-p3"), image.data),
         asIs: furthest(pixels(canvas, "display-p3"), image.data),
-        srgb: Array.from(pixels(canvas, "srgb").slice(0, 3)),
+        srgb: Array.from(pixels(canvas, "srgb", "display-p3").slice(0, 3)),
       };
     }
     return out;
