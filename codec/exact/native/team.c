@@ -6,10 +6,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <sched.h>
 #include <time.h>
+#endif
 
 enum {
   SHORT_LOOKS = 100,
@@ -19,7 +23,14 @@ enum {
 };
 
 static const u64 ALL_PIECES = ((u64)1 << MOST_PIECES) - 1;
+#if defined(_WIN32)
+#define nap() Sleep(1) /* milliseconds: the shortest there is */
+#define give_way() SwitchToThread()
+#else
 static const struct timespec NAP = {0, 50000};
+#define nap() nanosleep(&NAP, NULL)
+#define give_way() sched_yield()
+#endif
 
 struct Team {
   int threads;
@@ -40,11 +51,11 @@ int team_size(const Team *team) {
 
 void wait_a_little(int looks) {
   if (looks > LOOKS) {
-    nanosleep(&NAP, NULL);
+    nap();
     return;
   }
   if (looks > SHORT_LOOKS) {
-    sched_yield();
+    give_way();
     return;
   }
 #if defined(__x86_64__) || defined(__i386__)
@@ -87,7 +98,11 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
     const u32 awake =
         looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
+<<<<<<< HEAD
     if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait_a_little(looks);
+=======
+    if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) rest(looks);
+>>>>>>> 610b0ef (Wheels for eight platforms by one command; [train] without compressai; python -m aei, __version__, repr)
   }
 }
 
@@ -174,7 +189,11 @@ AEI_API void aei_help(Team *team) {
     }
     if (looks == LOOKS) atomic_fetch_and_explicit(&team->awake, ~me, memory_order_relaxed);
     looks += looks <= LOOKS;
+<<<<<<< HEAD
     wait_a_little(looks);
+=======
+    rest(looks);
+>>>>>>> 610b0ef (Wheels for eight platforms by one command; [train] without compressai; python -m aei, __version__, repr)
   }
 }
 
