@@ -98,11 +98,7 @@ void share(Team *team, Work work, const void *job, i64 pieces) {
   for (int looks = 0; atomic_load_explicit(&team->done, memory_order_acquire) < pieces; looks++) {
     const u32 awake =
         looks < PATIENCE ? atomic_load_explicit(&team->awake, memory_order_relaxed) : 0;
-<<<<<<< HEAD
     if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) wait_a_little(looks);
-=======
-    if (!take_piece(team, ALL_PIECES & ~(u64)awake, 0)) rest(looks);
->>>>>>> 610b0ef (Wheels for eight platforms by one command; [train] without compressai; python -m aei, __version__, repr)
   }
 }
 
@@ -189,11 +185,7 @@ AEI_API void aei_help(Team *team) {
     }
     if (looks == LOOKS) atomic_fetch_and_explicit(&team->awake, ~me, memory_order_relaxed);
     looks += looks <= LOOKS;
-<<<<<<< HEAD
     wait_a_little(looks);
-=======
-    rest(looks);
->>>>>>> 610b0ef (Wheels for eight platforms by one command; [train] without compressai; python -m aei, __version__, repr)
   }
 }
 
