@@ -142,7 +142,7 @@ def learned_missing() -> str:
     from importlib.util import find_spec
 
     lacking = [name for name in ("torch", "compressai") if find_spec(name) is None]
-    return f"needs {' and '.join(lacking)} (the [train] extra)" if lacking else ""
+    return f"needs {' and '.join(lacking)}" if lacking else ""
 
 
 def _learned(name: str, images: list[np.ndarray], request: Request) -> dict:

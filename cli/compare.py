@@ -78,7 +78,9 @@ def command(
     text = pages.compare(photos, codecs)
     write_output(target, text.encode())
     if find_spec("scipy") is None:
-        out.tell("note: no MS-SSIM without scipy: pip install 'aei-codec[bench]'")
+        from ..codec.settings import install
+
+        out.tell(f"note: no MS-SSIM without scipy: {install('bench')}")
     for photo in photos:
         _tell(photo, size, len(photos) > 1)
     if target != STREAM:

@@ -72,15 +72,10 @@ def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     """The version; behind it the core that works here (native or NumPy) and its instruction set."""
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
-
+    from .. import codec
     from ..codec.exact.native import describe
 
-    try:
-        number = version("aei-codec")
-    except PackageNotFoundError:  # run from its folder
-        number = "(not installed)"
-    click.echo(f"aei, version {number} (core: {describe()})")
+    click.echo(f"aei, version {codec.__version__} (core: {describe()})")
     ctx.exit()
 
 
@@ -198,14 +193,16 @@ def _forget_stdout() -> None:
 
 
 def _extra(module: str | None) -> str:
-    train = {"torch", "compressai", "pytorch_optimizer", "onnx"}
+    train = {"torch", "pytorch_optimizer", "pytorch_msssim", "onnx"}
     bench = {"matplotlib", "bjontegaard", "scipy"}
     serve = {"starlette", "uvicorn", "prometheus_client"}
     cluster = {"ray", "fsspec", "pyarrow"}
     extras = {"train": train, "bench": bench, "serve": serve, "ray": cluster}
+    from ..codec.settings import install
+
     for extra, names in extras.items():
         if module in names:
-            return f": pip install 'aei-codec[{extra}]'"
+            return f": {install(extra)}"
     return ""
 
 

@@ -93,8 +93,10 @@ def _looks(folder: str, recursive: bool) -> Generator[bool, None, None]:
     try:
         from watchfiles import watch
     except ImportError:
+        from ..codec.settings import install
+
         raise AeiError(
-            "watching folders needs the package watchfiles: pip install 'aei-codec[watch]'"
+            f"watching folders needs the package watchfiles: {install('watch')}"
         ) from None
 
     def looks() -> Generator[bool, None, None]:

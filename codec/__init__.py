@@ -21,6 +21,8 @@ from ..formats import (
 )
 
 if TYPE_CHECKING:
+    __version__: str
+
     from .api import Codec, Salvaged, decode, encode
     from .restore.restorers import Restorers
     from .streams import decode_many, encode_many
@@ -45,7 +47,18 @@ def __getattr__(name: str):
         from importlib import import_module
 
         return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("aei-codec")
+        except PackageNotFoundError:  # run from its folder
+            return "(not installed)"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 __all__ = [

@@ -91,6 +91,12 @@ class Codec:
         """Pickled and copied as what it was made from."""
         return type(self), (self._named, self.threads, self._restore_bundle)
 
+    def __repr__(self) -> str:
+        """Which model, and how many threads; loads nothing but the manifest."""
+        bundle = self.bundle
+        threads = self.threads or "one per CPU"
+        return f"<Codec of {bundle.name} ({bundle.fingerprint.hex()}), threads: {threads}>"
+
     @property
     def model(self) -> Model:
         """The model that images are encoded with, where no tune has its own."""

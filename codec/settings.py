@@ -21,6 +21,11 @@ RESTORING = ("denoise", "deblock", "deblur")
 ENHANCING = ("low-light", "contrast", "colour", "haze")
 
 
+def install(extra: str) -> str:
+    """What to run for an extra of the package, from an index or from a clone of the sources."""
+    return f"pip install 'aei-codec[{extra}]' (in a clone of the sources: pip install '.[{extra}]')"
+
+
 @dataclass(frozen=True)
 class EncodeSettings:
     """How to encode an image: the keywords of Codec.encode, as one object.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...formats import ModelError, UnsupportedError
 from ...formats.tiles import Box
+from ..settings import install
 from .look import Look
 
 MAX_PIXELS = 1 << 20  # of a region
@@ -91,7 +92,7 @@ def attribute(seen: Look, region: Box) -> Attribution:
     except ImportError as error:
         if not model.transforms.has_gradient:
             raise
-        why = f"{error.name or error} is not installed: pip install 'aei-codec[train]'"
+        why = f"{error.name or error} is not installed: {install('train')}"
         gradient = model.transforms.pull_back(y_hat, gain_index, bits, direction) * np.float32(
             2.0**-bits
         )

@@ -21,11 +21,12 @@ from typing import Any
 
 from ...formats import ModelError, UnsupportedError
 from ..forks import Lock
+from ..settings import install
 from .parts import check_parts
 
 MISSING = (
     "efforts from 2 on, restoration and models without integer transforms need ONNX Runtime: "
-    "pip install 'aei-codec[effort]'"
+    + install("effort")
 )
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 

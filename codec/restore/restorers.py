@@ -170,6 +170,9 @@ class Restorers:
         self._lock = Lock()
         self._loaded: dict[str, Restorer] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Restorers: {', '.join(self.kinds()) or 'none at hand'}>"
+
     def _found(self) -> dict[str, Restorer]:
         with self._lock:
             if self._loaded is None:

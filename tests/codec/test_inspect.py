@@ -107,7 +107,7 @@ def test_channels_are_ranked_and_draw_where_they_should(codec, photo):
 
 def test_the_linear_path_is_that_of_the_weights(codec):
     """Found by running the graph, it equals the product with the stored matrix."""
-    pytest.importorskip("compressai", reason="needs the [train] extra")
+    pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
     from aei.codec.training.export.export import restore_model
 
     rng = np.random.default_rng(0)
@@ -130,7 +130,7 @@ def seen(codec):
 def test_attributions_agree(seen, monkeypatch):
     """The gradient of torch is that of the graph; relevance without epsilon is gradient times
     latents; and all of the contrast comes from latents near the region."""
-    pytest.importorskip("compressai", reason="needs the [train] extra")
+    pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
     region = Box(50, 40, 40, 30)
     found = attribution.attribute(seen, region)
     assert found.relevance is not None

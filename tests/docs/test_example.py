@@ -11,7 +11,7 @@ import pytest
 from conftest import synthetic_photo
 from PIL import Image
 
-for module in ("torch", "compressai", "bjontegaard", "matplotlib"):
+for module in ("pytorch_optimizer", "bjontegaard", "matplotlib"):
     pytest.importorskip(module, reason="needs the [train] extra")
 
 from aei.benchmarks.results import load

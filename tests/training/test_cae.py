@@ -11,7 +11,7 @@ from conftest import synthetic_photo
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from aei.benchmarks.datasets import load_dataset
 from aei.cli import train as train_cli

@@ -8,7 +8,7 @@ import pytest
 from conftest import synthetic_photo
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
 
 from aei.codec.training import train as plain_train

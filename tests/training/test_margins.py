@@ -5,7 +5,7 @@ import pytest
 from conftest import synthetic_photo
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from aei.codec.training.export.export import restore_model
 from aei.codec.training.export.margins import visible_halo

@@ -11,7 +11,7 @@ from PIL import Image
 from test_model import check_exchange
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from aei.codec.models.bundle import Bundle, read_arrays
 from aei.codec.training.export import prune as pruning

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from aei.codec.exact.quantise import choose_symbols
 from aei.codec.exact.symbols import reconstruct

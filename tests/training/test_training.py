@@ -13,7 +13,7 @@ from conftest import synthetic_photo
 from PIL import Image
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from aei.codec import Codec
 from aei.codec.models.bundle import Bundle

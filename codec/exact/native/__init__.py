@@ -20,7 +20,8 @@ CHOICES = ("auto", "native", "numpy")
 ISAS = ("plain", "sse2", "avx2", "avx512", "neon", "avxvnni")  # core.h numbers them so
 BEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "sse2", "plain")
 INTERFACE = 3  # core.h has the same
-LIBRARY = Path(__file__).with_name("_core.dylib" if sys.platform == "darwin" else "_core.so")
+SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+LIBRARY = Path(__file__).with_name(f"_core{SUFFIX}")
 
 
 @cache

@@ -12,7 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#define AEI_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define AEI_API __attribute__((visibility("default")))
 #else
 #define AEI_API

@@ -4,8 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(AEI_HAVE_AVXVNNI)
+#if defined(AEI_HAVE_AVX2) || defined(AEI_HAVE_AVXVNNI) || defined(AEI_HAVE_AVX512)
 #include <cpuid.h>
+
+/* Asked of the processor itself: __builtin_cpu_supports is not in every compiler's library, and
+ * knows no AVX-VNNI. */
+enum { XMM_YMM = 6, ZMM = 0xe0 }; /* registers that the system keeps for programs */
+
+static unsigned x86_sets(void) {
+  unsigned a, b, c, d, sets = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0; /* no xgetbv */
+  unsigned kept, upper;
+  __asm__ volatile("xgetbv" : "=a"(kept), "=d"(upper) : "c"(0));
+  if ((kept & XMM_YMM) != XMM_YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+  const unsigned foundation = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
+  if (b >> 5 & 1) sets |= 1u << AVX2;
+  if ((kept & ZMM) == ZMM && foundation && dq && bw && vl && c >> 11 & 1) sets |= 1u << AVX512;
+  if (b >> 5 & 1 && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 4 & 1)
+    sets |= 1u << AVXVNNI;
+  return sets;
+}
 #endif
 
 const Kernels *kernels_of(int isa) {
@@ -50,23 +68,14 @@ AEI_API int aei_instruction_sets(void) {
 #if defined(AEI_HAVE_NEON)
   sets |= 1 << NEON;
 #endif
-#if defined(AEI_HAVE_AVX2) || defined(AEI_HAVE_AVXVNNI) || defined(AEI_HAVE_AVX512)
-  __builtin_cpu_init();
-#endif
 #if defined(AEI_HAVE_AVX2)
-  if (__builtin_cpu_supports("avx2")) sets |= 1 << AVX2;
+  sets |= (int)x86_sets() & 1 << AVX2;
 #endif
 #if defined(AEI_HAVE_AVXVNNI)
-  /* which compilers have no common name for: leaf 7, subleaf 1 */
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 4 & 1)
-    sets |= 1 << AVXVNNI;
+  sets |= (int)x86_sets() & 1 << AVXVNNI;
 #endif
 #if defined(AEI_HAVE_AVX512)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni"))
-    sets |= 1 << AVX512;
+  sets |= (int)x86_sets() & 1 << AVX512;
 #endif
   return sets;
 }

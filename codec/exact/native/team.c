@@ -6,10 +6,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include "team.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <sched.h>
 #include <time.h>
+#endif
 
 enum {
   SHORT_LOOKS = 100,
@@ -19,7 +23,14 @@ enum {
 };
 
 static const u64 ALL_PIECES = ((u64)1 << MOST_PIECES) - 1;
+#if defined(_WIN32)
+#define nap() Sleep(1) /* milliseconds: the shortest there is */
+#define give_way() SwitchToThread()
+#else
 static const struct timespec NAP = {0, 50000};
+#define nap() nanosleep(&NAP, NULL)
+#define give_way() sched_yield()
+#endif
 
 struct Team {
   int threads;
@@ -40,11 +51,11 @@ int team_size(const Team *team) {
 
 void wait_a_little(int looks) {
   if (looks > LOOKS) {
-    nanosleep(&NAP, NULL);
+    nap();
     return;
   }
   if (looks > SHORT_LOOKS) {
-    sched_yield();
+    give_way();
     return;
   }
 #if defined(__x86_64__) || defined(__i386__)

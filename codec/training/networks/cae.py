@@ -3,8 +3,7 @@
 Encoder: 3x3 convolutions without padding of 32, 64 and 128 channels, ReLU, 2x2 max pooling after
 the first two (32 -> 30 -> 15 -> 13 -> 6 -> 4). Decoder: 3x3 "same" convolutions of 128, 64, 32
 channels with ReLU, each followed by 2x upsampling, then 3 channels and a sigmoid. The latents (128,
-4, 4) are scaled, rounded and coded under a factorized prior (Balle et al. 2018, CompressAI's
-EntropyBottleneck).
+4, 4) are scaled, rounded and coded under a factorized prior (Balle et al. 2018).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from compressai.entropy_models import EntropyBottleneck
-from compressai.ops import quantize_ste
 from torch import Tensor, nn
+
+from .bounds import FactorizedDensity, rounded
 
 SIDE = 32
 STRIDE = 8
@@ -67,7 +66,7 @@ class ConvAutoencoder(nn.Module):
             nn.Sigmoid(),
         )
         self.log_gain = nn.Parameter(torch.full((1, 4 * w, 1, 1), math.log(INITIAL_GAIN)))
-        self.prior = EntropyBottleneck(4 * w, init_scale=INITIAL_SCALE)
+        self.prior = FactorizedDensity(4 * w, INITIAL_SCALE)
 
     def forward(self, x: Tensor, index: Tensor, noisy: bool = True) -> dict[str, Tensor]:
         """x: (B, 3, 32, 32) in -0.5..0.5; index is not used (one rate). Returns x_hat, y_bits,
@@ -79,20 +78,14 @@ class ConvAutoencoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             gain = self.log_gain.exp()
             y = y.float() * gain
-            y_hat = quantize_ste(y)
+            y_hat = rounded(y)
             seen = y + torch.rand_like(y) - 0.5 if noisy else y_hat
             bits = -self.likelihood(seen).clamp(min=1e-9).log2().sum((1, 2, 3))
             y_hat = y_hat / gain
         return {"x_hat": self.g_s(y_hat).float() - 0.5, "y_bits": bits, "z_bits": nothing}
 
     def likelihood(self, y: Tensor) -> Tensor:
-        """Mass of y +- 1/2 under the prior of its channel. y: (B, C, h, w).
-
-        EntropyBottleneck.forward would round about medians; files hold plain integers, so its
-        density is evaluated at the values themselves.
-        """
+        """Mass of y +- 1/2 under the prior of its channel. y: (B, C, h, w)."""
         c = y.shape[1]
-        values = y.transpose(0, 1).reshape(c, 1, -1)
-        mass = self.prior._likelihood(values)
-        mass = mass[0] if isinstance(mass, tuple) else mass
+        mass = self.prior(y.transpose(0, 1).reshape(c, 1, -1))
         return mass.reshape(c, y.shape[0], *y.shape[2:]).transpose(0, 1)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from compressai.ops import LowerBound, quantize_ste
 from torch import Tensor, nn
 
 from ...exact.hyper_latents import ABOVE_AND_LEFT
@@ -24,6 +23,7 @@ from ...search.slopes import SCALE_MAX, SCALE_MIN
 from ...settings import GAIN_LEVELS
 from ..symbols.scales import OFFSETS, magnitude, symbols_of
 from ..symbols.steering import Steering
+from .bounds import LowerBound, rounded
 
 PRIOR_SLOPE = 0.125  # leaky ReLU of the integer prior: a power of two, so a shift at run time
 LAMBDA_MIN, LAMBDA_MAX = 0.0003, 1.0  # from thumbnails to SSIMULACRA 2 of 90 ("visually lossless")
@@ -471,7 +471,7 @@ class LatentCodec(nn.Module):
         # float32: the bf16 kernels of 3x3 stride-2 convolutions give NaN gradients on 2x2 inputs
         with torch.autocast(x.device.type, enabled=False):
             z = self.h_a(y) * self.z_gain(index)
-        z_hat = quantize_ste(z)
+        z_hat = rounded(z)
         z_bits = self.hyper_bits(z, z_hat, index, noisy)
         h = self.h_s(z_hat * self.z_in_gain(index) + self.z_in_bias(index))
         h = h[:, :, : y.shape[2], : y.shape[3]]

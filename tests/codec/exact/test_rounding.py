@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-pytest.importorskip("compressai", reason="needs the [train] extra")
+pytest.importorskip("pytorch_optimizer", reason="needs the [train] extra")
 
 from dataclasses import replace
 
