@@ -135,13 +135,13 @@ def means(points: list[Point]) -> list[Point]:
     ]  # fmt: skip
 
 
-def put(text: str, name: str, table: str) -> str:
+def put(text: str, name: str, table: str, page: str = "README.md") -> str:
     """`text` with another table between its markers. Raises ValueError where they are missing."""
     pattern = rf"(<!-- bench {name} -->\n).*?(<!-- bench end -->)"
     new, count = re.subn(pattern, lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
     if count != 1:
         raise ValueError(
-            f"README.md: no table between <!-- bench {name} --> and <!-- bench end -->"
+            f"{page}: no table between <!-- bench {name} --> and <!-- bench end -->"
         )
     return new
 
