@@ -252,7 +252,8 @@ def find_bundle(model: bytes) -> Bundle:
         if bundle.fingerprint == model:
             return bundle
     raise UnknownModelError(
-        f"the file was written with model {model.hex()}, which is not installed "
-        "(the release of aei-codec that wrote it has it)",
+        f"the file was written with model {model.hex()}, which this release of aei-codec has not: "
+        "install the newest one (pip install --upgrade aei-codec), or name a folder with the "
+        "model's bundle",
         reason="model",
     )

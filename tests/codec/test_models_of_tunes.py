@@ -67,5 +67,5 @@ def test_a_codec_of_a_named_model_knows_no_other(photo):
 
 def test_a_model_that_does_not_ship(photo):
     data = Codec(GOLDEN / "finish.bundle").encode(photo)
-    with pytest.raises(UnknownModelError, match="not installed"):
+    with pytest.raises(UnknownModelError, match="install the newest one"):
         Codec().decode(data)
