@@ -140,9 +140,7 @@ def put(text: str, name: str, table: str, page: str = "README.md") -> str:
     pattern = rf"(<!-- bench {name} -->\n).*?(<!-- bench end -->)"
     new, count = re.subn(pattern, lambda m: m[1] + table + m[2], text, flags=re.DOTALL)
     if count != 1:
-        raise ValueError(
-            f"{page}: no table between <!-- bench {name} --> and <!-- bench end -->"
-        )
+        raise ValueError(f"{page}: no table between <!-- bench {name} --> and <!-- bench end -->")
     return new
 
 

@@ -16,6 +16,7 @@ PAGES = {  # what the site takes from outside docs/, and where it stands there
     "restore/README.md": "project/restore.md",
     "web/README.md": "project/web.md",
 }
+SHIM = "https://unpkg.com/iframe-worker/shim"  # what the plugin `offline` has pages load
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s#]*)(#[^)\s]*)?(\))")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 
@@ -33,6 +34,16 @@ def on_page_markdown(markdown, page, config, files):
     place = page.file.src_uri
     source = next((s for s, p in PAGES.items() if p == place), f"docs/{place}")
     return rewritten(markdown, source, place)
+
+
+def on_post_page(output, page, config):
+    """Nothing is loaded from elsewhere: what lets the search run from a disk is docs/assets'."""
+    own = posixpath.relpath("assets/file-worker.js", posixpath.dirname(page.file.dest_uri) or ".")
+    return output.replace(SHIM, own)
+
+
+def on_post_template(output_content, template_name, config):
+    return output_content.replace(SHIM, "assets/file-worker.js")
 
 
 def rewritten(text: str, source: str, place: str) -> str:

@@ -154,7 +154,8 @@ def test_packages_are_the_folders():
     wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders} | BUNDLES
     setuptools = project["setuptools"]
     assert set(setuptools["packages"]) == wanted
-    assert setuptools["package-dir"] == {n: n[4:].replace(".", "/") for n in wanted}
+    folders = {n: n[4:].replace(".", "/") for n in wanted}
+    assert setuptools["package-dir"] == {"aei": ".", **folders}  # of the module __main__
 
 
 def test_lines_are_within_100_columns():

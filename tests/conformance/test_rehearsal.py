@@ -47,7 +47,9 @@ def later(tmp_path):
     (models / "next").symlink_to(NEW)
     code = Path(bundles.__file__).read_text(encoding="utf-8")
     assert 'DEFAULT_MODEL = "base"' in code
-    (models / "bundle.py").write_text(code.replace('DEFAULT_MODEL = "base"', 'DEFAULT_MODEL = "next"'))
+    (models / "bundle.py").write_text(
+        code.replace('DEFAULT_MODEL = "base"', 'DEFAULT_MODEL = "next"')
+    )
     return top
 
 

@@ -33,6 +33,7 @@ PAGES = [
     "faq.md",
     "inspect.md",
     "slim.md",
+    "entropy-coder.md",
     "desktop/README.md",
 ]
 

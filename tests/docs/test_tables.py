@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aei.codec.models.bundle import MODELS, Bundle, installed_bundles
+from release_tools import tool
 
 ROOT = Path(__file__).parents[2]
 # what people read who use aei; research is history
@@ -23,15 +24,15 @@ OLDER = re.compile(r"older\s+model\s+\([0-9a-f]{8}\)")
                                   "docs/guide/slim.md"])  # fmt: skip
 def test_tables_are_those_of_the_results(page):
     pytest.importorskip("scipy", reason="needs the [bench] extra")
-    from aei.benchmarks import tables
+    tables = tool("tables")
 
     shown = (ROOT / page).read_text(encoding="utf-8")
-    assert shown == tables.renewed(ROOT, page), "run: python -m aei.benchmarks.tables"
+    assert shown == tables.renewed(ROOT, page), "run: python release/tables.py"
 
 
 def test_every_page_with_a_table_is_renewed():
     pytest.importorskip("scipy", reason="needs the [bench] extra")
-    from aei.benchmarks import tables
+    tables = tool("tables")
 
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     found = {

@@ -1,5 +1,5 @@
-"""Rounding, a lower bound and a density, with the gradients that training wants. The tests hold each
-to CompressAI's, which the field compares with."""
+"""Rounding, a lower bound and a density, with the gradients that training wants. The tests hold
+each to CompressAI's, which the field compares with."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class LowerBound(nn.Module):
 
 
 class FactorizedDensity(nn.Module):
-    """A density of each channel by itself, of any shape with one slope up: its cumulative is a small
-    network whose matrices are positive (Balle et al. 2018, appendix 6.1).
+    """A density of each channel by itself, of any shape: its cumulative is a small network whose
+    matrices are positive, so it only rises (Balle et al. 2018, appendix 6.1).
 
     scale: how many units wide it is before training.
     """

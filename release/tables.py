@@ -1,6 +1,6 @@
 """Tables of the documentation, made from the committed results and from nothing else.
 
-    python -m aei.benchmarks.tables [ROOT]
+    python release/tables.py [ROOT]
 
 puts those of docs/results/*.json between `<!-- bench NAME -->` and `<!-- bench end -->` of the
 pages that show them, below ROOT, the project's folder. Nothing is measured.
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import publish, results, speed
-from .studies import slim
+from aei.benchmarks import publish, results, speed
+from aei.benchmarks.studies import slim
 
 LARGE = 1.0  # seconds from which on a hundredth is precise enough
 PAGES = {  # page -> its tables
