@@ -79,6 +79,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     build(str(out), "--sdist", str(ROOT))
     (sdist,) = out.glob("*.tar.gz")
+    build(str(out), "--wheel", str(ROOT / "restore"))  # the restoring networks, of Python alone
     for platform in chosen:
         made = wheel(platform, sdist, out)
         print(f"{made.name}  {made.stat().st_size / 1e6:.1f} MB", flush=True)
