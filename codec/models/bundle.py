@@ -253,7 +253,7 @@ def find_bundle(model: bytes) -> Bundle:
             return bundle
     raise UnknownModelError(
         f"the file was written with model {model.hex()}, which this release of aei-codec has not: "
-        "install the newest one (pip install --upgrade aei-codec), or name a folder with the "
+        "install the newest one (pip install -U aei-codec), or name a folder with the "
         "model's bundle",
         reason="model",
     )

@@ -4,13 +4,15 @@ decoder.
 g_a and rounding choose each latent as if it stood alone. Here the quantised latents are decoded,
 and the gradient of what they cost (bits + lambda 255^2 squared error) says where each should have
 been; from there they are quantised anew. The idea is that of Campos et al. 2019 and of Yang et al.
-2020 (SGA), who descend by hundreds of small steps; near its optimum the distortion is a parabola of
-known width, so that a step can be Newton's, and a few do.
+2020 (SGA), who descend by hundreds of small steps; near its optimum the distortion is a parabola,
+so that a step can be Newton's, and a few do. For squared errors its width is known; for what is
+seen it is measured (docs/research/refinement-seen.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +46,14 @@ FIRST_SHARE, LAST_SHARE = 0.6, 0.15
 ROUNDING_BITS = 15.0, 12.0
 
 
+# Where the curvature is measured: the share of the way that a step goes, how many times too stiff
+# it is taken to be at first, and after steps that helped and that did not; how far a latent is
+# moved at most, in quantisation steps, and the least curvature that is believed; the power with
+# which a cell's curvature counts in rounding. Found on crops of four Kodak images, five steps.
+SEEN_SHARE, FIRST_STIFFNESS, EASIER, HARDER = 0.2, 0.75, 0.8, 2.5
+FARTHEST, LEAST_CURVATURE, CELL_POWER = 0.7, 2.0, 0.4
+
+
 def rounding_bits(steps: int) -> float:
     """What a squared error of one quantisation step is worth in rounding, with so many steps of
     refinement."""
@@ -66,41 +76,129 @@ def refine(
     around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
     distortion: of the window. progress: told the share that is done, 0..1, after each step.
     """
-    inside = cells.slices
-    y = window[inside].astype(np.float32)
-    window = window.astype(np.float32)
-    unit = np.float32(prior.unit)
-    steps, rounds = STEPS[effort], ROUNDS[effort]
+    descend = _descend_evenly if distortion.worth is None else _descend_by_curvature
+    tile = _Tile(prior, gain_index, cells.slices, window.astype(np.float32), distortion)
+    return descend(tile, z_hat, STEPS[effort], ROUNDS[effort], progress)
+
+
+@dataclass
+class _Tile:
+    """What is refined, and in `window` what g_s sees of it."""
+
+    prior: Prior
+    gain_index: int
+    inside: tuple[slice, slice]
+    window: np.ndarray
+    distortion: SquaredError | Visible | LostStructure
+
+    def quantised(
+        self, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray
+    ) -> Quantised:
+        """y, quantised, which the window then holds."""
+        made = quantise(self.prior, self.gain_index, y, z_hat, error_bits)
+        self.window[self.inside] = made.y_hat / np.float32(self.prior.unit)
+        return made
+
+    def slope(self) -> tuple[float, np.ndarray]:
+        """What the window's errors are worth, and its gradient by the tile's latents."""
+        bits, gradient = self.distortion.slope(self.window)
+        return bits, gradient[self.inside]
+
+    def bits(self, quantised: Quantised) -> float:
+        """Of y and z."""
+        of_z = bits_of_z(self.prior, self.gain_index, quantised.z_hat).sum()
+        return quantised.bits(self.prior) + float(of_z)
+
+    def context(self, quantised: Quantised) -> np.ndarray:
+        of_context = context_gradient(self.prior, self.gain_index, quantised)
+        return np.float32(CONTEXT_WEIGHT) * of_context
+
+
+def _descend_evenly(
+    tile: _Tile, z_hat: np.ndarray, steps: int, rounds: int, progress: Callable[[float], None]
+) -> Quantised:
+    """Newton's steps where a squared error of one quantisation step costs the same everywhere, as
+    with squared errors of pixels."""
+    y = tile.window[tile.inside].copy()
     rounding = rounding_bits(steps)
-    error_bits: float | np.ndarray = rounding
-    curvature: float | np.ndarray = CURVATURE
-    if distortion.worth is not None:
-        worth = distortion.worth[inside]
-        error_bits, curvature = rounding * worth, CURVATURE * worth[..., None]
-    best = quantise(prior, gain_index, y, z_hat, error_bits)
-    window[inside] = best.y_hat / unit
-    least = best.bits(prior) + bits_of_z(prior, gain_index, z_hat).sum() + distortion.bits(window)
-    z_hat = search(prior, gain_index, y, best, rounding, rounds)
-    of_z = bits_of_z(prior, gain_index, z_hat).sum()
+    best = tile.quantised(y, z_hat, rounding)
+    least = tile.bits(best) + tile.distortion.bits(tile.window)
+    z_hat = search(tile.prior, tile.gain_index, y, best, rounding, rounds)
     for done, share in enumerate([*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0], 1):
         progress(done / (steps + 2))
-        quantised = quantise(prior, gain_index, y, z_hat, error_bits)
-        window[inside] = quantised.y_hat / unit
+        made = tile.quantised(y, z_hat, rounding)
         if share:
-            bits, gradient = distortion.slope(window)
+            bits, gradient = tile.slope()
         else:
-            bits = distortion.bits(window)
-        cost = quantised.bits(prior) + of_z + bits
+            bits = tile.distortion.bits(tile.window)
+        cost = tile.bits(made) + bits
         if cost < least:
-            best, least = quantised, cost
+            best, least = made, cost
         if share:
-            gradient = gradient[inside]
-            gradient += np.float32(CONTEXT_WEIGHT) * context_gradient(prior, gain_index, quantised)
+            gradient += tile.context(made)
             # y moves towards y_hat - gradient / (2 curvature)
-            gradient *= np.float32(-0.5) / np.float32(curvature)
-            gradient += window[inside]
+            gradient *= np.float32(-0.5 / CURVATURE)
+            gradient += tile.window[tile.inside]
             y += np.float32(share) * (gradient - y)
     return best
+
+
+def _descend_by_curvature(
+    tile: _Tile, z_hat: np.ndarray, steps: int, rounds: int, progress: Callable[[float], None]
+) -> Quantised:
+    """Newton's steps where errors of some cells and channels cost a hundred times as much as those
+    of others, as with SSIMULACRA 2: by a curvature that is measured, no further than it may be
+    trusted, and shorter from the best point so far where a step has made things worse."""
+    y = tile.window[tile.inside].copy()
+    rounding = rounding_bits(steps)
+    worth = tile.distortion.worth
+    assert worth is not None
+    before = tile.slope()[1]
+    best = tile.quantised(y, z_hat, rounding * worth[tile.inside])
+    bits, gradient = tile.slope()
+    least = tile.bits(best) + bits
+    of_cells, curvature = _curvatures(gradient - before, tile.window[tile.inside] - y)
+    z_hat = search(tile.prior, tile.gain_index, y, best, rounding, rounds)
+    spread = np.exp(CELL_POWER * (np.log(of_cells) - np.log(of_cells).mean()))
+    error_bits = (rounding * spread).astype(np.float32)
+    stiffness, lowest, point = FIRST_STIFFNESS, np.inf, (y, gradient, y)
+    for done in range(1, steps + 2):
+        progress(done / (steps + 2))
+        made = tile.quantised(y, z_hat, error_bits)
+        bits, gradient = tile.slope() if done <= steps else (tile.distortion.bits(tile.window), y)
+        cost = tile.bits(made) + bits
+        if cost < least:
+            best, least = made, cost
+        if done > steps:
+            break
+        if cost < lowest:
+            stiffness *= EASIER if done > 1 else 1
+            lowest, point = (
+                cost,
+                (y, gradient + tile.context(made), tile.window[tile.inside].copy()),
+            )
+        else:
+            stiffness *= HARDER
+        start, downhill, from_here = point
+        move = downhill / (2 * np.float32(stiffness) * curvature)
+        y = start + np.float32(SEEN_SHARE) * (
+            from_here - np.clip(move, -FARTHEST, FARTHEST) - start
+        )
+    return best
+
+
+def _curvatures(change: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bits that a squared error of one quantisation step costs: float32 (h, w), and (h, w, M) of
+    cells times channels, from how a gradient changed with its latents, both float32 (h, w, M)."""
+
+    def size(axes: tuple[int, ...]) -> np.ndarray:
+        ways = np.maximum(np.square(moved).sum(axes, dtype=np.float64), 1e-3)
+        roots = np.sqrt(np.square(change).sum(axes, dtype=np.float64) / ways) / 2
+        return np.maximum(roots, LEAST_CURVATURE).astype(np.float32)
+
+    of_cells = size((2,))
+    both = of_cells[..., None] * (size((0, 1)) / size((0, 1, 2)))
+    return of_cells, np.maximum(both, np.float32(LEAST_CURVATURE))
 
 
 def context_gradient(prior: Prior, gain_index: int, quantised: Quantised) -> np.ndarray:

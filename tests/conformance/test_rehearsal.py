@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aei.codec import UnknownModelError, decode, encode
+from aei.codec import Codec, UnknownModelError, encode
 from aei.codec.models import bundle as bundles
 from conftest import synthetic_photo
 from golden_files import GOLDEN
@@ -67,16 +67,15 @@ def test_files_of_this_release_open_in_a_later_one(later, tmp_path):
     assert done.returncode == 0, done.stderr
     name, model = done.stdout.split()
     assert name == "context"
-    assert np.array_equal(np.load(tmp_path / "old.npy"), np.asarray(decode(old)))
+    this = Codec()  # with no model that another test has brought
+    assert np.array_equal(np.load(tmp_path / "old.npy"), np.asarray(this.decode(old)))
     with pytest.raises(UnknownModelError) as caught:
-        decode((tmp_path / "new.aei").read_bytes())
+        this.decode((tmp_path / "new.aei").read_bytes())
     assert f"model {model}" in str(caught.value)
-    assert "pip install --upgrade aei-codec" in str(caught.value)
+    assert "pip install -U aei-codec" in str(caught.value)
 
 
 def test_the_command_line_says_what_to_do(run_aei, tmp_path):
-    from aei.codec import Codec
-
     data = Codec(NEW).encode(synthetic_photo(40, 48))
     (tmp_path / "new.aei").write_bytes(data)
     result = run_aei("decode", tmp_path / "new.aei", "-o", tmp_path / "out.png")
