@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..codec.metrics.butteraugli import butteraugli
+from ..codec.metrics.ssimulacra2 import ssimulacra2
 from ..codec.pixels.quality import MAX_PSNR, psnr
-from ..codec.pixels.ssimulacra2 import ssimulacra2
 from ..formats import AeiError
 from .codecs.plugins import list_of_file
-from .measures.butteraugli import butteraugli
 
 YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32

@@ -17,8 +17,8 @@ KNOBS: dict[str, tuple] = {
     "patch": (int, "Side of a training crop in pixels, a multiple of 128 (aei)."),
     "loss": (
         str,
-        "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, ssimulacra2, or a sum like "
-        "0.8*mse+0.2*l1.",
+        "Distortion to minimise: mse, rmse, l1, bce, ms-ssim, ssimulacra2, butteraugli, or a sum "
+        "like 0.8*mse+0.2*l1.",
     ),
     "lmbda": (
         float,

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from ..formats import UnsupportedError
 from .api import Codec
+from .metrics.ssimulacra2 import MIN_SIDE, ssimulacra2
 from .pixels.quality import psnr, ssim
-from .pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from .pixels.tensors import as_pixels
 from .restore.restorers import restore_first
 from .settings import GAIN_LEVELS, EncodeSettings, is_number

@@ -25,7 +25,7 @@ EXACT = {"formats"}
 GROUND = {"formats", "codec.settings", "codec.reading", "codec.cpus", "codec.forks"}
 PIXELS = {*GROUND, "codec.exact"}
 MODELS = {*GROUND, "codec.exact", "codec.pixels"}
-SEARCH = {*GROUND, "codec.exact", "codec.models", "codec.pixels"}
+SEARCH = {*GROUND, "codec.exact", "codec.metrics", "codec.models", "codec.pixels"}
 RESTORE = {*GROUND, "codec.pixels", "codec.models"}
 WINDOWS = MODELS | {"codec.models"}
 DECODER = WINDOWS | {"codec.windows"}
@@ -40,6 +40,7 @@ ALLOWED = {
     "codec.cpus": {"formats", "codec.forks"},
     "codec.forks": set(),
     "codec.exact": EXACT,
+    "codec.metrics": set(),
     "codec.pixels": PIXELS,
     "codec.models": MODELS,
     "codec.search": SEARCH,

@@ -140,8 +140,8 @@ def compare(
 
 
 def _scores(image: np.ndarray, back: np.ndarray, size: int) -> dict:
-    from ...codec.pixels.ssimulacra2 import ssimulacra2
-    from ..measures.butteraugli import butteraugli
+    from ...codec.metrics.butteraugli import butteraugli
+    from ...codec.metrics.ssimulacra2 import ssimulacra2
 
     largest, norm = butteraugli(image, back)
     return {

@@ -41,7 +41,7 @@ def main() -> None:
 
 def measured(codec: Codec, data: Dataset, chosen: list[int], effort: int | None) -> dict:
     """kind -> float64 (images, knots) in the units of `targets.CURVES`."""
-    from ...codec.pixels.ssimulacra2 import ssimulacra2
+    from ...codec.metrics.ssimulacra2 import ssimulacra2
 
     found: dict[str, list[list[float]]] = {k: [] for k in (SIZE, PSNR, SSIM, SSIMULACRA2)}
     for i in chosen:

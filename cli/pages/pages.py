@@ -16,8 +16,8 @@ import numpy as np
 from ...benchmarks.codecs import PeerCodec
 from ...benchmarks.match import Match, match_bytes, meet
 from ...benchmarks.metrics import ms_ssim
+from ...codec.metrics.ssimulacra2 import MIN_SIDE, ssimulacra2
 from ...codec.pixels.quality import psnr
-from ...codec.pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
 from ...codec.settings import DEFAULT_QUALITY
 
 

@@ -142,8 +142,8 @@ class Job:
 
 def _measured(options: EncodeOptions, codec: Codec, data: bytes, file: bytes) -> dict[str, float]:
     """PSNR and, of images with sides of 8 pixels or more, SSIMULACRA 2."""
+    from ..metrics.ssimulacra2 import MIN_SIDE, ssimulacra2
     from ..pixels.quality import psnr
-    from ..pixels.ssimulacra2 import MIN_SIDE, ssimulacra2
     from ..targets import seen
 
     image, _ = open_image(data, options.max_side, options.convert)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pixels.ssimulacra2 import C2
-from ..pixels.xyb import LMS, LMS_BIAS
+from ..metrics.ssimulacra2 import C2
+from ..metrics.xyb import LMS, LMS_BIAS
 
 POWER = 0.4
 LEAST, MOST = 0.25, 4.0

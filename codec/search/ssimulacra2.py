@@ -1,8 +1,9 @@
 """SSIMULACRA 2 as the encoder sees it: of a decoded image, which way its pixels should move.
 
-The weighted sum of errors before the last curve (pixels/ssimulacra2.py is the exact metric), of the
-25 of 108 terms with a weight above 0.1, with Gaussians of 11 taps that sum to one at borders too: a
-tile's border is not the image's. Training has the same sum in torch (training/perceptual.py).
+The weighted sum of errors before the last curve (metrics/ssimulacra2.py is the exact metric), of
+the 25 of 108 terms with a weight above 0.1, with Gaussians of 11 taps that sum to one at borders
+too: a tile's border is not the image's. Training has the same sum in torch
+(training/losses/ssimulacra2.py).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..pixels.recursive_gaussian import SIGMA
-from ..pixels.ssimulacra2 import C2, FACTOR, MIN_SIDE, WEIGHTS, B, X, Y
-from ..pixels.xyb import LMS, LMS_BIAS
+from ..metrics.recursive_gaussian import SIGMA
+from ..metrics.ssimulacra2 import C2, FACTOR, MIN_SIDE, WEIGHTS, B, X, Y
+from ..metrics.xyb import LMS, LMS_BIAS
 
 LEAST_WEIGHT = 0.1  # of the terms that count
 # Channel, scale (sides divided by 2^scale) -> weights of

@@ -26,7 +26,7 @@ MODULES = {
     "aei.codec.pillow": (),
     "aei.codec.targets": ("Target", "Reached", "encode_to_target"),
     "aei.codec.pixels.quality": ("psnr", "ssim"),
-    "aei.codec.pixels.ssimulacra2": ("ssimulacra2",),
+    "aei.codec.metrics.ssimulacra2": ("ssimulacra2",),
     "aei.codec.pixels.tensors": ("as_pixels",),
     "aei.codec.files.convert": (
         "EncodeOptions",

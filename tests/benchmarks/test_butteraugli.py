@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from aei.benchmarks.measures import butteraugli as module
-from aei.benchmarks.measures.butteraugli import butteraugli, error_map
+from aei.codec.metrics import butteraugli as module
+from aei.codec.metrics.butteraugli import butteraugli, error_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptual_reference import pair, rows

@@ -9,8 +9,8 @@ from aei import codec as face
 from aei.cli.files import ByteCount
 from aei.codec import targets
 from aei.codec.files import convert
+from aei.codec.metrics.ssimulacra2 import ssimulacra2
 from aei.codec.pixels import quality
-from aei.codec.pixels.ssimulacra2 import ssimulacra2
 from aei.codec.targets import BPP, PSNR, SIZE, SSIM, SSIMULACRA2, Target
 from conftest import synthetic_photo
 from hypothesis import given

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ...api import Codec
-from ...pixels.ssimulacra2 import ssimulacra2
+from ...metrics.ssimulacra2 import ssimulacra2
 from .bundle_folder import write_manifest
 
 INDEXES = (12, 32, 56, 80, 104, 128, 152, 176, 200, 220, 240, 252)

@@ -6,8 +6,8 @@ import aei.codec.pillow
 import numpy as np
 import pytest
 from aei import codec as face
+from aei.codec.metrics.ssimulacra2 import ssimulacra2
 from aei.codec.models.bundle import default_bundle
-from aei.codec.pixels.ssimulacra2 import ssimulacra2
 from golden_files import GOLDEN, read
 from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from aei.codec.pixels import ssimulacra2 as module
-from aei.codec.pixels.recursive_gaussian import DELAY, ScanDown, scan_in_groups
-from aei.codec.pixels.ssimulacra2 import ssimulacra2
+from aei.codec.metrics import ssimulacra2 as module
+from aei.codec.metrics.recursive_gaussian import DELAY, ScanDown, scan_in_groups
+from aei.codec.metrics.ssimulacra2 import ssimulacra2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptual_reference import pair, rows

@@ -38,7 +38,7 @@ def test_the_same_image_has_no_error_and_tiny_ones_no_scale():
 
 def test_it_is_the_sum_that_models_are_trained_with():
     torch = pytest.importorskip("torch", reason="needs the [train] extra")
-    from aei.codec.training.perceptual import ssimulacra2_sum
+    from aei.codec.training.losses.ssimulacra2 import ssimulacra2_sum
 
     x = photo(96, 128)
     x_hat = np.clip(x + np.random.default_rng(2).normal(0, 0.02, x.shape), 0, 1).astype(np.float32)

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pixels.recursive_gaussian import SIGMA
-from ..pixels.ssimulacra2 import C2, FACTOR, MIN_SIDE, B, X, Y
-from ..pixels.xyb import LMS, LMS_BIAS
-from ..search.ssimulacra2 import REACH, SCALES, TERMS
+from ...metrics.recursive_gaussian import SIGMA
+from ...metrics.ssimulacra2 import C2, FACTOR, MIN_SIDE, B, X, Y
+from ...metrics.xyb import LMS, LMS_BIAS
+from ...search.ssimulacra2 import REACH, SCALES, TERMS
 
 
 def linear(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...codec.pixels.xyb import linear_of_srgb
+from .xyb import linear_of_srgb
 
 f32 = np.float32
 MIN_SIDE = 8

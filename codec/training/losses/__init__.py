@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..search.ssimulacra2 import PER_SQUARED_ERROR
-from .perceptual import ssimulacra2_sum
+from ...search.ssimulacra2 import PER_SQUARED_ERROR
+from .butteraugli import LINE_SHARE, butteraugli_squared, window
+from .butteraugli import PER_SQUARED_ERROR as BUTTERAUGLI_PER_SQUARED_ERROR
+from .ssimulacra2 import ssimulacra2_sum
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 MS_SSIM_SIDE = 161  # five scales of an 11-pixel window need more
@@ -57,6 +59,12 @@ def ssimulacra2(x_hat: Tensor, x: Tensor) -> Tensor:
     return ssimulacra2_sum(x_hat, x) / PER_SQUARED_ERROR
 
 
+def butteraugli(x_hat: Tensor, x: Tensor) -> Tensor:
+    """The square of Butteraugli's 3-norm, of a window and of some lines of its filter, over
+    PER_SQUARED_ERROR, which is about the squared error of the same image."""
+    return butteraugli_squared(*window(x_hat, x), share=LINE_SHARE) / BUTTERAUGLI_PER_SQUARED_ERROR
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "mse": mse,
     "rmse": rmse,
@@ -64,6 +72,7 @@ DISTORTIONS: dict[str, Distortion] = {
     "bce": bce,
     "ms-ssim": ms_ssim,
     "ssimulacra2": ssimulacra2,
+    "butteraugli": butteraugli,
 }
 
 
