@@ -8,6 +8,7 @@ from conftest import synthetic_photo
 torch = pytest.importorskip("torch")
 
 from aei.codec.training import losses
+from aei.codec.training.losses.butteraugli import butteraugli_squared, error_map
 
 
 def pair(size: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
