@@ -50,7 +50,7 @@ ROUNDING_BITS = 15.0, 12.0
 # it is taken to be at first, and after steps that helped and that did not; how far a latent is
 # moved at most, in quantisation steps, and the least curvature that is believed; the power with
 # which a cell's curvature counts in rounding. Found on crops of four Kodak images, five steps.
-SEEN_SHARE, FIRST_STIFFNESS, EASIER, HARDER = 0.2, 0.75, 0.8, 2.5
+MOVED_SHARE, FIRST_STIFFNESS, EASIER, HARDER = 0.2, 0.75, 0.8, 2.5
 FARTHEST, LEAST_CURVATURE, CELL_POWER = 0.7, 2.0, 0.4
 
 
@@ -104,10 +104,8 @@ class _Tile:
         bits, gradient = self.distortion.slope(self.window)
         return bits, gradient[self.inside]
 
-    def bits(self, quantised: Quantised) -> float:
-        """Of y and z."""
-        of_z = bits_of_z(self.prior, self.gain_index, quantised.z_hat).sum()
-        return quantised.bits(self.prior) + float(of_z)
+    def bits_of_z(self, z_hat: np.ndarray) -> float:
+        return float(bits_of_z(self.prior, self.gain_index, z_hat).sum())
 
     def context(self, quantised: Quantised) -> np.ndarray:
         of_context = context_gradient(self.prior, self.gain_index, quantised)
@@ -122,8 +120,9 @@ def _descend_evenly(
     y = tile.window[tile.inside].copy()
     rounding = rounding_bits(steps)
     best = tile.quantised(y, z_hat, rounding)
-    least = tile.bits(best) + tile.distortion.bits(tile.window)
+    least = best.bits(tile.prior) + tile.bits_of_z(z_hat) + tile.distortion.bits(tile.window)
     z_hat = search(tile.prior, tile.gain_index, y, best, rounding, rounds)
+    of_z = tile.bits_of_z(z_hat)
     for done, share in enumerate([*np.linspace(FIRST_SHARE, LAST_SHARE, steps), 0.0], 1):
         progress(done / (steps + 2))
         made = tile.quantised(y, z_hat, rounding)
@@ -131,7 +130,7 @@ def _descend_evenly(
             bits, gradient = tile.slope()
         else:
             bits = tile.distortion.bits(tile.window)
-        cost = tile.bits(made) + bits
+        cost = made.bits(tile.prior) + of_z + bits
         if cost < least:
             best, least = made, cost
         if share:
@@ -156,9 +155,10 @@ def _descend_by_curvature(
     before = tile.slope()[1]
     best = tile.quantised(y, z_hat, rounding * worth[tile.inside])
     bits, gradient = tile.slope()
-    least = tile.bits(best) + bits
+    least = best.bits(tile.prior) + tile.bits_of_z(z_hat) + bits
     of_cells, curvature = _curvatures(gradient - before, tile.window[tile.inside] - y)
     z_hat = search(tile.prior, tile.gain_index, y, best, rounding, rounds)
+    of_z = tile.bits_of_z(z_hat)
     spread = np.exp(CELL_POWER * (np.log(of_cells) - np.log(of_cells).mean()))
     error_bits = (rounding * spread).astype(np.float32)
     stiffness, lowest, point = FIRST_STIFFNESS, np.inf, (y, gradient, y)
@@ -166,7 +166,7 @@ def _descend_by_curvature(
         progress(done / (steps + 2))
         made = tile.quantised(y, z_hat, error_bits)
         bits, gradient = tile.slope() if done <= steps else (tile.distortion.bits(tile.window), y)
-        cost = tile.bits(made) + bits
+        cost = made.bits(tile.prior) + of_z + bits
         if cost < least:
             best, least = made, cost
         if done > steps:
@@ -181,7 +181,7 @@ def _descend_by_curvature(
             stiffness *= HARDER
         start, downhill, from_here = point
         move = downhill / (2 * np.float32(stiffness) * curvature)
-        y = start + np.float32(SEEN_SHARE) * (
+        y = start + np.float32(MOVED_SHARE) * (
             from_here - np.clip(move, -FARTHEST, FARTHEST) - start
         )
     return best
