@@ -23,12 +23,12 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 FOLDER = Path("codec/exact/native")
-KERNELS = ("kernels.c", "pixels.c")
+KERNELS = ("kernels.c", "pixels.c", "floats.c")
 SOURCES = (
     "entropy.c", "machine.c", "walk.c", "decode.c", "quantise.c", "synthesis.c", "parts.c",
-    "picture.c", "analysis.c", "team.c", "pack.c",
+    "picture.c", "analysis.c", "team.c", "pack.c", "search.c",
 )  # fmt: skip
-HEADERS = ("core.h", "walk.h", "pixels.h", "synthesis.h", "team.h")
+HEADERS = ("core.h", "walk.h", "pixels.h", "floats.h", "synthesis.h", "team.h")
 # Without contraction to fused products, which would round differently from NumPy.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 X86_64 = {

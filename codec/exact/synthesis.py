@@ -20,6 +20,7 @@ from .native import synthesis as native
 from .program import DEPTHWISE, HIGH, LOW, Layer, Program
 
 SLAB = 1 << 16  # numbers of an array that are worked on at once, so that they stay in the caches
+UNITS = 16320.0  # of pixels, to 1
 BAND_CELLS = 1024  # cells of the latents' grid in a band, about
 
 
@@ -334,4 +335,4 @@ def to_levels(x: np.ndarray, grey: bool) -> np.ndarray:
 
 def units_of(x: np.ndarray) -> np.ndarray:
     """Pixels in -0.5..0.5, about, float (h, w, 3), in pixel units: int16."""
-    return np.clip(np.rint(x * 16320.0), LOW, HIGH).astype(np.int16)
+    return np.clip(np.rint(x * UNITS), LOW, HIGH).astype(np.int16)

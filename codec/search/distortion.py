@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...formats.tiles import Box, tile_boxes
+from ..exact.synthesis import UNITS, bands_of, run
 from . import masking, ssimulacra2
 from .ms_ssim import scales_of, sensitivity, slope
 
 if TYPE_CHECKING:
+    from ..exact.program import Program
     from ..models.transforms import Transforms
 
 # Cells on a side that are decoded at once: a tile of 1024 pixels and its margins whole, larger
@@ -43,10 +45,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """g_s at one gain index, in blocks. halo: cells around a block that it sees; mean_bits:
-    fractional bits of latents in fixed point."""
+    """g_s at one gain index: in integers, as files are decoded, where the bundle has a program for
+    that, and its gradient in float32, in blocks. halo: cells around a block that it sees;
+    mean_bits: fractional bits of latents in fixed point."""
 
     transforms: Transforms
+    program: Program | None
     gain_index: int
     mean_bits: int
     halo: int
@@ -67,14 +71,25 @@ class Synthesis:
         clipped."""
         h, w = window.shape[:2]
         out = np.empty((1, 3, stride * h, stride * w), np.float32)
-        for cells, _, own, place in self._blocks(h, w, stride):
-            fixed = np.rint(window[cells] * np.float32(1 << self.mean_bits)).astype(np.int32)
-            x = self.transforms.synthesis(fixed, self.gain_index, self.mean_bits, own)
-            out[0][:, place[0], place[1]] = x.transpose(2, 0, 1)
+        if self.program is not None:
+            bands = (self._fixed(window[cells]) for cells in bands_of(h, w))
+            top = 0
+            for units in run(self.program, bands, h, self.gain_index):
+                rows = slice(top, top + len(units))
+                np.multiply(units.transpose(2, 0, 1), np.float32(1 / UNITS), out[0][:, rows])
+                top = rows.stop
+        else:
+            for cells, _, own, place in self._blocks(h, w, stride):
+                fixed = self._fixed(window[cells])
+                x = self.transforms.synthesis(fixed, self.gain_index, self.mean_bits, own)
+                out[0][:, place[0], place[1]] = x.transpose(2, 0, 1)
         return np.clip(out, -0.5, 0.5, out=out)
 
+    def _fixed(self, window: np.ndarray) -> np.ndarray:
+        return np.rint(window * np.float32(1 << self.mean_bits)).astype(np.int32)
+
     def error_gradient(
-        self, window: np.ndarray, pixels: np.ndarray, weight: np.ndarray
+        self, window: np.ndarray, pixels: np.ndarray, weight: np.ndarray, keep: bool
     ) -> tuple[float, np.ndarray]:
         """Transforms.error_gradient of a window of any size: the blocks' errors and gradients add
         up."""
@@ -85,7 +100,7 @@ class Synthesis:
             part[0, 0][own.slices] = weight[0, 0][place]
             target = np.ascontiguousarray(pixels[:, :, around[0], around[1]])
             error, slopes = self.transforms.error_gradient(
-                window[cells], self.gain_index, target, part
+                window[cells], self.gain_index, target, part, keep
             )
             total += error
             gradient[cells] += slopes
@@ -108,10 +123,11 @@ class SquaredError:
         error = (np.square(x, out=x) * target.weight).sum(dtype=np.float64)
         return target.bits_per_error * float(error)
 
-    def slope(self, window: np.ndarray) -> tuple[float, np.ndarray]:
-        """The same, and its gradient by the latents, float32 (h, w, M)."""
+    def slope(self, window: np.ndarray, keep: bool = False) -> tuple[float, np.ndarray]:
+        """The same, and its gradient by the latents, float32 (h, w, M). keep: the memory that this
+        took, for another slope."""
         target = self._target
-        error, gradient = self._synthesis.error_gradient(window, target.pixels, target.weight)
+        error, gradient = self._synthesis.error_gradient(window, target.pixels, target.weight, keep)
         gradient *= np.float32(target.bits_per_error)
         return target.bits_per_error * error, gradient
 
@@ -151,7 +167,7 @@ class Visible:
         """As SquaredError.bits."""
         return self._slope(window)[0]
 
-    def slope(self, window: np.ndarray) -> tuple[float, np.ndarray]:
+    def slope(self, window: np.ndarray, keep: bool = False) -> tuple[float, np.ndarray]:
         """As SquaredError.slope."""
         bits, gradient, x_hat = self._slope(window)
         # The squared error to this target has the gradient wanted.
@@ -159,7 +175,7 @@ class Visible:
         x_hat[0][:, rows, columns] -= gradient / 2
         weight = np.zeros_like(self._target.weight)
         weight[0, 0, rows, columns] = 1
-        return bits, self._synthesis.error_gradient(window, x_hat, weight)[1]
+        return bits, self._synthesis.error_gradient(window, x_hat, weight, keep)[1]
 
 
 class LostStructure:
@@ -193,10 +209,10 @@ class LostStructure:
         """As SquaredError.bits."""
         return self._slope(window)[0] * self._factor
 
-    def slope(self, window: np.ndarray) -> tuple[float, np.ndarray]:
+    def slope(self, window: np.ndarray, keep: bool = False) -> tuple[float, np.ndarray]:
         """As SquaredError.slope."""
         lost, gradient, x_hat = self._slope(window)
         # The squared error to this target has the gradient wanted.
         x_hat -= gradient * np.float32(self._factor / 2)
         weight = np.ones_like(self._target.weight)
-        return lost * self._factor, self._synthesis.error_gradient(window, x_hat, weight)[1]
+        return lost * self._factor, self._synthesis.error_gradient(window, x_hat, weight, keep)[1]

@@ -10,8 +10,8 @@ context, stay what they are meanwhile.
 
 from __future__ import annotations
 
+import functools
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..exact.hyper_latents import bits_of_symbols, bits_of_z, symbols_of
 from ..exact.quantise import Quantised
 from ..exact.steps import cells_of_step
 from ..exact.symbols import reconstruct
+from .side_by_side import side_by_side
 from .slopes import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN, Head, backward, forward
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class _Costs:
             for k in range(len(prior.steps))
         ]
         multiplier = self.weights[prior.program["view_multiplier"]][gain_index]
-        seen = quantised.y_hat * (multiplier * np.float32(2.0 ** -prior.program["view_shift"]))
+        seen = quantised.y_hat.astype(np.float32)
+        seen *= multiplier * np.float32(2.0 ** -prior.program["view_shift"])
         self.context, self.layers = [], []
         view = np.zeros_like(seen)
         for step, coded in zip(prior.steps, quantised.steps):
@@ -140,24 +142,38 @@ class _Costs:
         h, w = self.y.shape[:2]
         z = z_hat.astype(np.float32)
         hidden, hyper_tape = forward(prior.program["hyper"], weights, gain_index, z=z)
-        by_hidden = np.zeros_like(hidden)
         seen = np.ascontiguousarray(hidden[:h, :w])
-        cost = np.zeros((h, w), np.float32)
-        for k, (layers, context) in enumerate(zip(self.layers, self.context)):
-            features, tape = forward(layers, weights, gain_index, h=seen, **context)
-            back = np.zeros_like(features)
-            for cell, head in zip(cells_of_step(prior, k), self.heads[k]):
-                part = features[cell.rows, cell.columns]
-                residual = self.y[cell.place] - head.means(part)
-                best, by_mean, by_level = self._cheapest(residual, head.levels(part))
-                cost[cell.rows, cell.columns] += best.sum(2)
-                if slopes:
-                    back[cell.rows, cell.columns] = head.backward(by_mean, by_level)
+
+        def step(k: int) -> tuple[np.ndarray, np.ndarray | None]:
+            return self._step(k, seen, slopes)
+
+        parts = side_by_side(step, range(len(self.layers)))
+        cost = functools.reduce(np.add, (of_step for of_step, _ in parts))
+        by_hidden = np.zeros_like(hidden)
+        if not slopes:
+            return cost, by_hidden
+        for _, by_seen in parts:
+            by_hidden[:h, :w] += by_seen
+        return cost, backward(hyper_tape, weights, gain_index, by_hidden)["z"]
+
+    def _step(self, k: int, seen: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the latents of a step cost, float32 (h, w), and the gradient of its sum by what the
+        layers before have made of z_hat."""
+        features, tape = forward(
+            self.layers[k], self.weights, self.gain_index, h=seen, **self.context[k]
+        )
+        cost = np.zeros(seen.shape[:2], np.float32)
+        back = np.zeros_like(features)
+        for cell, head in zip(cells_of_step(self.prior, k), self.heads[k]):
+            part = features[cell.rows, cell.columns]
+            residual = self.y[cell.place] - head.means(part)
+            best, by_mean, by_level = self._cheapest(residual, head.levels(part))
+            cost[cell.rows, cell.columns] += best.sum(2)
             if slopes:
-                by_hidden[:h, :w] += backward(tape, weights, gain_index, back)["h"]
-        if slopes:
-            return cost, backward(hyper_tape, weights, gain_index, by_hidden)["z"]
-        return cost, by_hidden
+                back[cell.rows, cell.columns] = head.backward(by_mean, by_level)
+        if not slopes:
+            return cost, None
+        return cost, backward(tape, self.weights, self.gain_index, back)["h"]
 
     def _cheapest(self, residual: np.ndarray, level: np.ndarray):
         """The cost of residuals whose scale index is about `level`, and how it changes with their
@@ -217,7 +233,7 @@ class _Costs:
         return self.bits[self.centre[index] + np.minimum(value, self.reach[index])]
 
 
-@lru_cache(2)
+@functools.lru_cache(2)
 def _gaussian_bits(width: float) -> np.ndarray:
     """-log2 of the mass that Gaussians put within half a width around a point, float32 (levels,
     points): FINER to a scale index, PER_SIGMA to a sigma, up to FARTHEST."""

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cpus import blas_threads
 from ..exact.hyper_latents import bits_of_z
 from ..exact.interpreter import run
 from ..exact.quantise import Quantised, Step, quantise
 from ..exact.steps import cells_of_step, scatter
 from .hyper_search import search
+from .side_by_side import side_by_side
 from .slopes import Head, backward, forward
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 STEPS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)
 # Rounds of the search for hyper-latents that goes before.
 ROUNDS = (0, 0, 3, 4, 6, 8, 12, 16, 24, 32)
+# The same where the curvature is measured, for which fewer were found to be as good.
+MEASURED_STEPS = (0, 0, 1, 2, 3, 4, 8, 12, 20, 32)
+MEASURED_ROUNDS = (0, 0, 2, 2, 3, 3, 5, 8, 16, 24)
 # Bits that a squared error of one quantisation step costs: 6 / ln 2 in theory, 7 to 8 measured.
 CURVATURE = 8.7
 # Weight of what latents tell as context, and shares of the way to the optimum that the first and
@@ -50,7 +55,7 @@ ROUNDING_BITS = 15.0, 12.0
 # it is taken to be at first, and after steps that helped and that did not; how far a latent is
 # moved at most, in quantisation steps, and the least curvature that is believed; the power with
 # which a cell's curvature counts in rounding. Found on crops of four Kodak images, five steps.
-MOVED_SHARE, FIRST_STIFFNESS, EASIER, HARDER = 0.2, 0.75, 0.8, 2.5
+MOVED_SHARE, FIRST_STIFFNESS, EASIER, HARDER = 0.25, 0.9, 0.8, 2.5
 FARTHEST, LEAST_CURVATURE, CELL_POWER = 0.7, 2.0, 0.4
 
 
@@ -76,9 +81,13 @@ def refine(
     around it, which stays as it is; cells: the tile's part. z_hat: int32 (hz, wz, Z), of the tile.
     distortion: of the window. progress: told the share that is done, 0..1, after each step.
     """
-    descend = _descend_evenly if distortion.worth is None else _descend_by_curvature
     tile = _Tile(prior, gain_index, cells.slices, window.astype(np.float32), distortion)
-    return descend(tile, z_hat, STEPS[effort], ROUNDS[effort], progress)
+    # threads of ours, which products on threads of their own would only wait for
+    with blas_threads(1):
+        if distortion.worth is None:
+            return _descend_evenly(tile, z_hat, STEPS[effort], ROUNDS[effort], progress)
+        steps, rounds = MEASURED_STEPS[effort], MEASURED_ROUNDS[effort]
+        return _descend_by_curvature(tile, z_hat, steps, rounds, progress)
 
 
 @dataclass
@@ -99,9 +108,10 @@ class _Tile:
         self.window[self.inside] = made.y_hat / np.float32(self.prior.unit)
         return made
 
-    def slope(self) -> tuple[float, np.ndarray]:
-        """What the window's errors are worth, and its gradient by the tile's latents."""
-        bits, gradient = self.distortion.slope(self.window)
+    def slope(self, last: bool = False) -> tuple[float, np.ndarray]:
+        """What the window's errors are worth, and its gradient by the tile's latents. last: no
+        other slope is asked for."""
+        bits, gradient = self.distortion.slope(self.window, keep=not last)
         return bits, gradient[self.inside]
 
     def bits_of_z(self, z_hat: np.ndarray) -> float:
@@ -127,7 +137,7 @@ def _descend_evenly(
         progress(done / (steps + 2))
         made = tile.quantised(y, z_hat, rounding)
         if share:
-            bits, gradient = tile.slope()
+            bits, gradient = tile.slope(last=done == steps)
         else:
             bits = tile.distortion.bits(tile.window)
         cost = made.bits(tile.prior) + of_z + bits
@@ -152,44 +162,46 @@ def _descend_by_curvature(
     rounding = rounding_bits(steps)
     worth = tile.distortion.worth
     assert worth is not None
-    before = tile.slope()[1]
-    best = tile.quantised(y, z_hat, rounding * worth[tile.inside])
-    bits, gradient = tile.slope()
-    least = best.bits(tile.prior) + tile.bits_of_z(z_hat) + bits
-    of_cells, curvature = _curvatures(gradient - before, tile.window[tile.inside] - y)
+    best = made = tile.quantised(y, z_hat, rounding * worth[tile.inside])
+    bits, gradient = tile.slope(last=steps == 1)
+    least = lowest = best.bits(tile.prior) + tile.bits_of_z(z_hat) + bits
+    of_cells, curvature = _curvatures(gradient, tile.window[tile.inside] - y)
     z_hat = search(tile.prior, tile.gain_index, y, best, rounding, rounds)
     of_z = tile.bits_of_z(z_hat)
     spread = np.exp(CELL_POWER * (np.log(of_cells) - np.log(of_cells).mean()))
     error_bits = (rounding * spread).astype(np.float32)
-    stiffness, lowest, point = FIRST_STIFFNESS, np.inf, (y, gradient, y)
-    for done in range(1, steps + 2):
-        progress(done / (steps + 2))
-        made = tile.quantised(y, z_hat, error_bits)
-        bits, gradient = tile.slope() if done <= steps else (tile.distortion.bits(tile.window), y)
+    stiffness, cost = FIRST_STIFFNESS, least
+    point = (y, gradient + tile.context(made), tile.window[tile.inside].copy())
+    for done in range(1, steps + 1):
+        progress(done / (steps + 1))
+        start, downhill, from_here = point
+        move = downhill / (2 * np.float32(stiffness) * curvature)
+        moved = start + np.float32(MOVED_SHARE) * (
+            from_here - np.clip(move, -FARTHEST, FARTHEST) - start
+        )
+        made = tile.quantised(moved, z_hat, error_bits)
+        if done < steps:
+            bits, gradient = tile.slope(last=done == steps - 1)
+        else:
+            bits = tile.distortion.bits(tile.window)
         cost = made.bits(tile.prior) + of_z + bits
         if cost < least:
             best, least = made, cost
-        if done > steps:
+        if done == steps:
             break
-        if cost < lowest:
-            stiffness *= EASIER if done > 1 else 1
-            lowest, point = (
-                cost,
-                (y, gradient + tile.context(made), tile.window[tile.inside].copy()),
-            )
+        if cost < lowest or done == 1:
+            stiffness *= EASIER
+            lowest = cost
+            point = (moved, gradient + tile.context(made), tile.window[tile.inside].copy())
         else:
             stiffness *= HARDER
-        start, downhill, from_here = point
-        move = downhill / (2 * np.float32(stiffness) * curvature)
-        y = start + np.float32(MOVED_SHARE) * (
-            from_here - np.clip(move, -FARTHEST, FARTHEST) - start
-        )
     return best
 
 
 def _curvatures(change: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bits that a squared error of one quantisation step costs: float32 (h, w), and (h, w, M) of
-    cells times channels, from how a gradient changed with its latents, both float32 (h, w, M)."""
+    cells times channels, from how a gradient changed with its latents, both float32 (h, w, M): from
+    none, where g_a has put them, which is nearly so and saves a gradient."""
 
     def size(axes: tuple[int, ...]) -> np.ndarray:
         ways = np.maximum(np.square(moved).sum(axes, dtype=np.float64), 1e-3)
@@ -213,25 +225,32 @@ def context_gradient(prior: Prior, gain_index: int, quantised: Quantised) -> np.
         2.0 ** -program["view_shift"]
     )
     seen = quantised.y_hat.astype(np.float32) * multiplier
-    view, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for k, (step, coded) in enumerate(zip(prior.steps, quantised.steps)):
-        if k:
-            features, tape = forward(step["features"], weights, gain_index, h=hidden, view=view)
-            by_mean, by_level = (np.empty(shape, np.float32) for _ in range(2))
-            for slopes, out in zip(_table_slopes(prior, coded), (by_mean, by_level)):
-                scatter(slopes, coded.places, out)
-            back = np.zeros_like(features)
-            for cell in cells_of_step(prior, k):
-                head = Head.of(prior, gain_index, k, cell)
-                place = cell.place
-                back[cell.rows, cell.columns] = head.backward(by_mean[place], by_level[place])
-            by_view = backward(tape, weights, gain_index, back)["view"]
-            by_view *= multiplier * np.float32(prior.unit)
-            for earlier in quantised.steps[:k]:
-                for place in earlier.places:
-                    total[place] += by_view[place]
-        for place in coded.places:
-            view[place] = seen[place]
+
+    def by_view(k: int) -> np.ndarray:
+        """Of the code lengths of step k, by what it sees."""
+        coded, view = quantised.steps[k], np.zeros(shape, np.float32)
+        for earlier in quantised.steps[:k]:
+            for place in earlier.places:
+                view[place] = seen[place]
+        layers = prior.steps[k]["features"]
+        features, tape = forward(layers, weights, gain_index, h=hidden, view=view)
+        by_mean, by_level = (np.empty(shape, np.float32) for _ in range(2))
+        for slopes, out in zip(_table_slopes(prior, coded), (by_mean, by_level)):
+            scatter(slopes, coded.places, out)
+        back = np.zeros_like(features)
+        for cell in cells_of_step(prior, k):
+            head = Head.of(prior, gain_index, k, cell)
+            place = cell.place
+            back[cell.rows, cell.columns] = head.backward(by_mean[place], by_level[place])
+        return backward(tape, weights, gain_index, back)["view"]
+
+    total = np.zeros(shape, np.float32)
+    later = range(1, len(prior.steps))
+    for k, slopes in zip(later, side_by_side(by_view, later)):
+        slopes *= multiplier * np.float32(prior.unit)
+        for earlier in quantised.steps[:k]:
+            for place in earlier.places:
+                total[place] += slopes[place]
     return total
 
 

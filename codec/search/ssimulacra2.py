@@ -9,9 +9,11 @@ too: a tile's border is not the image's. Training has the same sum in torch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from ..exact.native import floats as native
 from ..metrics.recursive_gaussian import SIGMA
 from ..metrics.ssimulacra2 import C2, FACTOR, MIN_SIDE, WEIGHTS, B, X, Y
 from ..metrics.xyb import LMS, LMS_BIAS
@@ -143,7 +145,7 @@ def _linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sRGB to linear light, clipped to 0..1, and its slope, which the clip leaves."""
     x = np.clip(x, 0, 1)
     base = (np.maximum(x, np.float32(0.04)) + np.float32(0.055)) / np.float32(1.055)
-    power = base ** np.float32(1.4)
+    power = np.exp(np.float32(1.4) * np.log(base))  # several times as fast as **
     dark = x <= 0.04045
     slope = np.where(dark, np.float32(1 / 12.92), np.float32(2.4 / 1.055) * power)
     return np.where(dark, x * np.float32(1 / 12.92), power * base), slope
@@ -154,7 +156,7 @@ def _xyb(linear: np.ndarray, wanted: list[int]) -> tuple[dict[int, np.ndarray], 
     h, w)."""
     rows = np.array(LMS if B in wanted else LMS[:2], np.float32)
     lms = np.maximum(np.tensordot(rows, linear, 1) + np.float32(LMS_BIAS), np.float32(LEAST_LMS))
-    root = np.cbrt(lms)
+    root = np.exp(np.log(lms) * np.float32(1 / 3))
     slopes = root / (3 * lms)
     root -= np.float32(LMS_BIAS ** (1 / 3))
     y = np.float32(0.5) * (root[0] + root[1])
@@ -199,15 +201,21 @@ def _halve_back(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _blur(x: np.ndarray) -> np.ndarray:
     """Gaussian of SIGMA, (h, w); at borders the taps that are there sum to one."""
+    made = native.blur(x, _TAPS, _sums(x.shape[0]), _sums(x.shape[1]), back=False)
+    if made is not None:
+        return made
     for axis in (0, 1):
-        x = _convolve(x, axis) / _sums(x.shape[axis], axis)
+        x = _convolve(x, axis) / np.expand_dims(_sums(x.shape[axis]), 1 - axis)
     return x
 
 
 def _blur_back(g: np.ndarray) -> np.ndarray:
     """The transpose of `_blur`."""
+    made = native.blur(g, _TAPS, _sums(g.shape[0]), _sums(g.shape[1]), back=True)
+    if made is not None:
+        return made
     for axis in (0, 1):
-        g = _convolve(g / _sums(g.shape[axis], axis), axis)
+        g = _convolve(g / np.expand_dims(_sums(g.shape[axis]), 1 - axis), axis)
     return g
 
 
@@ -222,6 +230,7 @@ def _convolve(x: np.ndarray, axis: int) -> np.ndarray:
     return out
 
 
-def _sums(side: int, axis: int) -> np.ndarray:
-    sums = _convolve(np.ones((side, 1), np.float32), 0)
-    return sums if axis == 0 else sums.T
+@lru_cache(32)
+def _sums(side: int) -> np.ndarray:
+    """Of the taps that are inside, float32 (side,)."""
+    return _convolve(np.ones((side, 1), np.float32), 0)[:, 0]

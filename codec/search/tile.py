@@ -123,7 +123,11 @@ def _distortion(
     own = tile.own(stride)
     weight = np.zeros((1, 1, *x.shape[2:]), np.float32)
     weight[0, 0][own.slices] = 1
-    synthesis = Synthesis(model.transforms, choices.gain_index, prior.mean_bits, model.bundle.halo)
+    exact = model.bundle.synthesis
+    synthesis = Synthesis(
+        model.transforms, exact and exact.synthesis, choices.gain_index, prior.mean_bits,
+        model.bundle.halo,
+    )  # fmt: skip
     target = Target(x, weight, bits_per_error)
     if choices.tune == "ssimulacra2":
         return Visible(synthesis, target, stride, own)

@@ -19,7 +19,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "codec" / "exact" / "native"
-KERNELS = ("kernels.c", "pixels.c")
+KERNELS = ("kernels.c", "pixels.c", "floats.c")
 
 
 def case(numbers: list[int], parts: list[np.ndarray]) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "codec" / "exact" / "native"
-KERNELS = ("kernels.c", "pixels.c")
+KERNELS = ("kernels.c", "pixels.c", "floats.c")
 ANALYSES = 4  # blocks whose names come first
 SANITIZERS = "-fsanitize=address,undefined"
 COVERAGE = "-fsanitize=fuzzer-no-link"  # not of kernels, whose ways do not depend on the data

@@ -19,7 +19,7 @@ from ....formats import UnsupportedError
 CHOICES = ("auto", "native", "numpy")
 ISAS = ("plain", "sse2", "avx2", "avx512", "neon", "avxvnni")  # core.h numbers them so
 BEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "sse2", "plain")
-INTERFACE = 3  # core.h has the same
+INTERFACE = 4  # core.h has the same
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 LIBRARY = Path(__file__).with_name(f"_core{SUFFIX}")
 

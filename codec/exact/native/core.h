@@ -28,7 +28,7 @@ typedef uint32_t u32;
 typedef int64_t i64;
 typedef uint64_t u64;
 
-enum { INTERFACE = 3 };        /* of the calls; native/__init__.py has the same */
+enum { INTERFACE = 4 };        /* of the calls; native/__init__.py has the same */
 enum { PANEL = 32 };           /* outputs whose weights lie together */
 enum { MOST_CHANNELS = 2048 }; /* of a layer */
 enum { REGISTERS = 8, Z = 0, HIDDEN = 1, VIEW = 2 };
