@@ -21,7 +21,7 @@ from .train import data_folder
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle folder."
 )
-@click.option("--name", help="Name in the manifest.  [default: base, or what is restored]")
+@click.option("--name", help="Name in the manifest.  [default: the folder's, or what is restored]")
 @click.option(
     "--keep-prior",
     metavar="BUNDLE",
@@ -58,7 +58,8 @@ def command(
 
     try:
         if keep_prior is not None:
-            manifest = export_transforms(checkpoint, Bundle(keep_prior), output, name or "base")
+            name = name or output.stem
+            manifest = export_transforms(checkpoint, Bundle(keep_prior), output, name)
         else:
             folder = None if data is None else data_folder(data)
             manifest = export_checkpoint(checkpoint, folder, output, name)

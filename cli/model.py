@@ -27,10 +27,36 @@ def command() -> None:
 
     \b
     Examples:
-      aei model info
+      aei model list
+      aei model info psnr
       aei model quantize my.bundle --to int8 -o small.bundle
       aei model prune --keep 0.5 --data photos/ -o half.bundle
     """
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the models that ship with the package: name, fingerprint, what each is for, bytes.
+
+    Their names stand for their folders wherever a BUNDLE is asked for.
+
+    \b
+    Examples:
+      aei model list
+      aei model list --json
+    """
+    from ..codec.models.bundle import MODEL_OF_TUNE, Bundle, default_bundle, installed_bundles
+
+    used = {default_bundle(tune).path: f"--tune {tune}" for tune in MODEL_OF_TUNE}
+    used[default_bundle().path] = "used by default"
+    models = []
+    for bundle in map(Bundle, installed_bundles()):
+        size = sum(p.stat().st_size for p in bundle.path.iterdir() if p.is_file())
+        use = used.get(bundle.path, "reads its files")
+        models.append({"name": bundle.name, "fingerprint": bundle.fingerprint.hex(),
+                       "use": use, "bytes": size, "folder": str(bundle.path)})  # fmt: skip
+        out.say(f"{bundle.name:<12} {bundle.fingerprint.hex()}  {size / 1e6:5.1f} MB  {use}")
+    out.emit(models=models)
 
 
 @command.command("info")
