@@ -28,6 +28,7 @@ from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "photo-1"
 MODEL_OF_TUNE = {"psnr": "psnr"}  # of tunes that have a model of their own
+READS_ONLY = "reads_only"  # of the manifest: what encoding needs is left out
 MOST_HALO, MOST_MARGIN = 256, 256
 T = TypeVar("T")
 
@@ -178,6 +179,11 @@ class Bundle:
             return None
         least, most = self._lambda
         return least * (most / least) ** (gain_index / 255) * 255**2 / 3
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it is the form of a model that reads files and writes none."""
+        return self.manifest.get(READS_ONLY) is True
 
     @property
     def tune(self) -> str:
