@@ -27,10 +27,36 @@ def command() -> None:
 
     \b
     Examples:
-      aei model info
+      aei model list
+      aei model info psnr
       aei model quantize my.bundle --to int8 -o small.bundle
       aei model prune --keep 0.5 --data photos/ -o half.bundle
     """
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the models that ship with the package: name, fingerprint, what each is for, bytes.
+
+    Their names stand for their folders wherever a BUNDLE is asked for.
+
+    \b
+    Examples:
+      aei model list
+      aei model list --json
+    """
+    from ..codec.models.bundle import MODEL_OF_TUNE, Bundle, default_bundle, installed_bundles
+
+    used = {default_bundle(tune).path: f"--tune {tune}" for tune in MODEL_OF_TUNE}
+    used[default_bundle().path] = "used by default"
+    models = []
+    for bundle in map(Bundle, installed_bundles()):
+        size = _bytes_of(bundle.path)
+        use = used.get(bundle.path, "reads its files")
+        models.append({"name": bundle.name, "fingerprint": bundle.fingerprint.hex(),
+                       "use": use, "bytes": size, "folder": str(bundle.path)})  # fmt: skip
+        out.say(f"{bundle.name:<12} {bundle.fingerprint.hex()}  {size / 1e6:5.1f} MB  {use}")
+    out.emit(models=models)
 
 
 @command.command("info")
@@ -121,6 +147,31 @@ def web(source: str | None, output: Path, force: bool) -> None:
     write_atomic(path, data, overwrite=force)
     out.emit(file=str(path), bytes=len(data))
     out.say(f"{path}: {len(data):,} bytes")
+
+
+@command.command("decoder")
+@BUNDLE
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Folder of both forms.")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Replace what exists.")
+def decoder(source: str | None, output: Path, force: bool) -> None:
+    """Write what reading the files of BUNDLE (by default the one shipped) takes, and no more.
+
+    Two forms: FOLDER/NAME, a bundle for --model that reads files and writes none, and
+    FOLDER/FINGERPRINT.aeiw, the packed file for browsers that `aei model web` writes. `aei export
+    --decoder` makes them along with the bundle.
+
+    \b
+    Examples:
+      aei model decoder -o readers/
+      aei model decoder my.bundle -o readers/ --force
+    """
+    from ..codec.training.export.decoder_only import write_decoder
+
+    paths = write_decoder(_open(source), output, overwrite=force)
+    for path, size in zip(paths, map(_bytes_of, paths)):
+        out.say(f"{path}: {size:,} bytes")
+    out.emit(files=[str(path) for path in paths])
 
 
 @command.command("page")
@@ -258,6 +309,12 @@ def prune(
     _told(bundle, output, manifest)
 
 
+def _bytes_of(path: Path) -> int:
+    """Of a file, or of a folder's files."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(p.stat().st_size for p in files if p.is_file())
+
+
 def _open(source: str | None):
     from ..codec.models.bundle import Bundle, default_bundle
 
@@ -279,10 +336,7 @@ def _check_output(output: Path, source: Path, force: bool) -> None:
 
 def _told(bundle, output: Path, manifest: dict) -> None:
     """Say what was written, and how much smaller it is."""
-    old, new = (
-        sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
-        for folder in (bundle.path, output)
-    )
+    old, new = _bytes_of(bundle.path), _bytes_of(output)
     out.emit(output=str(output), name=manifest["name"], fingerprint=manifest["fingerprint"],
              bytes=new, bytes_before=old)  # fmt: skip
     out.say(

@@ -64,12 +64,12 @@ class Salvaged:
 class Codec:
     """A model bundle, loaded piece by piece as it is needed, for any number of images.
 
-    model: folder of a bundle, that everything is done with; by default the one that ships with the
-    package, and the others that ship where a tune, or a file, is theirs. threads: of the native
-    core and the float transforms, by default one per CPU; 1 is best where several images are coded
-    at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a folder of several,
-    instead of the installed ones. Safe to use from several threads. Raises ModelError where the
-    folder is not a bundle.
+    model: folder of a bundle, or the name of one that ships with the package, that everything is
+    done with; by default `photo-1`, and the others that ship where a tune, or a file, is theirs.
+    threads: of the native core and the float transforms, by default one per CPU; 1 is best where
+    several images are coded at a time. NumPy gets no more. restore_bundle: a restoring bundle, or a
+    folder of several, instead of the installed ones. Safe to use from several threads. Raises
+    ModelError where the folder is not a bundle.
     """
 
     def __init__(

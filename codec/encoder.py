@@ -42,6 +42,11 @@ def encode(
     """The .aei file of an image; see Codec.encode. restorers: gives those at hand, where the
     settings ask for restoring. progress: told the pixels that are done, and all of them, a few
     times in each tile."""
+    if model.bundle.reads_only:
+        raise UnsupportedError(
+            f"{model.bundle.path}: this form of model {model.bundle.name} reads files and writes "
+            "none: encode with the whole bundle, or with another model"
+        )
     choices = choose(model.bundle, settings)
     picture = prepare(image, settings, restorers)
     file = _coded(

@@ -9,6 +9,7 @@ lacks, and what to do. Exit code 1 where not.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -44,27 +45,12 @@ def later(folder: Path) -> Path:
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=LEFT_OUT)
     shutil.copytree(MODEL, source / "codec" / "models" / "next")
-    replaced = {
-        "codec/models/bundle.py": ('DEFAULT_MODEL = "base"', 'DEFAULT_MODEL = "next"'),
-        "pyproject.toml": (
-            '    "aei.codec.models.psnr",\n',
-            '    "aei.codec.models.psnr",\n    "aei.codec.models.next",\n',
-        ),
-    }
-    for name, (old, new) in replaced.items():
-        text = (source / name).read_text(encoding="utf-8")
-        if text.count(old) != 1:
-            raise SystemExit(f"{name}: {old!r} is not there once")
-        (source / name).write_text(text.replace(old, new), encoding="utf-8")
-    project = source / "pyproject.toml"
-    text = project.read_text(encoding="utf-8")
-    for table, line in (
-        ("package-dir", '"aei.codec.models.next" = "codec/models/next"'),
-        ("package-data", '"aei.codec.models.next" = ["*.json", "*.safetensors", "*.onnx"]'),
-    ):
-        head = f"[tool.setuptools.{table}]\n"
-        text = text.replace(head, f"{head}{line}\n")
-    project.write_text(text, encoding="utf-8")
+    code = source / "codec" / "models" / "bundle.py"
+    text = code.read_text(encoding="utf-8")
+    changed, count = re.subn(r'(?m)^DEFAULT_MODEL = ".*"$', 'DEFAULT_MODEL = "next"', text)
+    if count != 1:
+        raise SystemExit(f"{code}: DEFAULT_MODEL is not there once")
+    code.write_text(changed, encoding="utf-8")
     return source
 
 

@@ -60,7 +60,7 @@ def wheel(platform: str, sdist: Path, out: Path) -> Path:
         packed.extractall(folder, filter="data")
         (source,) = Path(folder).iterdir()
         build(str(out), "--wheel", str(source), **variables)
-    (made,) = out.glob(f"*-py3-none-{platform}.whl")
+    (made,) = out.glob(f"aei_codec-*-py3-none-{platform}.whl")
     check(made, platform)
     return made
 

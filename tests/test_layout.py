@@ -146,13 +146,10 @@ def test_no_circle_of_imports():
         walk(name, ())
 
 
-BUNDLES = {"aei.codec.models.base", "aei.codec.models.psnr"}  # folders without a module
-
-
 def test_packages_are_the_folders():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     folders = {p.parent.relative_to(ROOT) for top in TOPS for p in (ROOT / top).rglob("*.py")}
-    wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders} | BUNDLES
+    wanted = {f"aei.{'.'.join(folder.parts)}" for folder in folders}
     setuptools = project["setuptools"]
     assert set(setuptools["packages"]) == wanted
     folders = {n: n[4:].replace(".", "/") for n in wanted}

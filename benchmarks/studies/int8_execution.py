@@ -1,8 +1,8 @@
 """An experiment: g_s computed in int8, not only stored so. Measured in docs/guide/slim.md, and not
 offered.
 
-    python -m aei.benchmarks.studies.int8_execution base photos/ -o executed.bundle
-    python -m aei.benchmarks.studies.slim base executed.bundle
+    python -m aei.benchmarks.studies.int8_execution photo-1 photos/ -o executed.bundle
+    python -m aei.benchmarks.studies.slim photo-1 executed.bundle
 
 The 1x1 convolutions of the blocks, three quarters of the work, run on ONNX Runtime's int8 kernels
 (static quantisation: uint8 activations per tensor, int8 weights per channel), calibrated on
@@ -22,7 +22,7 @@ import numpy as np
 
 from ...codec import Codec
 from ...codec.exact import analysis
-from ...codec.models.bundle import DEFAULT_MODEL, MODELS
+from ...codec.models.bundle import located
 from ...codec.pixels.images import to_network
 from ..datasets import load_dataset
 
@@ -97,8 +97,8 @@ def write(source: Path, folder: str, out: Path, images: int = 6) -> None:
 @click.argument("photos")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
 def main(source: Path, photos: str, output: Path) -> None:
-    """Write a copy of the bundle SOURCE (`base`: the one shipped) whose g_s computes in int8."""
-    write(MODELS / DEFAULT_MODEL if str(source) == DEFAULT_MODEL else source, photos, output)
+    """Write a copy of the bundle SOURCE (`photo-1`: the one shipped) whose g_s computes in int8."""
+    write(located(source), photos, output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Slim bundles against the one they were made from: bytes, speed, BD-rate, and files of one read by
 the other.
 
-    python -m aei.benchmarks.studies.slim base int8.bundle half.bundle --limit 6 -o slim.json
+    python -m aei.benchmarks.studies.slim photo-1 int8.bundle half.bundle --limit 6 -o slim.json
 
 prints the table of docs/guide/slim.md. All bundles must have one fingerprint.
 """
@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from ...codec import Codec
-from ...codec.models.bundle import DEFAULT_MODEL, MODELS
+from ...codec.models.bundle import located
 from ...codec.pixels.quality import psnr
 from ...formats import AeiError
 from ..datasets import load_dataset
@@ -141,8 +141,8 @@ def table(results: dict) -> str:
 def main(
     bundles: tuple[Path, ...], dataset: str, limit: int | None, repeats: int, output: Path | None
 ) -> None:
-    """Compare BUNDLES with the first of them; `base` is the one shipped."""
-    paths = [MODELS / DEFAULT_MODEL if str(p) == DEFAULT_MODEL else p for p in bundles]
+    """Compare BUNDLES with the first of them; `photo-1` is the one shipped."""
+    paths = [located(path) for path in bundles]
     results = compare(paths, dataset, limit, QUALITIES, repeats)
     if output is not None:
         output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

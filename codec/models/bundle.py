@@ -26,8 +26,9 @@ from .arrays import arrays_of
 from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
 
 MODELS = Path(__file__).parent
-DEFAULT_MODEL = "base"
+DEFAULT_MODEL = "photo-1"
 MODEL_OF_TUNE = {"psnr": "psnr"}  # of tunes that have a model of their own
+READS_ONLY = "reads_only"  # of the manifest: what encoding needs is left out
 MOST_HALO, MOST_MARGIN = 256, 256
 T = TypeVar("T")
 
@@ -45,12 +46,14 @@ def read_arrays(path: Path, *, hashed: bool = True) -> dict[str, np.ndarray]:
 class Bundle:
     """A model bundle on disk. Nothing but the manifest is read before it is needed.
 
+    path: its folder, or the name of one that ships with the package.
+
     Raises ModelError where the folder holds no manifest of one, and later where a file is missing,
     damaged, or not the one that the manifest names by its hash.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = located(path)
         self._ahead: threading.Thread | None = None  # reads the synthesis
         self._prior_lock = Lock()
         try:
@@ -178,6 +181,11 @@ class Bundle:
         return least * (most / least) ** (gain_index / 255) * 255**2 / 3
 
     @property
+    def reads_only(self) -> bool:
+        """Whether it is the form of a model that reads files and writes none."""
+        return self.manifest.get(READS_ONLY) is True
+
+    @property
     def tune(self) -> str:
         """What it is used for where nothing else is asked for: one of TUNES."""
         tune = self.manifest.get("tune")
@@ -228,6 +236,17 @@ def _between(anchors: np.ndarray) -> np.ndarray:
     place = np.linspace(0, len(anchors) - 1, GAIN_LEVELS, dtype=np.float32)[:, None]
     weights = np.maximum(1 - np.abs(place - np.arange(len(anchors), dtype=np.float32)), 0)
     return np.exp(weights @ anchors)
+
+
+def located(model: str | Path) -> Path:
+    """The folder of a bundle, of which a name alone may stand for one that ships; a folder of that
+    name where one looks from comes first."""
+    path = Path(model)
+    if len(path.parts) == 1 and not path.exists():
+        shipped = MODELS / path.name
+        if (shipped / MANIFEST).is_file():
+            return shipped
+    return path
 
 
 def installed_bundles() -> list[Path]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,8 @@ def test_metadata_is_kept_or_stripped(tmp_path, photo):
 def one_line_error(result, *words):
     assert result.returncode >= 1
     lines = result.stderr.decode().strip().splitlines()
+    # a machine under load takes more than the second after which progress is told
+    lines = [line for line in lines if not re.match(r"aei: (encode|decode): .* left$", line)]
     assert len(lines) == 1, lines
     assert "Traceback" not in lines[0]
     for word in words:

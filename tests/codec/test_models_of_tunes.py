@@ -1,9 +1,12 @@
 """Several models ship: each tune is encoded with its own, and all their files are read."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from aei import codec
-from aei.codec import Codec, UnknownModelError
+from aei.codec import Codec, ModelError, UnknownModelError
 from aei.codec.models.bundle import Bundle, default_bundle, installed_bundles
 from aei.codec.settings import TUNES
 from aei.formats import parse_header
@@ -34,6 +37,31 @@ def test_models_can_be_told_apart():
     assert len(set(fingerprints)) == len(fingerprints) >= 2
 
 
+def test_names_are_those_of_the_folders(tmp_path, monkeypatch):
+    assert default_bundle().name == "photo-1"
+    for path in installed_bundles():
+        assert Bundle(path).name == path.name
+        assert Bundle(path.name).path == path
+    with pytest.raises(ModelError, match="not a model bundle"):
+        Bundle("photo-0")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(GOLDEN / "tiny.bundle", tmp_path / "psnr")  # what is at hand comes first
+    assert Bundle("psnr").name == "tiny"
+    with pytest.raises(ModelError, match="not a model bundle"):
+        Bundle("models/psnr")
+
+
+def test_the_list_of_models(run_aei):
+    result = run_aei("model", "list", "--json")
+    models = {model["name"]: model for model in json.loads(result.out)["models"]}
+    assert models["photo-1"]["use"] == "used by default"
+    assert models["psnr"]["use"] == "--tune psnr"
+    assert models["psnr"]["fingerprint"] == default_bundle("psnr").fingerprint.hex()
+    assert models.keys() == {path.name for path in installed_bundles()}
+    words = run_aei("model", "list").out.splitlines()
+    assert [line.split()[0] for line in words] == list(models)
+
+
 def test_a_codec_reads_what_it_writes(photo):
     own = Codec()
     for tune in ("ssimulacra2", "psnr"):
@@ -61,7 +89,7 @@ def test_a_codec_of_a_named_model_knows_no_other(photo):
     look = Codec(default_bundle().path)
     data = look.encode(photo, tune="psnr")
     assert model_of(data) == look.bundle.fingerprint
-    with pytest.raises(UnknownModelError, match="not with base"):
+    with pytest.raises(UnknownModelError, match="not with photo-1"):
         look.decode(codec.encode(photo, tune="psnr"))
 
 

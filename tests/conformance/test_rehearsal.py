@@ -46,10 +46,9 @@ def later(tmp_path):
     linked(models, PACKAGE / "codec" / "models", "bundle.py")
     (models / "next").symlink_to(NEW)
     code = Path(bundles.__file__).read_text(encoding="utf-8")
-    assert 'DEFAULT_MODEL = "base"' in code
-    (models / "bundle.py").write_text(
-        code.replace('DEFAULT_MODEL = "base"', 'DEFAULT_MODEL = "next"')
-    )
+    this = f'DEFAULT_MODEL = "{bundles.DEFAULT_MODEL}"'
+    assert this in code
+    (models / "bundle.py").write_text(code.replace(this, 'DEFAULT_MODEL = "next"'))
     return top
 
 

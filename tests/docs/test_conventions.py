@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,22 @@ def test_forms_can_be_read():
             assert part["type"] == "markdown" or part["id"], form
 
 
+def test_a_wheel_is_told_from_that_of_the_restoring_networks(tmp_path, monkeypatch):
+    wheels = tool("wheels")
+    sdist = tmp_path / "aei_codec-9.tar.gz"
+    with tarfile.open(sdist, "w:gz") as packed:
+        packed.add(ROOT / "LICENSE", "aei_codec-9/LICENSE")
+
+    def build(*arguments, **_variables):
+        with zipfile.ZipFile(Path(arguments[0]) / "aei_codec-9-py3-none-any.whl", "w") as made:
+            made.writestr("aei/__main__.py", "")
+
+    (tmp_path / "aei_codec_restore-9-py3-none-any.whl").touch()
+    monkeypatch.setattr(wheels, "build", build)
+    made = wheels.wheel("any", sdist, tmp_path)
+    assert made.name == "aei_codec-9-py3-none-any.whl"
+
+
 def test_platforms_of_wheels_are_known():
     wheels = tool("wheels")
     assert "any" in wheels.PLATFORMS
@@ -94,3 +112,22 @@ def test_platforms_of_wheels_are_known():
     done = subprocess.run(asked, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no such platform: amiga" in done.stderr
+
+
+def test_an_environment_is_named_as_its_python_names_it(tmp_path):
+    """Below another system's root, paths lose it; and what fails says what it was."""
+    matrix = tool("matrix")
+    inside = matrix.Environment("python3.14", tmp_path / "tmp" / "x", tmp_path)
+    assert inside.seen(inside.folder / "venv") == "/tmp/x/venv"
+    here = matrix.Environment(sys.executable, tmp_path, None)
+    assert here.seen(tmp_path) == str(tmp_path)
+    if sys.platform != "win32":
+        assert here.run(sys.executable, "-c", "print(5)", where=tmp_path) == "5\n"
+        with pytest.raises(SystemExit, match=r"(?s)raise.*ZeroDivisionError"):
+            here.run(sys.executable, "-c", "raise ZeroDivisionError", where=tmp_path)
+    assert matrix.first_command(ROOT).startswith("pip install . scikit-image\n")
+
+
+def test_the_tests_that_the_matrix_runs_are_there():
+    for name in tool("matrix").LIGHT:
+        assert (ROOT / name).exists(), name

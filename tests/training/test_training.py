@@ -1,11 +1,13 @@
 """Training, resuming, exporting and restoring a tiny model."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,20 @@ def bundle(trained, folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "tiny.bundle"
     export.export_checkpoint(trained / "last.pt", folder, path, "tiny")
     return path
+
+
+def test_what_readers_need_is_made_along(trained, folder, tmp_path, run_aei):
+    whole, readers = tmp_path / "mine.bundle", tmp_path / "readers"
+    arguments = ("export", trained / "last.pt", "--data", folder, "-o", whole)
+    result = run_aei(*arguments, "--decoder", readers, "--json")
+    assert result.code == 0, result.err
+    facts = json.loads(result.out)
+    assert facts["name"] == "mine"
+    assert [Path(path).name for path in facts["readers"]] == [
+        "mine", f"{facts['fingerprint']}.aeiw",
+    ]  # fmt: skip
+    data = Codec(whole).encode(synthetic_photo(40, 56), gain_index=90)
+    assert Codec(readers / "mine").pixels_sha256(data) == Codec(whole).pixels_sha256(data)
 
 
 def test_loss_falls(trained, folder, tmp_path):

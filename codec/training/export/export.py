@@ -85,7 +85,7 @@ def export_checkpoint(
             with Image.open(path) as image:
                 images.append(validate.crop_to(np.array(image.convert("RGB")), 32, 384))
     training = {key: state[key] for key in ("step", "pixels", "hours", "config")}
-    return export_bundle(model, folder, name or "base", images, training)
+    return export_bundle(model, folder, name or folder.stem, images, training)
 
 
 def export_bundle(

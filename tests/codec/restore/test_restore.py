@@ -212,10 +212,10 @@ def test_installed_bundles_are_found_by_entry_point(monkeypatch):
 
 
 def test_bad_bundles_are_named(tmp_path):
-    from aei.codec.models.bundle import MODELS
+    from aei.codec.models.bundle import DEFAULT_MODEL, MODELS
 
     with pytest.raises(ModelError, match="not a restoring bundle"):
-        Restorer(MODELS / "base")
+        Restorer(MODELS / DEFAULT_MODEL)
     with pytest.raises(ModelError, match="not a model bundle"):
         Codec(BUNDLES / "denoise.bundle")
     with pytest.raises(ModelError, match="no restoring bundle there"):
