@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..formats import AeiError
 from . import engine as engines
 from . import many
 from .files import STREAM, check_output, output_path, region_of
 
+if TYPE_CHECKING:
+    from ..formats import Header
+
+SWITCH = 0.0005  # seconds
+PREVIEW_SCALE = 4  # from here on a file may do without a model
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
 
@@ -150,7 +159,14 @@ def _one(
         return
     many.check_stream(source, target)
     check_output(target, source, force)
+    many.spare_blas()
+    header = _begin(source, model, wanted[1])
     from ..codec import Codec
+
+    codec = Codec(model)
+    if header is not None:
+        with contextlib.suppress(AeiError):
+            codec.model_of_file(header).bundle.prepare(prior=True)
     from ..codec.files import convert
     from ..codec.files.storage import is_stream
 
@@ -158,6 +174,19 @@ def _one(
     told = output is not None and target != STREAM and not is_stream(Path(target))
     format_ = convert.output_format(Path(target).suffix if told else suffix)
     options = convert.DecodeOptions(*wanted)
-    codec = Codec(model)
     one = functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
     many.execute_one(source, target, one, force, "decode")
+
+
+def _begin(source: str, model: str | None, scale: int) -> Header | None:
+    """Begin to read the model of a file while Python loads what decoding takes; the file's header,
+    if there is something to wait for."""
+    from ..codec.cpus import available_cpus
+
+    if source == STREAM or scale >= PREVIEW_SCALE or available_cpus() < 2:
+        return None
+    # Each call of a thread that lets others in waits so long to get on, if there is much to load.
+    sys.setswitchinterval(SWITCH)
+    from ..codec.models import ahead
+
+    return ahead.begin(source, model)

@@ -53,7 +53,7 @@ def decode(
     from PIL import Image
 
     if core_threads() > 1:
-        model.bundle.prepare_synthesis()
+        model.bundle.prepare(prior=False)
     check_model(model, contents)
     header = contents.header
     wanted, scale = _asked(contents, region, scale)
