@@ -16,6 +16,7 @@ from . import many
 from .files import STREAM, check_output, output_path, region_of
 
 if TYPE_CHECKING:
+    from ..codec import Codec
     from ..formats import Header
 
 SWITCH = 0.0005  # seconds
@@ -162,19 +163,18 @@ def _one(
     many.spare_blas()
     header = _begin(source, model, wanted[1])
     from ..codec import Codec
+    from ..codec.files import writing
+    from ..codec.files.storage import is_stream
 
     codec = Codec(model)
-    if header is not None:
-        with contextlib.suppress(AeiError):
-            codec.model_of_file(header).bundle.prepare(prior=True)
-    from ..codec.files import convert
-    from ..codec.files.storage import is_stream
 
     # pipes and devices have no suffix that could tell
     told = output is not None and target != STREAM and not is_stream(Path(target))
-    format_ = convert.output_format(Path(target).suffix if told else suffix)
-    options = convert.DecodeOptions(*wanted)
-    one = functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
+    format_ = writing.output_format(Path(target).suffix if told else suffix)
+    if header is not None:
+        _load_rest(codec, header, format_)
+    options = writing.DecodeOptions(*wanted)
+    one = functools.partial(writing.decode_file, codec=codec, format_=format_, options=options)
     many.execute_one(source, target, one, force, "decode")
 
 
@@ -190,3 +190,18 @@ def _begin(source: str, model: str | None, scale: int) -> Header | None:
     from ..codec.models import ahead
 
     return ahead.begin(source, model)
+
+
+def _load_rest(codec: Codec, header: Header, format_: str) -> None:
+    """Load the model of a file as far as its latents take it, then, on another thread while they
+    are decoded, what writes the image."""
+    import threading
+
+    from ..codec import decoder  # noqa: F401  before the other thread has Python to itself
+    from ..codec.files import batch  # noqa: F401
+    from ..codec.files.writing import load_plugin
+
+    with contextlib.suppress(AeiError, OSError):  # decoding will meet it again
+        _ = codec.model_of_file(header).prior.native_block
+    with contextlib.suppress(RuntimeError):  # no more threads
+        threading.Thread(target=load_plugin, args=(format_,), daemon=True).start()

@@ -3,8 +3,11 @@ cannot."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...formats import UnsupportedError
@@ -14,8 +17,20 @@ from ..pixels.xmp import segments_of
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ...formats.tiles import Box
+    from ..api import Codec
+
 log = logging.getLogger(__name__)
 
+# What every Pillow writes, by suffix: it need not be loaded to say so
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".ppm": "PPM", ".tif": "TIFF",
+           ".tiff": "TIFF", ".bmp": "BMP"}  # fmt: skip
+# Pillow's modules of what people write most
+PLUGINS = {"PNG": "Png", "JPEG": "Jpeg", "PPM": "Ppm", "WEBP": "WebP", "TIFF": "Tiff",
+           "BMP": "Bmp"}  # fmt: skip
+
+# Pillow opens these by name only, or needs other programs for them; or they are no pictures.
+NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 ALPHA_FORMATS = {"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "ICO"}
 EXIF_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"}
 XMP_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"}
@@ -28,8 +43,92 @@ PNG_OPTIONS = {"compress_level": 1, "compress_type": 3}  # zlib's Z_RLE
 NAMES = {"exif": "Exif", "xmp": "XMP", "icc_profile": "colour profile"}
 
 
+@dataclass(frozen=True)
+class Converted:
+    """The bytes of an output file; width, height of the image in pixels; kept: they are the
+    source's; details: how a target was met; said: what was done to the image, for people; lost:
+    tiles of a damaged file that could not be decoded; check: to be given what was read back from
+    the disk, returns further details, and raises AeiError where it is not as it should be; facts:
+    what a manifest says of it, see job.Job.audited."""
+
+    data: bytes
+    width: int
+    height: int
+    kept: bool = False
+    details: dict[str, float] = field(default_factory=dict)
+    said: str = ""
+    lost: tuple[Box, ...] = ()
+    check: Callable[[bytes], dict[str, float]] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged
+    file."""
+
+    region: tuple[int, int, int, int] | None = None
+    scale: int = 1
+    salvage: bool = False
+
+
 class _NamedFile(io.BytesIO):
     name = "image.png"
+
+
+def decode_file(
+    data: bytes,
+    codec: Codec,
+    format_: str = "PNG",
+    options: DecodeOptions = DecodeOptions(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Converted:
+    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can
+    write.
+
+    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
+    Codec.decode, or of Codec.salvage.
+    """
+    if options.salvage:
+        saved = codec.salvage(data, progress=progress)
+        image, lost = saved.image, tuple(saved.lost)
+    else:
+        image = codec.decode(data, region=options.region, scale=options.scale, progress=progress)
+        lost = ()
+    return Converted(image_file(image, format_), *image.size, said=_said_of(lost), lost=lost)
+
+
+def _said_of(lost: tuple[Box, ...]) -> str:
+    """The tiles that are lost, in words."""
+    if not lost:
+        return ""
+    boxes = "; ".join(f"{b.left},{b.top},{b.width},{b.height}" for b in lost)
+    return f"{len(lost)} tiles are lost and left grey: {boxes} (left, top, width, height)"
+
+
+def output_format(suffix: str) -> str:
+    """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
+    suffix = suffix.lower()
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    from PIL import Image
+
+    if suffix == ".webp":
+        load_plugin("WEBP")
+        if Image.EXTENSION.get(suffix) in Image.SAVE:
+            return Image.EXTENSION[suffix]
+    format_ = Image.registered_extensions().get(suffix)
+    if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
+        raise UnsupportedError(
+            f"cannot write {suffix or 'files without a suffix'}: choose .png, .jpg, .webp or .tif"
+        )
+    return format_
+
+
+def load_plugin(format_: str) -> None:
+    """Load what of Pillow writes a format, and not, as it would, the plugins of others."""
+    if format_ in PLUGINS:
+        importlib.import_module(f"PIL.{PLUGINS[format_]}ImagePlugin")
 
 
 def image_file(image: Image.Image, format_: str) -> bytes:
@@ -39,6 +138,7 @@ def image_file(image: Image.Image, format_: str) -> bytes:
     cannot be written is left out, with a warning in the log that names it. Raises UnsupportedError
     where the format cannot hold the pixels.
     """
+    load_plugin(format_)
     pieces = {name: image.info[name] for name in NAMES if image.info.get(name)}
     if format_ not in EXIF_FORMATS:
         image = upright(image)

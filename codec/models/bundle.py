@@ -10,14 +10,12 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ...formats import AeiError, ModelError, UnknownModelError
-from ..exact.analysis_program import Analysis, read_analysis
 from ..exact.check import check_prior
-from ..exact.native import chosen
 from ..exact.native.synthesis import block_of
 from ..exact.prior import ROUNDING_BITS, Prior
 from ..exact.program import Synthesis, read_synthesis
@@ -27,6 +25,9 @@ from . import ahead
 from .arrays import arrays_of
 from .parts import MANIFEST, check_whole, read_json, read_part
 from .stored import Stored, read_stored
+
+if TYPE_CHECKING:
+    from ..exact.analysis_program import Analysis
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "base"
@@ -113,24 +114,25 @@ class Bundle:
             raise ModelError(f"{self.path}: {error}") from None
         return Prior(program, arrays, self.fingerprint, self._rounding_bits)
 
-    def prepare(self, *, prior: bool) -> None:
+    def prepare_synthesis(self) -> None:
         """Read the synthesis, and pack it for the native core, on a thread of its own, while this
-        one reads the prior and decodes latents; `synthesis` waits for it. prior: that too, and
-        first, while this one does something else."""
+        one reads the prior and decodes latents. `synthesis` waits for it."""
         if self._ahead is None and "_synthesis" not in vars(self):
-            self._ahead = threading.Thread(target=self._prepare, args=(prior,), daemon=True)
+            self._ahead = threading.Thread(target=self._prepare, daemon=True)
             with contextlib.suppress(RuntimeError):  # no more threads: later, then
                 self._ahead.start()
                 return
             self._ahead = None
 
-    def _prepare(self, prior: bool) -> None:
+    def _prepare(self) -> None:
         with contextlib.suppress(AeiError, OSError, MemoryError):  # who needs it will meet it again
-            if prior and chosen() is not None:
-                with self._prior_lock:
-                    _ = self._prior.native_block
             if self._synthesis is not None:
                 block_of(self._synthesis.synthesis)
+
+    @property
+    def has_synthesis(self) -> bool:
+        """Whether there is an integer synthesis, which is not read for that."""
+        return self.manifest.get("synthesis") is not None
 
     @property
     def synthesis(self) -> Synthesis | None:
@@ -150,6 +152,8 @@ class Bundle:
     def analysis(self) -> Analysis | None:
         """The integer analysis; None for a bundle without, whose latents ONNX Runtime makes. Raises
         ModelError as `synthesis` does."""
+        from ..exact.analysis_program import read_analysis
+
         return self._program("analysis", read_analysis)
 
     def _program(self, name: str, read: Callable[[dict, dict, dict], T]) -> T | None:

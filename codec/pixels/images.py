@@ -175,6 +175,13 @@ def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
     return np.clip(np.rint(x, out=x), 0, 255, out=x).astype(np.uint8)
 
 
+def empty(mode: str, size: tuple[int, int]) -> Image.Image:
+    """A black Pillow image of a width and height."""
+    from PIL import Image
+
+    return Image.new(mode, size)
+
+
 def joined(
     colour: np.ndarray, alpha: np.ndarray | None, scale: int = 1, small: bool = False
 ) -> Image.Image:
