@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...formats import ModelError
 from .parts import MOST_JSON_BYTES, read_part
@@ -26,8 +25,7 @@ AT_ONCE = 1 << 20
 MOST_HEADER_BYTES, MOST_DIMENSIONS = 1 << 22, 32
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An array of a safetensors file: its kind as NumPy names it, its shape, and where in the
     file's bytes it begins and ends."""
 
@@ -37,8 +35,7 @@ class Entry:
     end: int
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A program as JSON text; the bytes of its .safetensors file, and what lies where in them;
     sha256: as prior.sha256_of has it."""
 
@@ -101,18 +98,20 @@ def _entry(size: int, start: int, name: str, facts: Any) -> Entry:
 
 def _sha256_of(text: str, data: bytes | memoryview, entries: dict[str, Entry]) -> bytes:
     """What prior.sha256_of says of a program and its arrays."""
-    numbers = memoryview(data)
     digest = hashlib.sha256(text.encode() + b"\0")
-    parts: list[bytes | memoryview] = []
-    size = 0
+    numbers, room, held = memoryview(data), memoryview(bytearray(AT_ONCE)), 0
     for name in sorted(entries):
         entry = entries[name]
         # a single number counts as an array of one
-        parts.append(f"{name}\0{entry.kind} {entry.shape or (1,)}\0".encode())
-        parts.append(numbers[entry.start : entry.end])
-        size += entry.end - entry.start
-        if size >= AT_ONCE:
-            digest.update(b"".join(parts))
-            parts, size = [], 0
-    digest.update(b"".join(parts))
+        head = f"{name}\0{entry.kind} {entry.shape or (1,)}\0".encode()
+        for part in (head, numbers[entry.start : entry.end]):
+            if held + len(part) > AT_ONCE:
+                digest.update(room[:held])
+                held = 0
+            if len(part) > AT_ONCE:
+                digest.update(part)
+            else:
+                room[held : held + len(part)] = part
+                held += len(part)
+    digest.update(room[:held])
     return digest.digest()

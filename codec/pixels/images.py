@@ -176,10 +176,10 @@ def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
 
 
 def empty(mode: str, size: tuple[int, int]) -> Image.Image:
-    """A black Pillow image of a width and height."""
+    """A Pillow image of a width and height, of whatever pixels: each is to be put in."""
     from PIL import Image
 
-    return Image.new(mode, size)
+    return Image.new(mode, size, None)
 
 
 def joined(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -66,8 +65,7 @@ def _array(a: np.ndarray, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(a, dtype)
 
 
-@dataclass(frozen=True)
-class Panels:
+class Panels(NamedTuple):
     """Weights, int16 (D, K), that go into a block as (panels, pairs, PANEL, 2): outputs, and pairs
     of inputs, zeros where D and K do not fill them."""
 
