@@ -8,6 +8,7 @@ and the PNG specification, sections 9.4 and 10.1).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import zlib
 from typing import TYPE_CHECKING
@@ -61,10 +62,14 @@ def _pixels(image: Image.Image, threads: int) -> list[bytes]:
             if made[i] is None:
                 made[i] = _strip(rows, channels, starts[i], step)
 
+    def help_out(first: int) -> None:
+        with contextlib.suppress(MemoryError):  # what is left is made here
+            work(first, threads)
+
     helpers = []
     threads = min(threads, len(starts))
     for k in range(1, threads):
-        helper = threading.Thread(target=work, args=(k, threads), daemon=True)
+        helper = threading.Thread(target=help_out, args=(k,), daemon=True)
         try:
             helper.start()
         except RuntimeError:  # no more threads

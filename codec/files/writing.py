@@ -74,7 +74,7 @@ class DecodeOptions:
 
 
 class _NamedFile(io.BytesIO):
-    name = "image.png"
+    name = ""
 
 
 def decode_file(
@@ -253,7 +253,9 @@ def _save(image: Image.Image, format_: str, pieces: dict[str, bytes], threads: i
 
 def _saved(image: Image.Image, format_: str, options: dict[str, Any]) -> bytes:
     """What Pillow makes of it."""
-    out = _NamedFile() if format_ == "PNG" else io.BytesIO()
-    # told the format by a name, Pillow loads the one plugin instead of five
-    image.save(out, None if format_ == "PNG" else format_, **options)
+    out = _NamedFile()
+    # told the format by a suffix, Pillow loads the one plugin instead of five
+    suffix = next((s for s in FORMATS if FORMATS[s] == format_), "")
+    out.name = f"image{suffix}"
+    image.save(out, None if suffix else format_, **options)
     return out.getvalue()
