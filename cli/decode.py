@@ -198,10 +198,12 @@ def _load_rest(codec: Codec, header: Header, format_: str) -> None:
     import threading
 
     from ..codec import decoder  # noqa: F401  before the other thread has Python to itself
+    from ..codec.exact.native import chosen
     from ..codec.files import batch  # noqa: F401
     from ..codec.files.writing import load_plugin
 
     with contextlib.suppress(AeiError, OSError):  # decoding will meet it again
-        _ = codec.model_of_file(header).prior.native_block
+        if chosen() is not None:
+            _ = codec.model_of_file(header).prior.native_block
     with contextlib.suppress(RuntimeError):  # no more threads
         threading.Thread(target=load_plugin, args=(format_,), daemon=True).start()
