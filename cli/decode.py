@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..formats import AeiError
 from . import engine as engines
 from . import many
 from .files import STREAM, check_output, output_path, region_of
 
+if TYPE_CHECKING:
+    from ..codec import Codec
+    from ..formats import Header
+
+SWITCH = 0.0005  # seconds
+PREVIEW_SCALE = 4  # from here on a file may do without a model
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tif": ".tif",
             "tiff": ".tif", "avif": ".avif", "bmp": ".bmp", "ppm": ".ppm"}  # fmt: skip
 
@@ -150,14 +160,50 @@ def _one(
         return
     many.check_stream(source, target)
     check_output(target, source, force)
+    many.spare_blas()
+    header = _begin(source, model, wanted[1])
     from ..codec import Codec
-    from ..codec.files import convert
+    from ..codec.files import writing
     from ..codec.files.storage import is_stream
+
+    codec = Codec(model)
 
     # pipes and devices have no suffix that could tell
     told = output is not None and target != STREAM and not is_stream(Path(target))
-    format_ = convert.output_format(Path(target).suffix if told else suffix)
-    options = convert.DecodeOptions(*wanted)
-    codec = Codec(model)
-    one = functools.partial(convert.decode_file, codec=codec, format_=format_, options=options)
+    format_ = writing.output_format(Path(target).suffix if told else suffix)
+    if header is not None:
+        _load_rest(codec, header, format_)
+    options = writing.DecodeOptions(*wanted)
+    one = functools.partial(writing.decode_file, codec=codec, format_=format_, options=options)
     many.execute_one(source, target, one, force, "decode")
+
+
+def _begin(source: str, model: str | None, scale: int) -> Header | None:
+    """Begin to read the model of a file while Python loads what decoding takes; the file's header,
+    if there is something to wait for."""
+    from ..codec.cpus import available_cpus
+
+    if source == STREAM or scale >= PREVIEW_SCALE or available_cpus() < 2:
+        return None
+    # Each call of a thread that lets others in waits so long to get on, if there is much to load.
+    sys.setswitchinterval(SWITCH)
+    from ..codec.models import ahead
+
+    return ahead.begin(source, model)
+
+
+def _load_rest(codec: Codec, header: Header, format_: str) -> None:
+    """Load the model of a file as far as its latents take it, then, on another thread while they
+    are decoded, what writes the image."""
+    import threading
+
+    from ..codec import decoder  # noqa: F401  before the other thread has Python to itself
+    from ..codec.exact.native import chosen
+    from ..codec.files import batch  # noqa: F401
+    from ..codec.files.writing import load_plugin
+
+    with contextlib.suppress(AeiError, OSError):  # decoding will meet it again
+        if chosen() is not None:
+            _ = codec.model_of_file(header).prior.native_block
+    with contextlib.suppress(RuntimeError):  # no more threads
+        threading.Thread(target=load_plugin, args=(format_,), daemon=True).start()

@@ -9,9 +9,8 @@ import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -34,8 +33,7 @@ PARQUET = (".parquet", ".aei")  # how names of manifests in Parquet end
 DID = {"encode": "encoded", "decode": "decoded", VERIFY: "verified"}
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What the command line says about an engine."""
 
     address: str | None

@@ -156,6 +156,16 @@ def split_cpus(jobs: int | None) -> tuple[int, int]:
     return jobs, max(1, available_cpus() // jobs)
 
 
+def spare_blas() -> None:
+    """Let NumPy's BLAS start no threads where the native core does the work of a single decode:
+    they cost a cold start a thirtieth, and do nothing then. Call as `split_cpus`. Raises
+    UnsupportedError, see `native.chosen`."""
+    from ..codec.exact.native import chosen
+
+    if chosen() is not None:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def execute(
     plan: Plan,
     convert: Callable[[], Callable[..., Converted]],

@@ -50,8 +50,6 @@ def decode(
 ) -> Image.Image:
     """The image of a parsed file; see Codec.decode. With a list `lost`, damaged tiles are left grey
     and noted there."""
-    from PIL import Image
-
     if core_threads() > 1:
         model.bundle.prepare_synthesis()
     check_model(model, contents)
@@ -62,12 +60,18 @@ def decode(
     tiles = tile_cache(model, contents, wanted, lost, limits, told)
     shown = WindowSynthesis.of(model, contents, tiles, limits.checker)
     # Small images come straight from the latents where the model has a matrix for it.
-    small = scale in shown.preview_scales() and wanted.left % scale == wanted.top % scale == 0
-    in_rows = model.bundle.synthesis is not None and not small
+    small = (
+        scale > 1
+        and scale in shown.preview_scales()
+        and wanted.left % scale == wanted.top % scale == 0
+    )
+    in_rows = model.bundle.has_synthesis and not small
     tiles.capacity = tiles_at_once(wanted, _side(contents), model.margin, in_rows)
     size = -(-wanted.width // scale), -(-wanted.height // scale)
     _check_price(model, contents, wanted, size, tiles, limits)
-    canvas = Image.new(header.mode, size)
+    # latents first: the synthesis may still be on its way
+    _ = tiles[tiles_touching(wanted, header.width, _side(contents))[0]]
+    canvas = None
     alpha = AlphaRows(contents, wanted, lost) if header.alpha else None
     for box, pixels in shown.previews(wanted, scale) if small else shown.bands(wanted, scale):
         limits.check_cancelled()
@@ -75,9 +79,11 @@ def decode(
         colour = to_levels(pixels, header.grey)
         beside = None if alpha is None else alpha.part(box)
         part = images.joined(colour, beside, scale, small)
+        canvas = canvas or images.empty(header.mode, size)
         canvas.paste(part, (left // scale, top // scale))
         if told is not None:
             told.shown(box)
+    assert canvas is not None  # what is wanted has pixels
     canvas.info.update(info_of(metadata))
     return canvas
 
@@ -257,7 +263,7 @@ def _check_price(
 
 def _window_bytes(model: Model, wanted: Box, blocks: list[Box]) -> int:
     """Estimated bytes that the synthesis takes at once for what is wanted."""
-    if model.bundle.synthesis is None:
+    if not model.bundle.has_synthesis:
         return WINDOW_BYTES * max(block.width * block.height for block in blocks)
     columns = -(-min(STRIP, wanted.width) // model.prior.stride)
     return BAND_BYTES * max(BAND_CELLS, columns)

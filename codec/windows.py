@@ -152,7 +152,7 @@ class WindowSynthesis:
         linear path alone makes, without the post-filter.
         """
         planes = None if linear else self.planes
-        if self.model.bundle.synthesis is None:
+        if not self.model.bundle.has_synthesis:
             for block in blocks_of(box, self.side):
                 yield block, self._block(block, linear, planes)
             return

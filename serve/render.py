@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..codec.api import Codec
 from ..codec.files.convert import open_image
+from ..codec.files.writing import PNG_OPTIONS
 from ..codec.pixels.metadata import info_of, orientation_of, upright
 from ..codec.pixels.side_channels import read_metadata
 from ..formats import AeiError, Contents, LimitError, Limits, UnsupportedError, parse
@@ -151,7 +152,7 @@ def written(image: Image.Image, kind: str, quality: int) -> bytes:
             "speed": AVIF_SPEED,
             "max_threads": 1,
         },
-        PNG: {"format": "PNG", "compress_level": 2},
+        PNG: {"format": "PNG", **PNG_OPTIONS},
     }[kind]
     out = io.BytesIO()
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from ...formats import DamagedFileError
 from . import hyper_latents
 from .native.core import check_byte, core_of
 from .prior import Prior
-from .quantise import Quantised, quantise, to_hyper_symbols
 from .steps import Places, grid_of, walk
 from .symbols import BYTE, SymbolReader, SymbolWriter, reconstruct
+
+if TYPE_CHECKING:
+    from .quantise import Quantised
 
 
 @dataclass
@@ -43,6 +46,8 @@ def encode_latents(
     distortion, not to the nearest. Returns the payload, whether all symbols were coded
     (`code_all`), and the latents as a decoder will see them.
     """
+    from .quantise import quantise, to_hyper_symbols
+
     quantised = quantise(
         prior, gain_index, y, to_hyper_symbols(z), prior.rounding_bits if optimise else None
     )

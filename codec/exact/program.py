@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,8 +68,7 @@ class Layer:
         return self.bias.astype(np.int64) + (1 << self.number - 1)
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """Of a register: channels, rows per cell, and the least and largest value."""
 
     channels: int

@@ -8,7 +8,7 @@ step its mean and its scale index.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,7 @@ def grid_of(program: dict, width: int, height: int) -> tuple[int, int, int, int]
     return h, w, -(-h // hyper_stride), -(-w // hyper_stride)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What a step fills in one cell. rows, columns: of the places; channels: of y; mean, scale: the
     columns of the step's last matrix, that tell the means and the scale indexes of these."""
 

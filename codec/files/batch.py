@@ -17,12 +17,13 @@ from ...formats import AeiError
 from ...formats.errors import shown
 from ..cpus import available_cpus
 from ..reading import read_regular
-from .convert import Converted
 from .plan import DONE, FAILED, KEPT, LEFT, Outcome, Task
 from .storage import DiskError, OutputError, remove_stale_parts, write_atomic
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from .writing import Converted
 
 
 log = logging.getLogger(__name__)

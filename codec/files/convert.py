@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import io
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...formats import AeiError, DamagedFileError, UnsupportedError
 from ...formats.container import SIGNATURE, check_size
@@ -30,22 +29,22 @@ from ..restore.restorers import restore_first
 from ..settings import EncodeSettings
 from .unread import why_unread
 from .verify import check_written
-from .writing import image_file
+from .writing import (
+    NOT_PICTURES,
+    Converted,
+    DecodeOptions,
+    decode_file,
+    image_file,
+    output_format,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ...formats.tiles import Box
     from ..targets import Target
 
 log = logging.getLogger(__name__)
 
-# Pillow's modules, by suffix, of what people write most
-PLUGINS = {".png": "Png", ".jpg": "Jpeg", ".jpeg": "Jpeg", ".ppm": "Ppm", ".webp": "WebP",
-           ".tif": "Tiff", ".tiff": "Tiff", ".bmp": "Bmp"}  # fmt: skip
-
-# Pillow opens these by name only, or needs other programs for them; or they are no pictures.
-NOT_PICTURES = {"AEI", "BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 ENCODING = 2 / 3  # of the time of encoding and verifying
 
 
@@ -66,25 +65,6 @@ class EncodeOptions(EncodeSettings):
     keep_smaller: bool = False
     convert: bool = False
     first_frame: bool = False
-
-
-@dataclass(frozen=True)
-class Converted:
-    """The bytes of an output file; width, height of the image in pixels; kept: they are the
-    source's; details: how a target was met; said: what was done to the image, for people; lost:
-    tiles of a damaged file that could not be decoded; check: to be given what was read back from
-    the disk, returns further details, and raises AeiError where it is not as it should be; facts:
-    what a manifest says of it, see job.Job.audited."""
-
-    data: bytes
-    width: int
-    height: int
-    kept: bool = False
-    details: dict[str, float] = field(default_factory=dict)
-    said: str = ""
-    lost: tuple[Box, ...] = ()
-    check: Callable[[bytes], dict[str, float]] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def encode_file(
@@ -320,23 +300,6 @@ def image_suffixes() -> frozenset[str]:
     )
 
 
-def output_format(suffix: str) -> str:
-    """Pillow's name of the format that files with this suffix have. Raises UnsupportedError."""
-    from PIL import Image
-
-    plugin = PLUGINS.get(suffix.lower())
-    if plugin is not None:  # without loading Pillow's other plugins
-        importlib.import_module(f"PIL.{plugin}ImagePlugin")
-        if Image.EXTENSION.get(suffix.lower()) in Image.SAVE:
-            return Image.EXTENSION[suffix.lower()]
-    format_ = Image.registered_extensions().get(suffix.lower())
-    if format_ is None or format_ not in Image.SAVE or format_ in NOT_PICTURES:
-        raise UnsupportedError(
-            f"cannot write {suffix or 'files without a suffix'}: choose .png, .jpg, .webp or .tif"
-        )
-    return format_
-
-
 def load_codec(
     model: str | Path | None,
     threads: int | None,
@@ -352,46 +315,6 @@ def load_codec(
     return codec
 
 
-@dataclass(frozen=True)
-class DecodeOptions:
-    """What to decode: region and scale as in Codec.decode; salvage: the good tiles of a damaged
-    file."""
-
-    region: tuple[int, int, int, int] | None = None
-    scale: int = 1
-    salvage: bool = False
-
-
-def decode_file(
-    data: bytes,
-    codec: Codec,
-    format_: str = "PNG",
-    options: DecodeOptions = DecodeOptions(),
-    progress: Callable[[int, int], None] | None = None,
-) -> Converted:
-    """An image file in one of Pillow's formats from an .aei file, with the metadata that Pillow can
-    write.
-
-    Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
-    Codec.decode, or of Codec.salvage.
-    """
-    if options.salvage:
-        saved = codec.salvage(data, progress=progress)
-        image, lost = saved.image, tuple(saved.lost)
-    else:
-        image = codec.decode(data, region=options.region, scale=options.scale, progress=progress)
-        lost = ()
-    return Converted(image_file(image, format_), *image.size, said=_said_of(lost), lost=lost)
-
-
-def _said_of(lost: tuple[Box, ...]) -> str:
-    """The tiles that are lost, in words."""
-    if not lost:
-        return ""
-    boxes = "; ".join(f"{b.left},{b.top},{b.width},{b.height}" for b in lost)
-    return f"{len(lost)} tiles are lost and left grey: {boxes} (left, top, width, height)"
-
-
 def thumbnail(
     data: bytes | memoryview | str | os.PathLike[str], size: int, codec: Codec | None = None
 ) -> bytes:
@@ -404,3 +327,23 @@ def thumbnail(
     profile = image.info.get("icc_profile")
     image.info = {} if profile is None else {"icc_profile": profile}
     return image_file(image, "PNG")
+
+
+__all__ = [
+    "Converted",
+    "DecodeOptions",
+    "EncodeOptions",
+    "Opened",
+    "cicp_of",
+    "decode_file",
+    "encode_file",
+    "frames_in",
+    "image_file",
+    "image_suffixes",
+    "load_codec",
+    "open_image",
+    "output_format",
+    "read_image",
+    "register_heic",
+    "thumbnail",
+]

@@ -10,20 +10,24 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ...formats import AeiError, ModelError, UnknownModelError
-from ..exact.analysis_program import Analysis, read_analysis
 from ..exact.check import check_prior
 from ..exact.native.synthesis import block_of
-from ..exact.prior import ROUNDING_BITS, Prior, fingerprint, sha256_of
+from ..exact.prior import ROUNDING_BITS, Prior
 from ..exact.program import Synthesis, read_synthesis
 from ..forks import Lock
 from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
+from . import ahead
 from .arrays import arrays_of
-from .parts import MANIFEST, MOST_JSON_BYTES, check_whole, read_json, read_part
+from .parts import MANIFEST, check_whole, read_json, read_part
+from .stored import Stored, read_stored
+
+if TYPE_CHECKING:
+    from ..exact.analysis_program import Analysis
 
 MODELS = Path(__file__).parent
 DEFAULT_MODEL = "photo-1"
@@ -33,12 +37,16 @@ MOST_HALO, MOST_MARGIN = 256, 256
 T = TypeVar("T")
 
 
+def _room(size: int) -> np.ndarray:
+    """NumPy's memory comes in large pages, which cost less to be had than they take to be read."""
+    return np.empty(size, np.uint8)
+
+
 def read_arrays(path: Path, *, hashed: bool = True) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, by name, read-only. hashed: see `read_part`. Raises
     ModelError."""
     try:
-        # NumPy's memory comes in large pages, which cost less to be had than they take to be read
-        return arrays_of(read_part(path, hashed=hashed, room=lambda n: np.empty(n, np.uint8)))
+        return arrays_of(read_part(path, hashed=hashed, room=_room))
     except ValueError as error:
         raise ModelError(f"{path}: not a readable part of a model bundle ({error})") from None
 
@@ -98,14 +106,8 @@ class Bundle:
 
     @cached_property
     def _prior(self) -> Prior:
-        try:
-            # the fingerprint is a hash of both, and of arrays cheaper than the file's
-            text = read_part(self.path / "prior.json", MOST_JSON_BYTES).decode()
-            arrays = read_arrays(self.path / "prior.safetensors", hashed=False)
-            program = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{self.path}: the prior cannot be read ({error})") from None
-        if fingerprint(text, arrays) != self.fingerprint:
+        stored, program, arrays = self._stored("prior")
+        if stored.sha256[: len(self.fingerprint)] != self.fingerprint:
             raise ModelError(
                 f"{self.path}: the prior does not match its fingerprint; reinstall the model"
             )
@@ -131,6 +133,11 @@ class Bundle:
                 block_of(self._synthesis.synthesis)
 
     @property
+    def has_synthesis(self) -> bool:
+        """Whether there is an integer synthesis, which is not read for that."""
+        return self.manifest.get("synthesis") is not None
+
+    @property
     def synthesis(self) -> Synthesis | None:
         """The integer synthesis; None for a bundle without, whose pixels ONNX Runtime makes.
 
@@ -148,6 +155,8 @@ class Bundle:
     def analysis(self) -> Analysis | None:
         """The integer analysis; None for a bundle without, whose latents ONNX Runtime makes. Raises
         ModelError as `synthesis` does."""
+        from ..exact.analysis_program import read_analysis
+
         return self._program("analysis", read_analysis)
 
     def _program(self, name: str, read: Callable[[dict, dict, dict], T]) -> T | None:
@@ -156,13 +165,11 @@ class Bundle:
         if facts is None:
             return None
         try:
-            text = read_part(self.path / f"{name}.json", MOST_JSON_BYTES).decode()
-            description = json.loads(text)
             wanted = bytes.fromhex(facts["sha256"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{self.path}: the {name} cannot be read ({error})") from None
-        arrays = read_arrays(self.path / f"{name}.safetensors", hashed=False)
-        if sha256_of(text, arrays) != wanted:
+        stored, description, arrays = self._stored(name)
+        if stored.sha256 != wanted:
             raise ModelError(
                 f"{self.path}: the {name} does not match the manifest; reinstall the model"
             )
@@ -170,6 +177,15 @@ class Bundle:
             return read(description, arrays, self.prior.program)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from None
+
+    def _stored(self, name: str) -> tuple[Stored, Any, dict[str, np.ndarray]]:
+        """What NAME.json and NAME.safetensors hold, not held against any hash yet. Raises
+        ModelError."""
+        stored = ahead.taken(self.path, name) or read_stored(self.path, name, _room)
+        try:
+            return stored, json.loads(stored.text), arrays_of(stored.data, stored.entries)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{self.path}: the {name} cannot be read ({error})") from None
 
     def bits_per_error(self, gain_index: int) -> float | None:
         """What a squared error of 1 (of pixel values in -0.5..0.5, in one channel of one pixel) is

@@ -175,6 +175,13 @@ def from_network(x: np.ndarray, grey: bool) -> np.ndarray:
     return np.clip(np.rint(x, out=x), 0, 255, out=x).astype(np.uint8)
 
 
+def empty(mode: str, size: tuple[int, int]) -> Image.Image:
+    """A Pillow image of a width and height, of whatever pixels: each is to be put in."""
+    from PIL import Image
+
+    return Image.new(mode, size, None)
+
+
 def joined(
     colour: np.ndarray, alpha: np.ndarray | None, scale: int = 1, small: bool = False
 ) -> Image.Image:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -233,8 +234,7 @@ class Fit:
         return plane, float(less)
 
 
-@dataclass(frozen=True)
-class _Strip:
+class _Strip(NamedTuple):
     """rows: of the image; pixels: int32, of these rows, limited; planes: int32, of these rows and
     MARGIN pixels around; activity: int32 (h, w), of the rows."""
 

@@ -173,6 +173,35 @@ def test_light_commands_load_little(args, aei_file, tmp_path):
     assert result.returncode == 0, result.stderr.decode()
 
 
+# What decoding has no use for; each would take milliseconds of every `aei decode`.
+NOT_TO_DECODE = [
+    *("onnxruntime", "torch", "rich", "concurrent", "multiprocessing", "asyncio", "tempfile"),
+    *("shutil", "importlib.metadata", "xml", "email", "http", "socket", "aei.serve"),
+    *("aei.benchmarks", "aei.codec.encoder", "aei.codec.search", "aei.codec.restore"),
+    *("aei.codec.exact.quantise", "aei.codec.exact.analysis_program", "aei.codec.files.convert"),
+    *("aei.codec.files.verify", "aei.codec.training", "PIL.JpegImagePlugin", "PIL.GifImagePlugin"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["png", "ppm"])
+def test_decoding_loads_what_it_needs(aei_file, tmp_path, suffix):
+    file = tmp_path / "x.aei"
+    file.write_bytes(aei_file)
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport numpy\nbefore |= set(sys.modules)\n"
+        "from aei.cli.main import main\n"
+        f"sys.argv = ['aei', 'decode', {str(file)!r}, '-o', {str(tmp_path / f'x.{suffix}')!r}]\n"
+        "try:\n    main()\nfinally:\n"
+        f"    names = {NOT_TO_DECODE!r}\n"
+        "    more = {m for m in set(sys.modules) - before for n in names\n"
+        "            if m == n or m.startswith(n + '.')}\n"
+        "    assert not more, more\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    assert (tmp_path / f"x.{suffix}").exists()
+
+
 def test_check_does_not_load_onnxruntime(aei_file):
     code = (
         "import sys\nfrom aei.cli.main import main\nsys.argv = ['aei', 'info', '-', '--check']\n"

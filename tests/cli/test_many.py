@@ -15,6 +15,7 @@ import pytest
 from aei.cli.many import read_list
 from aei.codec.files import batch, storage
 from aei.codec.files import plan as planning
+from aei.codec.files.writing import Converted
 from PIL import Image
 
 SMALL = (40, 56)
@@ -427,7 +428,7 @@ def test_a_fault_of_ours_costs_one_file(tmp_path):
     def convert(data):
         if data == b"a":
             raise ZeroDivisionError("oops")
-        return batch.Converted(data, 1, 1)
+        return Converted(data, 1, 1)
 
     tasks = [planning.Task(tmp_path / n, tmp_path / "out" / n) for n in ("a", "b")]
     outcomes = {o.source.name: o for o in batch.run(tasks, convert, 2)}

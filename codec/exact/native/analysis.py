@@ -4,7 +4,6 @@ each."""
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -82,7 +81,7 @@ def _moved_together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer
             if y.op not in ("conv1x1", "sums") or y.added == x.out:
                 return None
             assert y.weight is not None
-            by_out[y.out] = replace(y, weight=y.weight[:, order])
+            by_out[y.out] = y._replace(weight=y.weight[:, order])
     return [by_out[x.out] for x in layers]
 
 

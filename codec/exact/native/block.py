@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -61,13 +60,21 @@ def _require(condition: bool) -> None:
 
 def _array(a: np.ndarray, dtype: type) -> np.ndarray:
     """As dtype, exactly."""
-    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    _require(a.size == 0 or (int(a.min()) >= least and int(a.max()) <= most))
+    if not np.can_cast(a.dtype, dtype):
+        least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        _require(a.size == 0 or (int(a.min()) >= least and int(a.max()) <= most))
     return np.ascontiguousarray(a, dtype)
 
 
-@dataclass(frozen=True)
-class Panels:
+def _sizes(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows of int16 weights (D, K): the sums of magnitudes, int64 (D,), and of squares,
+    float64 (D,), both exact."""
+    exact = weight.astype(np.float32)  # multiplied as float64
+    squares = np.einsum("ij,ij->i", exact, exact, dtype=np.float64)
+    return rows_of(weight).magnitudes, squares
+
+
+class Panels(NamedTuple):
     """Weights, int16 (D, K), that go into a block as (panels, pairs, PANEL, 2): outputs, and pairs
     of inputs, zeros where D and K do not fill them."""
 
@@ -134,16 +141,19 @@ class _Writer:
         self.header["magic"], self.header["size"] = MAGIC, self.parts.end
         return self.parts.block([self.header[f] for f in HEADER])
 
-    def conv(self, weight: np.ndarray, bias: np.ndarray, shift: int, more: int = 0) -> dict:
+    def conv(
+        self, weight: np.ndarray, bias: np.ndarray, shift: int, more: int = 0,
+        sizes: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> dict:  # fmt: skip
         """A layer. weight: int16 (D, K); more: the largest magnitude of what is added to the bias
-        later."""
+        later; sizes: of the weight, if they are known."""
         _require(weight.ndim == 2 and weight.dtype == np.int16 and 1 <= shift <= 48)
         _require(max(weight.shape) <= MOST_CHANNELS)
         b = _array(bias, np.int64)
         room = INT32 - 1 - int(np.abs(b).max(initial=0)) - more - (1 << (shift - 1))
-        exact = weight.astype(np.float32)  # multiplied as float64
-        squares = int(np.einsum("ij,ij->i", exact, exact, dtype=np.float64).max())
-        safe = INT16 * int(rows_of(weight).magnitudes.max()) <= room
+        magnitudes, squares_of_rows = sizes or _sizes(weight)
+        squares = int(squares_of_rows.max())
+        safe = INT16 * int(magnitudes.max()) <= room
         # |sum| <= |w| |x| <= room where |x|^2 <= room^2 / |w|^2
         most = room * room // max(squares, 1) if room >= 0 else -1
         return self.layer("conv1x1", weight.shape[1], weight.shape[0]) | {
@@ -343,14 +353,18 @@ def _pack_steps(writer: _Writer) -> None:
         writer.run(f"features.{k}", step["features"], {"h": hidden, "view": m})
         weight, bias = writer.arrays[step["weight"]], writer.arrays[step["bias"]]
         _require(len(weight) == len(bias) == 2 * m)
+        _require(weight.ndim == 2 and weight.dtype == np.int16)
+        magnitudes, squares = _sizes(weight)
         for cell in range(4):
             g = program["order"][k][cell]
             header[f"group.{k}.{cell}"] = g
             of_mean = slice(2 * g * quarter, (2 * g + 1) * quarter)
             of_scale = slice((2 * g + 1) * quarter, 2 * (g + 1) * quarter)
-            layer = writer.conv(weight[of_mean], bias[of_mean], step["mean_shift"])
+            sizes = magnitudes[of_mean], squares[of_mean]
+            layer = writer.conv(weight[of_mean], bias[of_mean], step["mean_shift"], 0, sizes)
             writer.head(f"mean.{k}.{cell}", layer)
-            layer = writer.conv(weight[of_scale], bias[of_scale], step["scale_shift"], more)
+            sizes = magnitudes[of_scale], squares[of_scale]
+            layer = writer.conv(weight[of_scale], bias[of_scale], step["scale_shift"], more, sizes)
             writer.head(f"scale.{k}.{cell}", layer)
 
 

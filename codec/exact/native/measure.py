@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from . import chosen, library
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Of the rows of int16 weights, int64 (rows,) each: the sums of what is above zero, and of what
     is below."""
 

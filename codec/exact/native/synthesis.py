@@ -10,8 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,7 @@ KINDS = {
 OK, NO_MEMORY = 0, 4
 
 
-@dataclass(frozen=True)
-class _Layer:
+class _Layer(NamedTuple):
     """A layer of a program (program.Layer), or several. leaky: slope of what follows, or 0; added:
     the register that is added then; together: of a shuffle, whether channels are in the order that
     they move in."""
@@ -86,11 +84,11 @@ def _fused(layers: list[_Layer]) -> list[_Layer]:
                 continue
             if x.op == "leaky" and not before.leaky:
                 del out[before.out]
-                x = replace(before, leaky=x.leaky, out=x.out)
+                x = before._replace(leaky=x.leaky, out=x.out)
                 break
             if x.op == "add" and before.op == "conv1x1" and other != source:
                 del out[before.out]
-                x = replace(before, added=other, out=x.out)
+                x = before._replace(added=other, out=x.out)
                 break
         out[x.out] = x
     return list(out.values())
@@ -122,8 +120,7 @@ def _together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer]:
                 continue
             for layer in chain:
                 rows = layer.multiplier
-                by_out[layer.out] = replace(
-                    layer,
+                by_out[layer.out] = layer._replace(
                     weight=None if layer.weight is None else layer.weight[order],
                     bias=None if layer.bias is None else layer.bias[order],
                     multiplier=None if rows is None else rows[:, order],
@@ -135,15 +132,14 @@ def _together(layers: list[_Layer], widths: dict[str, int]) -> list[_Layer]:
                 continue
             for layer in behind:
                 assert layer.weight is not None
-                by_out[layer.out] = replace(layer, weight=layer.weight[:, order])
+                by_out[layer.out] = layer._replace(weight=layer.weight[:, order])
         else:
             continue
-        by_out[x.out] = replace(x, together=True)
+        by_out[x.out] = x._replace(together=True)
     return [by_out[x.out] for x in layers]
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(NamedTuple):
     """Of a register: channels, and rows of a row of cells."""
 
     channels: int
@@ -157,7 +153,7 @@ def _shapes(program: Any) -> dict[str, _Shape]:
     for x in program.layers:
         of = out[x.sources[0]]
         if x.op == "conv1x1":
-            of = replace(of, channels=len(x.weight))
+            of = of._replace(channels=len(x.weight))
         elif x.op == "shuffle":
             of = _Shape(of.channels // x.number**2, of.rate * x.number)
         elif x.op == "unshuffle":

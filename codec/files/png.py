@@ -1,0 +1,127 @@
+"""The pixels of a PNG file, by several threads; Pillow writes all else of it.
+
+Each row is what Paeth's filter leaves, coded by Huffman codes and runs, without a search for what
+was there before: in what a codec has made there is little to find. A strip of rows is coded by
+itself, and the strips follow each other in the one stream that the format wants (RFC 1950 and 1951,
+and the PNG specification, sections 9.4 and 10.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES = ("L", "LA", "RGB", "RGBA")  # of Pillow: all 8 bits a sample
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+STREAM = b"\x78\x01"  # how zlib's stream begins
+PAETH = 4  # number of the filter
+STRIP = 1 << 16  # bytes of a strip, about
+ADLER = 65521
+
+
+def with_pixels(single: bytes, image: Image.Image, threads: int = 1) -> bytes:
+    """A PNG file of an image, of which Pillow has made that of a single pixel: its chunks are kept,
+    but for size and pixels. image: of one of MODES."""
+    parts = [SIGNATURE]
+    at = len(SIGNATURE)
+    while at < len(single):
+        size = int.from_bytes(single[at : at + 4], "big")
+        kind, content = single[at + 4 : at + 8], single[at + 8 : at + 8 + size]
+        at += size + 12
+        if kind == b"IDAT":
+            parts += _pixels(image, threads)
+            continue
+        if kind == b"IHDR":
+            content = b"".join(n.to_bytes(4, "big") for n in image.size) + content[8:]
+        parts.append(_chunk(kind, content))
+    return b"".join(parts)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(content, zlib.crc32(kind))
+    return b"".join([len(content).to_bytes(4, "big"), kind, content, crc.to_bytes(4, "big")])
+
+
+def _pixels(image: Image.Image, threads: int) -> list[bytes]:
+    """The chunks of an image's pixels."""
+    channels = len(image.getbands())
+    rows = np.asarray(image).reshape(image.height, image.width * channels)
+    step = max(1, STRIP // rows.shape[1])
+    starts = range(0, len(rows), step)
+    made: list[tuple[bytes, int, int] | None] = [None] * len(starts)
+
+    def work(first: int, every: int) -> None:
+        for i in range(first, len(starts), every):
+            if made[i] is None:
+                made[i] = _strip(rows, channels, starts[i], step)
+
+    def help_out(first: int) -> None:
+        with contextlib.suppress(MemoryError):  # what is left is made here
+            work(first, threads)
+
+    helpers = []
+    threads = min(threads, len(starts))
+    for k in range(1, threads):
+        helper = threading.Thread(target=help_out, args=(k,), daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:  # no more threads
+            break
+        helpers.append(helper)
+    work(0, threads)
+    for helper in helpers:
+        helper.join()
+    work(0, 1)  # what is left
+    low, high, chunks = 1, 0, []
+    for strip in made:
+        assert strip is not None
+        chunk, check, size = strip
+        # the checksum of one after the other: its halves are sums of the bytes, and of those sums
+        high = (high + (check >> 16) + size * (low - 1)) % ADLER
+        low = (low + (check & 0xFFFF) - 1) % ADLER
+        chunks.append(chunk)
+    return [*chunks, _chunk(b"IDAT", (high << 16 | low).to_bytes(4, "big"))]
+
+
+def _strip(rows: np.ndarray, channels: int, top: int, count: int) -> tuple[bytes, int, int]:
+    """A chunk of rows, uint8 (H, n), from `top` on, and the checksum and the number of the bytes
+    that are coded in it."""
+    left = filtered(rows, channels, top, count)
+    coder = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
+    last = top + count >= len(rows)
+    data = coder.compress(left.data) + coder.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    return _chunk(b"IDAT", data if top else STREAM + data), zlib.adler32(left.data), left.size
+
+
+def filtered(rows: np.ndarray, channels: int, top: int, count: int) -> np.ndarray:
+    """What Paeth's filter leaves of `count` rows of uint8 (H, n), from `top` on, with its number
+    before each: uint8 (count, 1 + n)."""
+    part = rows[top : top + count]
+    x = np.zeros((len(part) + 1, rows.shape[1] + channels), np.int16)
+    x[1:, channels:] = part
+    if top:
+        x[0, channels:] = rows[top - 1]
+    corner = x[:-1, :-channels]
+    # From the corner above left: how far it is to each neighbour, hence how far the other one is
+    # from left + above - corner.
+    above, left = x[:-1, channels:] - corner, x[1:, :-channels] - corner
+    far = above + left
+    from_left, from_above, from_corner = np.abs(above), np.abs(left), np.abs(far, out=far)
+    takes_left = from_left <= np.minimum(from_above, from_corner)
+    takes_above = (from_above <= from_corner) & ~takes_left
+    # products, which take a third of the time of np.where
+    left *= takes_left
+    above *= takes_above
+    left += above
+    left += corner
+    out = np.empty((len(part), 1 + rows.shape[1]), np.uint8)
+    out[:, 0] = PAETH
+    np.subtract(x[1:, channels:], left, out=out[:, 1:], casting="unsafe")  # modulo 256
+    return out
