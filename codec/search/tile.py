@@ -128,7 +128,8 @@ def distortion_of(
     synthesis = Synthesis(model.transforms, choices.gain_index, prior.mean_bits, model.bundle.halo)
     target = Target(x, weight, bits_per_error)
     if choices.tune == "ssimulacra2":
-        return Visible(synthesis, target, stride, own)
+        channels = model.bundle.worth_of_channels(choices.gain_index)
+        return Visible(synthesis, target, stride, own, channels)
     if choices.tune == "ms-ssim" and min(tile.width, tile.height) >= SIDE:
         return LostStructure(synthesis, target, stride)
     return SquaredError(synthesis, target)

@@ -69,6 +69,13 @@ def test_encoders_make_the_same_other_files_everywhere(bundle):
     np.testing.assert_array_equal(codec.decode(data), without.decode(data))
 
 
+def test_refinement_has_it_too(bundle):
+    one, other = (
+        Codec(path).encode(IMAGE, effort=2) for path in (bundle, GOLDEN / "finish.bundle")
+    )
+    assert one != other
+
+
 @pytest.mark.parametrize("how", [{"effort": 0}, {"tune": "psnr"}])
 def test_where_it_has_no_part(bundle, how):
     one, other = (Codec(path).encode(IMAGE, **{"effort": 1} | how)

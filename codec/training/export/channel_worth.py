@@ -29,9 +29,10 @@ from .bundle_folder import write_manifest
 
 ANCHORS = 8
 SIDE = 256  # pixels of what is looked at of a photograph
-POWER = 0.5
-# The least that is believed of an error of one quantisation step, in bits.
-LEAST_CURVATURE = 1.0
+# With which power a channel's curvature counts, from FULL_INDEX on; at low rates, where it is
+# noise for the most part, with less: of index 0 with none.
+POWER, FULL_INDEX = 0.7, 146
+LEAST = 0.1  # of a channel's curvature beside the mean one
 
 
 def add_channel_worth(folder: Path, images: list[np.ndarray]) -> np.ndarray:
@@ -63,15 +64,15 @@ def worth_at(model: Model, images: list[np.ndarray], gain_index: int) -> np.ndar
     slopes, squares, symbols = np.sum(
         [_changes(model, image, gain_index) for image in images], axis=0
     )
-    curvature = np.maximum(slopes / np.maximum(squares, 1e-3) / 2, LEAST_CURVATURE)
-    power = np.log2(curvature)
-    power -= np.average(power, weights=symbols + 1)
-    return np.exp2(POWER * power)
+    found = np.log2(np.maximum(slopes / np.maximum(squares, 1e-3), LEAST))
+    found -= np.average(found, weights=symbols + 1)
+    return np.exp2(POWER * min(1.0, gain_index / FULL_INDEX) * found)
 
 
 def _changes(model: Model, image: np.ndarray, gain_index: int) -> np.ndarray:
     """Of each channel, float64 (3, M): the change of the gradient times that of the latents, summed
-    over cells; the change of the latents, squared; symbols that are not zero."""
+    over cells, in such a unit that all photographs count alike; the change of the latents, squared;
+    symbols that are not zero."""
     side = SIDE // model.prior.stride
     tile = TileView(image, Box(0, 0, side, side), SIDE, SIDE)
     bits_per_error = model.bundle.bits_per_error(gain_index)
@@ -84,8 +85,12 @@ def _changes(model: Model, image: np.ndarray, gain_index: int) -> np.ndarray:
     y_hat = (made.y_hat / model.prior.unit).astype(np.float32)
     change = distortion.slope(y_hat)[1] - distortion.slope(y)[1]
     moved = y_hat - y
-    parts = (change * moved, moved * moved, y_hat != 0)
-    return np.stack([part.sum((0, 1), dtype=np.float64) for part in parts])
+    slopes, squares, symbols = (
+        part.sum((0, 1), dtype=np.float64) for part in (change * moved, moved * moved, y_hat != 0)
+    )
+    # a photograph where the same error costs more would outvote others
+    mean = max(slopes.sum() / max(squares.sum(), 1e-3), 1e-3)
+    return np.stack([slopes / mean, squares, symbols])
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
