@@ -62,16 +62,25 @@ def quantise(
     y: np.ndarray,
     z_hat: np.ndarray,
     error_bits: float | np.ndarray | None,
+    channels: np.ndarray | None = None,
 ) -> Quantised:
     """Round latents step by step.
 
     y: float32 (h, w, M), scaled by the gain; z_hat: int32 (hz, wz, Z); error_bits:
     what a squared error of one quantisation step is worth in rate-distortion optimised rounding,
-    everywhere or float32 (h, w) of each cell of the grid, or None to round to the nearest.
+    everywhere or float32 (h, w) of each cell of the grid, or None to round to the nearest;
+    channels: float32 (M,), what that is times in each channel.
     """
+    if channels is not None and error_bits is not None:
+        channels = np.ascontiguousarray(channels, np.float32)
+        error_bits = np.full(y.shape[:2], error_bits, np.float32)
+    else:
+        channels = None
     core = core_of(prior, y.shape[:2]) if prior.steps else None
     if core is not None and y.dtype == np.float32 and _exact_worth(error_bits):
-        values, index, tables, y_hat, code_all = core.quantise(gain_index, y, z_hat, error_bits)
+        values, index, tables, y_hat, code_all = core.quantise(
+            gain_index, y, z_hat, error_bits, channels
+        )
         if prior.trellis is None:
             tables = index
         chosen = [
@@ -81,7 +90,7 @@ def quantise(
         return Quantised(z_hat, y_hat, chosen, code_all)
     for code_all in (False, True):
         steps: list[Step] = []
-        residuals = _chooser(prior, y, error_bits, code_all, steps)
+        residuals = _chooser(prior, y, error_bits, channels, code_all, steps)
         try:
             y_hat = walk(prior, gain_index, z_hat, (y.shape[0], y.shape[1]), residuals)
         except _NotSkippableError:
@@ -94,6 +103,7 @@ def _chooser(
     prior: Prior,
     y: np.ndarray,
     error_bits: float | np.ndarray | None,
+    channels: np.ndarray | None,
     code_all: bool,
     steps: list[Step],
 ) -> Residuals:
@@ -104,7 +114,8 @@ def _chooser(
         exact = gathered(y, places) - mean / prior.unit
         worth = error_bits
         if isinstance(worth, np.ndarray):
-            worth = gathered(np.broadcast_to(worth[..., None], y.shape), places)
+            worth = worth[..., None] if channels is None else worth[..., None] * channels
+            worth = gathered(np.broadcast_to(worth, y.shape), places)
         values, tables = choose_symbols(prior, exact, index, worth)
         if not code_all:
             sure = index < prior.skip_below

@@ -23,6 +23,7 @@ from ..forks import Lock
 from ..settings import GAIN_LEVELS, TUNES, gain_index_of_quality
 from . import ahead
 from .arrays import arrays_of
+from .channel_worth import CHANNEL_WORTH, row_of
 from .parts import MANIFEST, check_whole, read_json, read_part
 from .stored import Stored, read_stored
 
@@ -195,6 +196,24 @@ class Bundle:
             return None
         least, most = self._lambda
         return least * (most / least) ** (gain_index / 255) * 255**2 / 3
+
+    def worth_of_channels(self, gain_index: int) -> np.ndarray | None:
+        """What a squared error of one quantisation step is worth in each channel of the latents at
+        a gain index, beside others: float32 (M,), see channel_worth.py. None for a bundle that does
+        not say."""
+        return None if self._channel_worth is None else row_of(self._channel_worth, gain_index)
+
+    @cached_property
+    def _channel_worth(self) -> np.ndarray | None:
+        path = self.path / f"{CHANNEL_WORTH}.safetensors"
+        if not path.exists():
+            return None
+        table = read_arrays(path).get(CHANNEL_WORTH)
+        if table is None or table.dtype != np.int8 or table.ndim != 2:
+            table = np.empty((0, 0), np.int8)
+        if len(table) < 2 or table.shape[1] != self.prior.latents:
+            raise ModelError(f"{path}: no worth of the model's {self.prior.latents} channels")
+        return table
 
     @property
     def reads_only(self) -> bool:

@@ -110,7 +110,7 @@ class Synthesis:
 class SquaredError:
     """Counts squared errors."""
 
-    worth = None
+    worth = channels = None
 
     def __init__(self, synthesis: Synthesis, target: Target):
         self._synthesis, self._target = synthesis, target
@@ -137,11 +137,20 @@ class Visible:
     trained with.
 
     own: the target's pixels that count, alone in what is compared. worth: as of LostStructure, see
-    masking.py.
+    masking.py. channels: float32 (M,), what an error is worth in each channel beside others, or
+    None.
     """
 
-    def __init__(self, synthesis: Synthesis, target: Target, stride: int, own: Box):
+    def __init__(
+        self,
+        synthesis: Synthesis,
+        target: Target,
+        stride: int,
+        own: Box,
+        channels: np.ndarray | None = None,
+    ):
         self._synthesis, self._target, self._stride = synthesis, target, stride
+        self.channels = channels
         rows, columns = self._place = own.slices
         self._original = target.pixels[0][:, rows, columns] + np.float32(0.5)
         self._channels = ssimulacra2.channels_of(self._original)
@@ -185,6 +194,8 @@ class LostStructure:
     worth: float32 (h, w), how much a squared error in a cell counts, about; its geometric mean is
     STRUCTURE_WEIGHT.
     """
+
+    channels = None
 
     def __init__(self, synthesis: Synthesis, target: Target, stride: int):
         self._synthesis, self._target, self._stride = synthesis, target, stride

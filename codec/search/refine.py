@@ -104,7 +104,8 @@ class _Tile:
         self, y: np.ndarray, z_hat: np.ndarray, error_bits: float | np.ndarray
     ) -> Quantised:
         """y, quantised, which the window then holds."""
-        made = quantise(self.prior, self.gain_index, y, z_hat, error_bits)
+        channels = self.distortion.channels
+        made = quantise(self.prior, self.gain_index, y, z_hat, error_bits, channels)
         self.window[self.inside] = made.y_hat / np.float32(self.prior.unit)
         return made
 

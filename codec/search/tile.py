@@ -77,9 +77,9 @@ def quantise_tile(
     """The latents of a tile, and the symbols that say them. The float transforms are loaded where
     the bundle has no integer analysis, and to refine. progress: told the share that is done, 0..1,
     a few times."""
-    window, z_hat = _analysed(model, tile, choices.gain_index)
+    window, z_hat = analysed(model, tile, choices.gain_index)
     if STEPS[choices.effort] and choices.bits_per_error is not None:
-        distortion = _distortion(model, tile, choices, choices.bits_per_error)
+        distortion = distortion_of(model, tile, choices, choices.bits_per_error)
         return refine(
             model.prior, choices.gain_index, window, tile.cells, z_hat, distortion, choices.effort,
             progress,
@@ -87,6 +87,7 @@ def quantise_tile(
     progress(ANALYSING)
     y = np.ascontiguousarray(window[tile.inside])
     error_bits: float | np.ndarray | None = None
+    channels = None
     if choices.effort:
         error_bits = model.prior.rounding_bits
         if choices.tune == "ssimulacra2":
@@ -94,10 +95,11 @@ def quantise_tile(
 
             worth = worth_of_levels(tile.levels, model.prior.stride)
             error_bits = error_bits * worth[tile.inside]
-    return quantise(model.prior, choices.gain_index, y, z_hat, error_bits)
+            channels = model.bundle.worth_of_channels(choices.gain_index)
+    return quantise(model.prior, choices.gain_index, y, z_hat, error_bits, channels)
 
 
-def _analysed(model: Model, tile: TileView, gain_index: int) -> tuple[np.ndarray, np.ndarray]:
+def analysed(model: Model, tile: TileView, gain_index: int) -> tuple[np.ndarray, np.ndarray]:
     """Latents of a tile and its margin, float32 (h, w, M) in quantisation steps; z_hat of the tile
     alone, int32 (hz, wz, Z)."""
     found = model.bundle.analysis
@@ -111,7 +113,7 @@ def _analysed(model: Model, tile: TileView, gain_index: int) -> tuple[np.ndarray
     return analysis.in_steps(whole), z_hat
 
 
-def _distortion(
+def distortion_of(
     model: Model, tile: TileView, choices: Choices, bits_per_error: float
 ) -> SquaredError | Visible | LostStructure:
     """How errors are counted that refinement weighs against bits."""
@@ -130,7 +132,8 @@ def _distortion(
     )  # fmt: skip
     target = Target(x, weight, bits_per_error)
     if choices.tune == "ssimulacra2":
-        return Visible(synthesis, target, stride, own)
+        channels = model.bundle.worth_of_channels(choices.gain_index)
+        return Visible(synthesis, target, stride, own, channels)
     if choices.tune == "ms-ssim" and min(tile.width, tile.height) >= SIDE:
         return LostStructure(synthesis, target, stride)
     return SquaredError(synthesis, target)

@@ -13,8 +13,9 @@ int aei_check(const Header *h, i64 size);
 int aei_decode(const Header *h, int isa, Team *team, const Geometry *g, const u8 *payload, i64 size,
                int code_all, i32 *z_hat, i32 *y_hat, i32 *check);
 int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g, const float *y,
-                 const i32 *z_hat, int mode, double worth, const float *worths, i32 *values,
-                 u8 *index, i16 *tables, i32 *y_hat, int *code_all);
+                 const i32 *z_hat, int mode, double worth, const float *worths,
+                 const float *channels, i32 *values, u8 *index, i16 *tables, i32 *y_hat,
+                 int *code_all);
 int aei_write(const Header *h, int isa, Team *team, const Geometry *g, const i32 *z_hat,
               int code_all, const i32 *const *values, const u8 *const *index,
               const i16 *const *tables, int check, u8 *out, i64 room, i64 *size, double *bits);

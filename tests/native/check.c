@@ -45,7 +45,8 @@ static int run_prior(const i64 *n, int isa, Team *team) {
   if (memcmp(z, z_made, (size_t)hyper * 4) || memcmp(y_hat, y_made, (size_t)size * 4))
     return fail("latents");
   memset(y_made, 0, (size_t)size * 4);
-  if (aei_quantise(h, isa, team, &g, y, z, 1, worth, NULL, values, index, tables, y_made, &all))
+  if (aei_quantise(h, isa, team, &g, y, z, 1, worth, NULL, NULL, values, index, tables, y_made,
+                   &all))
     return fail("quantising");
   if (memcmp(y_hat, y_made, (size_t)size * 4) || all != n[7]) return fail("quantised latents");
   const i32 *v[4] = {values, values + quarter, values + 2 * quarter, values + 3 * quarter};

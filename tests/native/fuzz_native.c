@@ -157,8 +157,8 @@ static void run_prior(const Header *h, int isa, Team *team, Geometry *g, int cod
     int all = 0;
     double bits;
     i64 made = 0;
-    if (h->steps && aei_quantise(h, isa, team, g, y, z_hat, mode, 9.0, NULL, values, index, tables,
-                                 y_hat, &all))
+    if (h->steps && aei_quantise(h, isa, team, g, y, z_hat, mode, 9.0, NULL, NULL, values, index,
+                                 tables, y_hat, &all))
       abort();
     const i32 *v[4] = {values, values + quarter, values + 2 * quarter, values + 3 * quarter};
     const u8 *k[4] = {index, index + quarter, index + 2 * quarter, index + 3 * quarter};

@@ -51,13 +51,15 @@ def outcome(prior: Prior, row: int, payload: bytes, size, code_all: bool):
     return got.z_hat.tobytes(), got.y_hat.tobytes()
 
 
-def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=None) -> None:
+def assert_same(
+    prior: Prior, row: int, size, spread: float, seed: int, worth=None, channels=None
+) -> None:
     """Quantising, writing, reading and reading what was damaged, by NumPy and by all instruction
     sets."""
     y, z_hat = drawn(prior, *size, spread, seed)
     rng = np.random.default_rng(seed)
     with chosen_core("numpy"):
-        want = quantise(prior, row, y, z_hat, worth)
+        want = quantise(prior, row, y, z_hat, worth, channels)
         payload, bits = write(prior, row, want)
         damaged = [
             payload,
@@ -75,7 +77,7 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
     assert prior.native_block is not None
     for isa in SETS:
         with chosen_core("native", isa):
-            got = quantise(prior, row, y, z_hat, worth)
+            got = quantise(prior, row, y, z_hat, worth, channels)
             assert got.code_all == want.code_all
             np.testing.assert_array_equal(got.y_hat, want.y_hat)
             for a, b in zip(got.steps, want.steps, strict=True):
@@ -100,10 +102,15 @@ def assert_same(prior: Prior, row: int, size, spread: float, seed: int, worth=No
     st.tuples(st.integers(1, 150), st.integers(1, 150)),
     st.sampled_from([0.0, 0.3, 3.0, 400.0, 1e6]),
     st.sampled_from([None, 3.0, 14]),
+    st.booleans(),
     st.integers(0, 255),
 )
-def test_random_priors(seed, trellis, context, size, spread, worth, row):
-    assert_same(make_prior(seed, trellis, context), row, size, spread, seed, worth)
+def test_random_priors(seed, trellis, context, size, spread, worth, by_channel, row):
+    prior = make_prior(seed, trellis, context)
+    channels = None
+    if by_channel:
+        channels = np.random.default_rng(seed).uniform(0.1, 9, prior.latents).astype(np.float32)
+    assert_same(prior, row, size, spread, seed, worth, channels)
 
 
 @needs_core
@@ -124,8 +131,33 @@ def test_the_bundle_that_ships(codec, spread):
 @needs_core
 def test_worth_of_each_cell():
     prior = codec_of("trellis").bundle.prior
-    worth = np.random.default_rng(0).uniform(1, 30, (6, 9)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    worth = rng.uniform(1, 30, (6, 9)).astype(np.float32)
     assert_same(prior, 30, (140, 90), 4.0, 3, worth)
+    channels = rng.uniform(0.1, 9, prior.latents).astype(np.float32)
+    assert_same(prior, 30, (140, 90), 4.0, 3, worth, channels)
+
+
+@pytest.mark.parametrize("name", ["native", "numpy"])
+@pytest.mark.parametrize("bundle", ["offset", "trellis"])
+def test_worth_of_each_channel_is_the_worth_of_its_latents(name, bundle):
+    """Ones change nothing, twos are twice the worth, and where errors are worth little there are
+    more."""
+    if name == "native" and not SETS:
+        pytest.skip("the native core was not built")
+    prior = codec_of(bundle).bundle.prior
+    y, z_hat = drawn(prior, 128, 96, 0.9, 4)
+    channels = np.ones(prior.latents, np.float32)
+    with chosen_core(name):
+        plain = quantise(prior, 60, y, z_hat, 9.0)
+        ones = quantise(prior, 60, y, z_hat, np.full(y.shape[:2], 9, np.float32), channels)
+        np.testing.assert_array_equal(ones.y_hat, plain.y_hat)
+        twice = quantise(prior, 60, y, z_hat, 4.5, 2 * channels)
+        np.testing.assert_array_equal(twice.y_hat, plain.y_hat)
+        channels[::2] = 0.01
+        some = quantise(prior, 60, y, z_hat, 9.0, channels)
+    errors = np.square(some.y_hat / prior.unit - y)
+    assert errors[..., ::2].mean() > 1.2 * errors[..., 1::2].mean()
 
 
 @needs_core

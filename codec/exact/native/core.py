@@ -124,10 +124,11 @@ class Core:
         y: np.ndarray,
         z_hat: np.ndarray,
         error_bits: float | np.ndarray | None,
+        channels: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
         """What quantise.quantise chooses: values, int32, scale indexes, uint8, and tables, int16,
         of each step, (4, n), y_hat, int32 (h, w, M), and whether all symbols are coded. y: float32;
-        error_bits: as there, float32 if it is an array."""
+        error_bits: as there, float32 if it is an array; channels: only beside an array."""
         y, z_hat = np.ascontiguousarray(y), np.ascontiguousarray(z_hat, np.int32)
         h, w, m = y.shape
         mode, worth, worths = NEAREST, 0.0, None
@@ -141,8 +142,9 @@ class Core:
         code_all = ctypes.c_int(0)
         self._call(
             "aei_quantise", gain_index, (h, w), _pointer(y), _pointer(z_hat),
-            ctypes.c_int(mode), ctypes.c_double(worth), _pointer(worths), _pointer(values),
-            _pointer(index), _pointer(tables), _pointer(y_hat), ctypes.byref(code_all),
+            ctypes.c_int(mode), ctypes.c_double(worth), _pointer(worths), _pointer(channels),
+            _pointer(values), _pointer(index), _pointer(tables), _pointer(y_hat),
+            ctypes.byref(code_all),
         )  # fmt: skip
         return values, index, tables, y_hat, bool(code_all.value)
 

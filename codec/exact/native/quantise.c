@@ -11,7 +11,8 @@ enum {
   NEAREST,
   ONE_WORTH,
   MANY_WORTHS
-}; /* what a squared error is worth: nothing else counts; all the same; of each cell */
+}; /* what a squared error is worth: nothing else counts; all the same; of each cell, or of each
+    * latent */
 
 static const float ERROR_SHARE_OF_MANY = 0.9f; /* trellis.py, ERROR_SHARE */
 static const double ERROR_SHARE = 0.9;
@@ -20,8 +21,9 @@ typedef struct {
   const float *y;
   int mode;
   double worth;
-  const float *worths; /* (h, w) */
-  i32 *values;         /* (4, n), the outputs, as those that follow */
+  const float *worths;   /* (h, w) */
+  const float *channels; /* (M), what those are times, or NULL */
+  i32 *values;           /* (4, n), the outputs, as those that follow */
   u8 *index;
   i16 *tables;
 } Request;
@@ -193,15 +195,16 @@ static int choose_step(Walk *walk, Scratch *s, const Request *r, int k) {
     i64 e = walk->start[cell];
     for (i64 i = cell / 2; i < walk->g.h; i += 2)
       for (i64 j = cell % 2; j < walk->g.w; j += 2) {
-        const i64 place = i * walk->g.w + j;
-        const float *y = r->y + place * h->latents + h->group[k][cell] * walk->quarter;
-        const float many = r->mode == MANY_WORTHS ? r->worths[place] : 0;
-        const double worth = r->mode == MANY_WORTHS ? (double)many : r->worth;
+        const i64 place = i * walk->g.w + j, channel = h->group[k][cell] * walk->quarter;
+        const float *y = r->y + place * h->latents + channel;
+        const float of_cell = r->mode == MANY_WORTHS ? r->worths[place] : 0;
         for (i64 c = 0; c < walk->quarter; c++, e++) {
           const double exact = (double)y[c] - walk->mean[e] / one;
           index[e] = (u8)walk->index[e];
           tables[e] = walk->index[e];
           s->exact[e] = exact;
+          const float many = r->channels ? of_cell * r->channels[channel + c] : of_cell;
+          const double worth = r->mode == MANY_WORTHS ? (double)many : r->worth;
           s->worth[e] = many;
           values[e] =
               walk->index[e] < first ? rounded(h, exact, walk->index[e], r->mode, worth) : 0;
@@ -237,15 +240,16 @@ static void reconstruct(Walk *walk, const Request *r, int k) {
     else walk->points[i] = point_of(h, values[i], walk->index[i]);
 }
 
-/* y: float (h, w, M); z_hat: int32 (hz, wz, Z); mode, worth, worths: see above. Writes what was
- * chosen in the four steps, (4, h * w * M / 4) each, y_hat, and whether the surest symbols are
- * coded too. */
+/* y: float (h, w, M); z_hat: int32 (hz, wz, Z); mode, worth, worths, channels: see above. Writes
+ * what was chosen in the four steps, (4, h * w * M / 4) each, y_hat, and whether the surest symbols
+ * are coded too. */
 AEI_API int aei_quantise(const Header *h, int isa, Team *team, const Geometry *g, const float *y,
-                         const i32 *z_hat, int mode, double worth, const float *worths, i32 *values,
-                         u8 *index, i16 *tables, i32 *y_hat, int *code_all) {
+                         const i32 *z_hat, int mode, double worth, const float *worths,
+                         const float *channels, i32 *values, u8 *index, i16 *tables, i32 *y_hat,
+                         int *code_all) {
   if (!geometry_holds(h, g, isa) || mode < NEAREST || mode > MANY_WORTHS || !h->steps)
     return BAD_CALL;
-  const Request r = {y, mode, worth, worths, values, index, tables};
+  const Request r = {y, mode, worth, worths, channels, values, index, tables};
   Walk walk;
   Scratch s = {0};
   int status = begin_walk(&walk, h, kernels_of(isa), team, g, z_hat);
