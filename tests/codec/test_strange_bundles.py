@@ -185,13 +185,15 @@ def test_damage_to_any_file_of_the_shipped_model_is_noticed(tmp_path):
     shutil.copytree(source, folder)
     codec = Codec(source)
     data = codec.encode(IMAGE)
+    nothing = np.zeros((2, 2, codec.bundle.prior.latents), np.int32)
     uses = {
         "prior.safetensors": lambda codec: codec.decode(data),
         "synthesis.safetensors": lambda codec: codec.decode(data),
         "analysis.safetensors": lambda codec: codec.encode(IMAGE),
         "rows.safetensors": lambda codec: codec.encode(IMAGE, effort=2),
-        "g_s.onnx": lambda codec: codec.encode(IMAGE, effort=2),
-        "g_s.finish.onnx": lambda codec: codec.encode(IMAGE, effort=2),
+        "g_s_gradient.onnx": lambda codec: codec.encode(IMAGE, effort=2),
+        "g_s.onnx": lambda codec: codec.transforms.synthesis(nothing, 100, 6),
+        "g_s.finish.onnx": lambda codec: codec.transforms.synthesis(nothing, 100, 6),
     }
     for name, use_it in uses.items():
         path = folder / name

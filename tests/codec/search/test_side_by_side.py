@@ -14,7 +14,7 @@ def test_results_come_in_the_order_of_the_items(threads):
     before = threading.active_count()
     with codec_threads(threads):
         assert side_by_side(lambda n: n * n, range(20)) == [n * n for n in range(20)]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of somebody else may have ended
 
 
 def test_what_fails_is_raised():
