@@ -26,6 +26,15 @@ def test_other_names_exist():
         assert hasattr(parent, last) or import_module(name), name
 
 
+def test_the_frozen_models_are_those_that_ship():
+    """To which tests/conformance/test_shipped.py holds their files."""
+    from aei.codec.models.bundle import installed_bundles
+
+    frozen = PAGE.split("**The models are frozen.**")[1].split("are in every later release")[0]
+    named = {name for name in re.findall(r"`([^`]+)`", frozen) if not name.startswith("-")}
+    assert named == {path.name for path in installed_bundles()}
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/guide/faq.md", "docs/guide/recipes.md"])
 def test_pages_lead_to_the_promise(page):
     assert "format/compatibility.md" in (ROOT / page).read_text(encoding="utf-8")
