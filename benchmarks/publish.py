@@ -45,6 +45,14 @@ IN_README = (
     "JPEG optimised",
     "JPEG",
 )
+REPORTED = {  # published curve -> what the table calls it
+    "mlicplusplus": "MLIC++",
+    "cool-chic v5.0": "Cool-Chic 5",
+    "paper-elic2022_mse": "ELIC",
+    "vtm": "VTM (VVC's test model)",
+    "cheng2020-anchor_mse": "Cheng 2020, anchor",
+    "mbt2018-mean_mse": "Minnen 2018, mean and scale",
+}
 # Small pictures have few scales, and there are a thousand of them.
 CIFAR10_METRICS = "psnr,psnr-yuv"
 BY_EYE = {  # metric -> what the table calls it
@@ -177,7 +185,25 @@ def kodak_table(results: dict) -> str:
             f"\nStraight against AVIF at Pillow's default speed, {name} changes the bytes\n"
             f"by {signs[0]} at equal PSNR and by {signs[1]} at equal MS-SSIM.\n"
         )
-    return table + by_eye_table(results)
+    return table + by_eye_table(results) + reported_table(results)
+
+
+def reported_table(results: dict) -> str:
+    """What others reported of slower codecs, at equal PSNR, as Markdown; empty where the curves
+    were not at hand."""
+    curves = {name: results["published"][key] for key, name in REPORTED.items()
+              if key in results["published"]}  # fmt: skip
+    if not curves:
+        return ""
+    lines = [
+        "\nReported by others, not measured here; trained for or aiming at PSNR:\n",
+        "| published curve | BD-rate, PSNR, against the same JPEG | from, dB | to, dB |",
+        "|---|---|---|---|",
+    ]
+    for name, curve in curves.items():
+        low, high = curve["bd_rate_window"]
+        lines.append(f"| {name} | {curve['bd_rate']:+.1f} % | {low:.1f} | {high:.1f} |")
+    return "\n".join(lines) + "\n"
 
 
 def by_eye_table(results: dict) -> str:

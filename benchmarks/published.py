@@ -15,7 +15,7 @@ FILES = ("kodak_compressai.json", "kodak_others.json")
 PUBLISHED_JPEG = "jpeg-pillow13 default420"
 SHOWN = (
     "mbt2018-mean_mse", "cheng2020-anchor_mse", "bmshj2018-factorized_mse", "paper-elic2022_mse",
-    "mlicplusplus", "webp", "av1", "vtm",
+    "mlicplusplus", "cool-chic v5.0", "webp", "av1", "vtm",
 )  # fmt: skip
 
 
