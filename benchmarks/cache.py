@@ -37,6 +37,10 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._table = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=60)
+        # A point is kept when the process dies; waiting for the disk at each, so that it is when the
+        # power goes too, takes longer than coding small pictures.
+        self._table.execute("PRAGMA journal_mode = WAL")
+        self._table.execute("PRAGMA synchronous = NORMAL")
         self._table.execute(
             "CREATE TABLE IF NOT EXISTS points (image TEXT, codec TEXT, quality REAL, value TEXT, "
             "PRIMARY KEY (image, codec, quality)) WITHOUT ROWID"
