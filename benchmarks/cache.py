@@ -37,8 +37,8 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._table = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=60)
-        # A point is kept when the process dies; waiting for the disk at each, so that it is when the
-        # power goes too, takes longer than coding small pictures.
+        # A point is kept when the process dies. Waiting for the disk, so that it is when the power
+        # goes, takes longer than coding a small picture.
         self._table.execute("PRAGMA journal_mode = WAL")
         self._table.execute("PRAGMA synchronous = NORMAL")
         self._table.execute(

@@ -29,7 +29,7 @@ KODAK = (
     "JPEG jpegli,JPEG 2000,"
     "WebP,AVIF,AVIF tune=psnr,AVIF tune=ssim,AVIF 4:4:4,HEIC,JPEG XL"
 )
-CIFAR10 = "aei,JPEG,JPEG optimised,WebP,AVIF"
+CIFAR10 = "aei,aei psnr,JPEG,JPEG optimised,WebP,AVIF"
 IN_README = (
     "aei",
     "aei psnr",

@@ -188,7 +188,8 @@ def test_decoding_loads_what_it_needs(aei_file, tmp_path, suffix):
     file = tmp_path / "x.aei"
     file.write_bytes(aei_file)
     code = (
-        "import sys\nbefore = set(sys.modules)\nimport numpy\nbefore |= set(sys.modules)\n"
+        "import sys\nbefore = set(sys.modules)\nimport numpy, PIL.Image\n"  # an older one, tempfile
+        "before |= set(sys.modules)\n"
         "from aei.cli.main import main\n"
         f"sys.argv = ['aei', 'decode', {str(file)!r}, '-o', {str(tmp_path / f'x.{suffix}')!r}]\n"
         "try:\n    main()\nfinally:\n"
