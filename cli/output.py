@@ -125,7 +125,7 @@ ADVICE = {
     "clash": "--keep-extension names them apart",
     "input": "name another folder with -o",
     "pipe": "pipe it in with -",
-    "model": "name that model's bundle with --model",
+    "model": "--model takes the folder of the bundle that it needs",
     "metadata": "--strip leaves metadata out",
     "large": "decode a --region of it and look at that",
     "convert": "--convert makes 8-bit RGB or grey of it",

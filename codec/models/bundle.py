@@ -307,7 +307,6 @@ def find_bundle(model: bytes) -> Bundle:
             return bundle
     raise UnknownModelError(
         f"the file was written with model {model.hex()}, which this release of aei-codec has not: "
-        "install the newest one (pip install -U aei-codec), or name a folder with the "
-        "model's bundle",
+        "install the newest one (pip install -U aei-codec), or read it with that model's bundle",
         reason="model",
     )
