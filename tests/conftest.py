@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # The kernels of training on a GPU run in Triton's interpreter; read when Triton is imported, which
 # torch may do.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A run in the background of a script has Ctrl-C switched off, and hands that on to what it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
