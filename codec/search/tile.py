@@ -127,8 +127,8 @@ def distortion_of(
     weight[0, 0][own.slices] = 1
     exact = model.bundle.synthesis
     synthesis = Synthesis(
-        model.transforms, exact and exact.synthesis, choices.gain_index, prior.mean_bits,
-        model.bundle.halo,
+        model.transforms, exact.synthesis if exact else None, choices.gain_index,
+        prior.mean_bits, model.bundle.halo,
     )  # fmt: skip
     target = Target(x, weight, bits_per_error)
     if choices.tune == "ssimulacra2":
