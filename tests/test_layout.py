@@ -151,7 +151,7 @@ def test_packages_are_the_folders():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     folders = {p.parent.relative_to(ROOT) for top in TOPS for p in (ROOT / top).rglob("*.py")}
     folders -= {AS_MODULE}
-    wanted = {f"aei.{'.'.join(folder.parts)}": str(folder.as_posix()) for folder in folders}
+    wanted = {f"aei.{'.'.join(folder.parts)}": folder.as_posix() for folder in folders}
     # with the project's own folder for aei, an editable install finds no subpackage
     wanted["aei"] = AS_MODULE.as_posix()
     setuptools = project["setuptools"]

@@ -32,7 +32,7 @@ def compare_page(tmp_path_factory):
     photo = folder / "a <b> & 'c'.png"
     Image.fromarray(synthetic_photo(200, 300)).save(photo)
     out = folder / "page.html"
-    arguments = [str(photo), "-o", str(out), "--size", "3k", "--codecs", "JPEG,WebP"]
+    arguments = [str(photo), "-o", str(out), "--size", "4k", "--codecs", "JPEG,WebP"]
     result = CliRunner().invoke(compare_cli.command, arguments)
     assert result.exit_code == 0, result.output
     return out
@@ -89,10 +89,9 @@ def data_of(page: Path) -> dict:
 def test_compare_gives_all_the_same_bytes(compare_page):
     own, *others = data_of(compare_page)["photos"][0]["pictures"]
     assert own["name"] == "aei"
-    assert own["bytes"] <= 3000
+    assert own["bytes"] <= 4000  # at 3000 a step of WebP's quality is some per cent
     assert [p["name"] for p in others] == ["JPEG", "WebP"]
-    # as near as their whole numbers of quality come, at sizes where one is some per cent
-    assert [p["bytes"] / own["bytes"] for p in others] == pytest.approx([1, 1], abs=0.04)
+    assert all(abs(p["bytes"] / own["bytes"] - 1) < 0.015 for p in others)
     assert all(0 < p["ssimulacra2"] < 100 for p in [own, *others])
 
 
