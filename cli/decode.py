@@ -171,9 +171,9 @@ def _one(
     # pipes and devices have no suffix that could tell
     told = output is not None and target != STREAM and not is_stream(Path(target))
     format_ = writing.output_format(Path(target).suffix if told else suffix)
-    if header is not None:
-        _load_rest(codec, header, format_)
     options = writing.DecodeOptions(*wanted)
+    if header is not None:
+        _load_rest(codec, header, format_ if writing.takes_pillow(format_, options) else None)
     one = functools.partial(writing.decode_file, codec=codec, format_=format_, options=options)
     many.execute_one(source, target, one, force, "decode")
 
@@ -192,9 +192,9 @@ def _begin(source: str, model: str | None, scale: int) -> Header | None:
     return ahead.begin(source, model)
 
 
-def _load_rest(codec: Codec, header: Header, format_: str) -> None:
+def _load_rest(codec: Codec, header: Header, format_: str | None) -> None:
     """Load the model of a file as far as its latents take it, then, on another thread while they
-    are decoded, what writes the image."""
+    are decoded, what of Pillow writes the image. format_: None where nothing of it does."""
     import threading
 
     from ..codec import decoder  # noqa: F401  before the other thread has Python to itself
@@ -205,5 +205,7 @@ def _load_rest(codec: Codec, header: Header, format_: str) -> None:
     with contextlib.suppress(AeiError, OSError):  # decoding will meet it again
         if chosen() is not None:
             _ = codec.model_of_file(header).prior.native_block
+    if format_ is None:
+        return
     with contextlib.suppress(RuntimeError):  # no more threads
         threading.Thread(target=load_plugin, args=(format_,), daemon=True).start()

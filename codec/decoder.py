@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,16 @@ LATENT_BYTES, CELL_BYTES = 60, 512
 PAYLOAD_BYTES = 32  # of a byte of a tile's payload, all escapes
 
 
+class Part(NamedTuple):
+    """A rectangle of what is wanted, as it comes: colour, uint8 (h, w, 3) or (h, w) where grey, and
+    alpha, uint8 (h, w), if there is any. small: colour is reduced to the wanted scale already."""
+
+    box: Box
+    colour: np.ndarray
+    alpha: np.ndarray | None
+    small: bool
+
+
 def decode(
     model: Model,
     contents: Contents,
@@ -50,12 +60,75 @@ def decode(
 ) -> Image.Image:
     """The image of a parsed file; see Codec.decode. With a list `lost`, damaged tiles are left grey
     and noted there."""
+    wanted, scale, metadata = _begun(model, contents, region, scale, limits)
+    canvas = None
+    for box, colour, alpha, small in _parts(model, contents, wanted, scale, limits, lost, progress):
+        left, top = box.left - wanted.left, box.top - wanted.top
+        part = images.joined(colour, alpha, scale, small)
+        canvas = canvas or images.empty(contents.header.mode, _reduced(wanted, scale))
+        canvas.paste(part, (left // scale, top // scale))
+    assert canvas is not None  # what is wanted has pixels
+    canvas.info.update(info_of(metadata))
+    return canvas
+
+
+def levels(
+    model: Model,
+    contents: Contents,
+    region: tuple[int, int, int, int] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, dict[str, bytes]]:
+    """The pixels of a parsed file, uint8 (H, W) where it is grey, else (H, W, C) with 2 to 4
+    channels, and its metadata by name: what `decode` makes an image of, without Pillow."""
+    wanted, scale, metadata = _begun(model, contents, region, 1, limits)
+    channels = len(contents.header.mode)
+    shape = (wanted.height, wanted.width, channels)[: 2 if channels == 1 else 3]
+    pixels = None
+    for box, colour, alpha, _ in _parts(model, contents, wanted, scale, limits, None, progress):
+        pixels = np.empty(shape, np.uint8) if pixels is None else pixels
+        part = pixels[box.within(wanted)]
+        if alpha is None:
+            part[:] = colour
+        else:
+            part[..., :-1] = colour if colour.ndim == 3 else colour[..., None]
+            part[..., -1] = alpha
+    assert pixels is not None  # what is wanted has pixels
+    return pixels, metadata
+
+
+def _begun(
+    model: Model,
+    contents: Contents,
+    region: tuple[int, int, int, int] | None,
+    scale: int,
+    limits: Limits,
+) -> tuple[Box, int, dict[str, bytes]]:
+    """What is asked for of a file, and its metadata. Raises the errors of Codec.decode that need no
+    decoding."""
     if core_threads() > 1:
         model.bundle.prepare_synthesis()
     check_model(model, contents)
-    header = contents.header
     wanted, scale = _asked(contents, region, scale)
-    metadata = read_metadata(contents.sections, limits)
+    return wanted, scale, read_metadata(contents.sections, limits)
+
+
+def _reduced(wanted: Box, scale: int) -> tuple[int, int]:
+    """Width and height at a scale."""
+    return -(-wanted.width // scale), -(-wanted.height // scale)
+
+
+def _parts(
+    model: Model,
+    contents: Contents,
+    wanted: Box,
+    scale: int,
+    limits: Limits,
+    lost: list[int] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Part]:
+    """What is wanted of a file, from the top, after a look at what it costs."""
+    header = contents.header
     told = None if progress is None else _Told(model, contents, wanted, progress)
     tiles = tile_cache(model, contents, wanted, lost, limits, told)
     shown = WindowSynthesis.of(model, contents, tiles, limits.checker)
@@ -67,25 +140,16 @@ def decode(
     )
     in_rows = model.bundle.has_synthesis and not small
     tiles.capacity = tiles_at_once(wanted, _side(contents), model.margin, in_rows)
-    size = -(-wanted.width // scale), -(-wanted.height // scale)
-    _check_price(model, contents, wanted, size, tiles, limits)
+    _check_price(model, contents, wanted, _reduced(wanted, scale), tiles, limits)
     # latents first: the synthesis may still be on its way
     _ = tiles[tiles_touching(wanted, header.width, _side(contents))[0]]
-    canvas = None
     alpha = AlphaRows(contents, wanted, lost) if header.alpha else None
     for box, pixels in shown.previews(wanted, scale) if small else shown.bands(wanted, scale):
         limits.check_cancelled()
-        left, top = box.left - wanted.left, box.top - wanted.top
-        colour = to_levels(pixels, header.grey)
         beside = None if alpha is None else alpha.part(box)
-        part = images.joined(colour, beside, scale, small)
-        canvas = canvas or images.empty(header.mode, size)
-        canvas.paste(part, (left // scale, top // scale))
+        yield Part(box, to_levels(pixels, header.grey), beside, small)
         if told is not None:
             told.shown(box)
-    assert canvas is not None  # what is wanted has pixels
-    canvas.info.update(info_of(metadata))
-    return canvas
 
 
 def latents(model: Model, contents: Contents, limits: Limits) -> Iterator[Latents]:

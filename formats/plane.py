@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import DamagedFileError
 from .sections import deflate, inflate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NONE, SUB, UP = 0, 1, 2
 

@@ -1,6 +1,6 @@
 """`python -m aei`: the command `aei`."""
 
-from aei.cli.main import main
+from aei.cli.main import process
 
 if __name__ == "__main__":
-    main()
+    process()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...formats import UnsupportedError
+from ...formats import UnsupportedError, parse
 from ..cpus import available_cpus
 from ..pixels.metadata import descriptive_exif, upright
 from ..pixels.xmp import segments_of
@@ -90,15 +90,26 @@ def decode_file(
     Raises UnsupportedError where the format cannot hold the image's transparency, and the errors of
     Codec.decode, or of Codec.salvage.
     """
+    threads = codec.threads or available_cpus()
+    if not takes_pillow(format_, options):
+        from . import png
+
+        pixels, metadata = codec.levels(parse(data), options.region, progress=progress)
+        height, width = pixels.shape[:2]
+        return Converted(png.file_of(pixels, metadata, threads), width, height)
     if options.salvage:
         saved = codec.salvage(data, progress=progress)
         image, lost = saved.image, tuple(saved.lost)
     else:
         image = codec.decode(data, region=options.region, scale=options.scale, progress=progress)
         lost = ()
-    threads = codec.threads or available_cpus()
     data = image_file(image, format_, threads)
     return Converted(data, *image.size, said=_said_of(lost), lost=lost)
+
+
+def takes_pillow(format_: str, options: DecodeOptions) -> bool:
+    """Whether `decode_file` needs Pillow, whose loading is a tenth of a cold decode."""
+    return format_ != "PNG" or options.salvage or options.scale != 1
 
 
 def _said_of(lost: tuple[Box, ...]) -> str:
@@ -215,6 +226,13 @@ def _say(name: str, format_: str, why: Exception) -> None:
 
 
 def _save(image: Image.Image, format_: str, pieces: dict[str, bytes], threads: int) -> bytes:
+    if format_ == "PNG":
+        import numpy as np
+
+        from . import png
+
+        if image.mode in png.MODES:
+            return png.file_of(np.asarray(image), pieces, threads)
     options: dict[str, Any] = {n: pieces[n] for n in ("exif", "icc_profile") if n in pieces}
     xmp = pieces.get("xmp")
     if format_ == "PNG":
@@ -242,12 +260,6 @@ def _save(image: Image.Image, format_: str, pieces: dict[str, bytes], threads: i
     image.load()
     image = image._new(image.im)
     image.info = {}
-    if format_ == "PNG":
-        from . import png
-
-        if image.mode in png.MODES:
-            single = _saved(image.crop((0, 0, 1, 1)), format_, options)
-            return png.with_pixels(single, image, threads)
     return _saved(image, format_, options)
 
 

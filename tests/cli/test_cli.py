@@ -187,13 +187,15 @@ NOT_TO_DECODE = [
 def test_decoding_loads_what_it_needs(aei_file, tmp_path, suffix):
     file = tmp_path / "x.aei"
     file.write_bytes(aei_file)
+    # an older Pillow loads tempfile; a PNG takes none
+    loaded, names = ("numpy", "PIL") if suffix == "png" else ("numpy, PIL.Image", "")
     code = (
-        "import sys\nbefore = set(sys.modules)\nimport numpy, PIL.Image\n"  # an older one, tempfile
+        f"import sys\nbefore = set(sys.modules)\nimport {loaded}\n"
         "before |= set(sys.modules)\n"
         "from aei.cli.main import main\n"
         f"sys.argv = ['aei', 'decode', {str(file)!r}, '-o', {str(tmp_path / f'x.{suffix}')!r}]\n"
         "try:\n    main()\nfinally:\n"
-        f"    names = {NOT_TO_DECODE!r}\n"
+        f"    names = {[*NOT_TO_DECODE, *names.split()]!r}\n"
         "    more = {m for m in set(sys.modules) - before for n in names\n"
         "            if m == n or m.startswith(n + '.')}\n"
         "    assert not more, more\n"
@@ -201,6 +203,32 @@ def test_decoding_loads_what_it_needs(aei_file, tmp_path, suffix):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
     assert (tmp_path / f"x.{suffix}").exists()
+
+
+def test_a_process_ends_as_others_have_asked():
+    """Python's own end is left out, but what was registered meanwhile is called, threads are waited
+    for, and what was said comes out."""
+    code = (
+        "import atexit, sys, threading, time\nfrom aei.cli import main\n"
+        "def said():\n    time.sleep(0.2)\n    print('thread')\n"
+        "def command():\n    atexit.register(print, 'registered')\n"
+        "    threading.Thread(target=said).start()\n    print('ran')\n    sys.exit(47)\n"
+        "main.main = command\nmain.process()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (47, b"")
+    assert result.stdout.split() == [b"ran", b"thread", b"registered"]
+
+
+def test_an_error_of_ours_is_still_a_traceback():
+    code = (
+        "from aei.cli import main\n"
+        "def command():\n    raise RuntimeError('a mistake of ours')\n"
+        "main.main = command\nmain.process()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 1
+    assert b"a mistake of ours" in result.stderr
 
 
 def test_check_does_not_load_onnxruntime(aei_file):

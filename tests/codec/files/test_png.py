@@ -6,8 +6,9 @@ import threading
 import numpy as np
 import pytest
 from aei.codec.files import png
-from aei.codec.files.writing import image_file
-from PIL import Image, ImageCms
+from aei.codec.files.writing import DecodeOptions, decode_file, image_file
+from golden_files import FACTS, codec_of, read
+from PIL import Image, ImageCms, PngImagePlugin
 
 SIZES = [(1, 1), (1, 9), (9, 1), (3, 2), (64, 48), (700, 301), (70_000, 2)]
 
@@ -26,6 +27,17 @@ def opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_file_is_decoded_to_the_same_png_without_pillow(name):
+    data, codec = read(name), codec_of(FACTS[name]["bundle"])
+    image = codec.decode(data)
+    assert decode_file(data, codec).data == image_file(image, "PNG")
+    box = (image.width // 3, 0, image.width - image.width // 3, image.height // 2 + 1)
+    part = decode_file(data, codec, options=DecodeOptions(region=box))
+    assert part.data == image_file(codec.decode(data, region=box), "PNG")
+    assert (part.width, part.height) == box[2:]
 
 
 @pytest.mark.parametrize("mode", png.MODES)
@@ -62,6 +74,31 @@ def test_a_strip_that_failed_on_a_thread_is_made_again(monkeypatch):
     monkeypatch.setattr(png, "_strip", fragile)
     monkeypatch.setattr(threading, "excepthook", lambda _: pytest.fail("said on stderr"))
     assert image_file(image, "PNG", 3) == good
+
+
+@pytest.mark.parametrize("mode", png.MODES)
+def test_all_but_the_pixels_is_what_pillow_writes(mode):
+    image = picture(mode, 40, 30)
+    space = "sRGB" if mode.startswith("RGB") else "LAB"
+    pieces = {
+        "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes(),
+        "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0",
+        "xmp": "<x:xmpmeta>caf\u00e9</x:xmpmeta>".encode(),
+    }
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", pieces["xmp"].decode())
+    out = io.BytesIO()
+    image.save(out, "PNG", pnginfo=info, exif=pieces["exif"], icc_profile=pieces["icc_profile"])
+
+    def others(data: bytes) -> list[bytes]:
+        chunks, at = [], 8
+        while at < len(data):
+            size = 12 + int.from_bytes(data[at : at + 4], "big")
+            chunks.append(data[at : at + size])
+            at += size
+        return [chunk for chunk in chunks if chunk[4:8] != b"IDAT"]
+
+    assert others(png.file_of(np.asarray(image), pieces)) == others(out.getvalue())
 
 
 def test_metadata_is_pillows():
