@@ -290,21 +290,6 @@ class Codec:
                 return image
         return decoder.decode(model, contents, region, scale, limits, lost, progress)
 
-    @_few_threads
-    def levels(
-        self,
-        contents: Contents,
-        region: tuple[int, int, int, int] | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[NDArray[Any], dict[str, bytes]]:
-        """The pixels of a parsed file, uint8 (H, W) or (H, W, C), and its metadata by name:
-        `decode` without Pillow."""
-        from . import decoder
-
-        model = self.model_of_file(contents.header)
-        return decoder.levels(model, contents, region, limits, progress)
-
     def latents(
         self, data: bytes | memoryview | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS
     ) -> Iterator[Latents]:

@@ -92,9 +92,14 @@ def decode_file(
     """
     threads = codec.threads or available_cpus()
     if not takes_pillow(format_, options):
+        from .. import decoder
+        from ..models.model import own_threads
         from . import png
 
-        pixels, metadata = codec.levels(parse(data), options.region, progress=progress)
+        contents = parse(data)
+        model = codec.model_of_file(contents.header)
+        with own_threads(codec.threads):
+            pixels, metadata = decoder.levels(model, contents, options.region, progress=progress)
         height, width = pixels.shape[:2]
         return Converted(png.file_of(pixels, metadata, threads), width, height)
     if options.salvage:
