@@ -150,12 +150,19 @@ def macs_by_hand(c: dict) -> dict[str, float]:
     m, w8, w16, p, z = (
         c[k] for k in ("latents", "width8", "width16", "prior_width", "hyper_latents")
     )
-    block8, block16 = ((9 * w + 4 * w * w) for w in (w8, w16))
-    blocks = c["blocks8"] * block8 / 64 + c["blocks16"] * block16 / 256
-    transform = m * 3 + w8 * 3 + 4 * w8 * w16 / 256 + w16 * m / 256 + blocks
+    usual = [2 * w8] * c["blocks8"] + [2 * w16] * c["blocks16"]
+
+    def transform(hidden: list[int]) -> float:
+        widths = hidden or usual
+        at_8, at_16 = widths[: c["blocks8"]], widths[c["blocks8"] :]
+        blocks = sum(9 * w8 + 2 * w8 * n for n in at_8) / 64
+        blocks += sum(9 * w16 + 2 * w16 * n for n in at_16) / 256
+        return m * 3 + w8 * 3 + 4 * w8 * w16 / 256 + w16 * m / 256 + blocks
+
     w2, blocks2 = c.get("width2", 0), c.get("blocks2", 0)
     finish = (24 * w2 + blocks2 * (9 * w2 + 4 * w2 * w2)) / 4
-    return {"g_a": transform, "g_s": transform,
+    return {"g_a": transform(c.get("hidden_a", [])),
+            "g_s": transform(c.get("hidden_s", [])),
             "h_a": m * p / 256 + 9 * p * p / 1024 + 9 * p * z / 4096,
             **({"g_s.finish": finish} if blocks2 else {})}  # fmt: skip
 
