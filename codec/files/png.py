@@ -15,10 +15,11 @@ import zlib
 
 import numpy as np
 
+from ..pixels.metadata import EXIF_PREFIX
+
 MODES = ("L", "LA", "RGB", "RGBA")  # of Pillow: all 8 bits a sample
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 XMP_KEYWORD = b"XML:com.adobe.xmp"
-EXIF_PREFIX = b"Exif\0\0"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STREAM = b"\x78\x01"  # how zlib's stream begins
 PAETH = 4  # number of the filter
